@@ -1,0 +1,3 @@
+//! The program beside a job.
+
+fn main() {}

@@ -1,0 +1,113 @@
+//! What the shim is told: one folder per attempt, and the JSON document in it.
+//!
+//! | file | who writes it | what it is |
+//! | --- | --- | --- |
+//! | `order.json` | executor | the [`Order`]; holds no secret value |
+//! | `secrets.json` | executor, mode 0600 | the [`Secrets`]; the shim reads and removes it |
+//! | `lock` | shim | held with `flock` as long as the shim lives |
+//! | `journal` | shim | see [`crate::journal`]; made only after the lock is held |
+//! | `control` | shim | a FIFO; one command per line, [`CANCEL`] |
+//! | `shim.log` | executor | the shim's own stderr; empty unless the shim itself is broken |
+//!
+//! The order of the shim's first steps makes a start idempotent: lock (or leave quietly: another
+//! shim has this attempt), then refuse if there is a journal (it ran already), then read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of [`Order`] that this shim understands.
+pub const ORDER_VERSION: u32 = 1;
+/// File name of the order.
+pub const ORDER_FILE: &str = "order.json";
+/// File name of the secrets.
+pub const SECRETS_FILE: &str = "secrets.json";
+/// File name of the lock.
+pub const LOCK_FILE: &str = "lock";
+/// File name of the journal.
+pub const JOURNAL_FILE: &str = "journal";
+/// File name of the control FIFO.
+pub const CONTROL_FILE: &str = "control";
+/// File name of the shim's own stderr.
+pub const SHIM_LOG_FILE: &str = "shim.log";
+/// The control command that stops the job: TERM to the whole tree, KILL after the grace period.
+pub const CANCEL: &str = "cancel";
+/// The variable that every process of an attempt carries, so that a sweep finds strays.
+pub const ATTEMPT_VARIABLE: &str = "WINDLASS_ATTEMPT";
+/// The shim's exit code when another shim has, or had, this attempt: nothing was done.
+pub const EXIT_ALREADY_TAKEN: i32 = 3;
+
+/// Everything that a shim must know, except secret values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// [`ORDER_VERSION`].
+    pub version: u32,
+    /// The attempt's id: `[a-z0-9-]`, names the cgroup and marks the processes.
+    pub attempt: String,
+    /// The folder in which the steps run. Absolute.
+    pub workspace: PathBuf,
+    /// The steps' whole environment, apart from secrets and the step's own variables. Nothing is
+    /// inherited from the shim.
+    pub env: BTreeMap<String, String>,
+    /// The whole job's limit in milliseconds, counted by the shim from its start.
+    pub timeout_ms: Option<u64>,
+    /// How long a tree has between TERM and KILL.
+    pub grace_ms: u64,
+    /// What the steps may use.
+    pub limits: Limits,
+    /// What to run, in order. The first step that fails ends the job; the rest is skipped.
+    pub steps: Vec<StepOrder>,
+}
+
+/// Limits for all processes of one step together, enforced by a cgroup where the system allows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepOrder {
+    /// Program and arguments. A program without a slash is looked up in the order's `PATH`.
+    pub argv: Vec<String>,
+    /// Variables on top of [`Order::env`].
+    pub env: BTreeMap<String, String>,
+    /// The step's limit in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// How the output is captured.
+    pub output: OutputMode,
+}
+
+/// How a step's output is captured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// stdout and stderr are one pipe: the order is exactly the order of the writes.
+    #[default]
+    Merged,
+    /// Two pipes: each byte knows its stream.
+    Separate,
+    /// A pseudo-terminal, 160 columns by 100 rows, that leaves `\n` as it is.
+    Tty,
+}
+
+/// Secret values, read once and removed from the disk by the shim.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Variables for the steps; their values are masked in all output.
+    pub env: BTreeMap<String, String>,
+    /// Further values to mask (such as the credentials of the checkout).
+    pub mask: Vec<String>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets")
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
+}
