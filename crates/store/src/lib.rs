@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Everything durable in SQL: repositories, deliveries, builds, the queue, the outbox, secrets.
+//!
+//! The truth is here and never in memory: every part of the server can be killed at any moment and
+//! goes on from these rows. What must happen together is one transaction here, one function of
+//! [`Store`]: a build, its queue entry, its first status and the acknowledgement of its delivery.
+//!
+//! Log bytes are not here (files, see the `logs` crate), and neither are YAML, processes or HTTP.
+
+pub mod builds;
+pub mod db;
+pub mod deliveries;
+pub mod error;
+pub mod outbox;
+pub mod queue;
+pub mod repos;
+pub mod schema;
+pub mod seal;
+pub mod secrets;
+pub mod steps;
+
+pub use builds::{Attempt, Build, BuildFilter, NewBuild, Submitted};
+pub use db::Store;
+pub use deliveries::{Delivery, DeliveryState, NewDelivery, Receipt};
+pub use error::StoreError;
+pub use outbox::OutboxRow;
+pub use queue::{Claim, Phase};
+pub use repos::{ForgeKind, NewRepo, Repo};
+pub use steps::Step;

@@ -1,0 +1,263 @@
+//! Opening the database, its two kinds of connection, and the bell that rings on every change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, SqliteConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use windlass_migrate::Standing;
+
+use crate::StoreError;
+use crate::schema::MIGRATIONS;
+use crate::seal::Sealer;
+
+/// File name of the database in the data folder.
+pub const DATABASE_FILE: &str = "windlass.db";
+/// File name of the key for sealed values in the data folder.
+pub const KEY_FILE: &str = "secret.key";
+
+/// A handle; clones share everything.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    /// SQLite has one writer at a time: ours is this one. Waiting here is fairer and cheaper than
+    /// waiting for SQLite's lock.
+    writer: Arc<Mutex<SqliteConnection>>,
+    readers: SqlitePool,
+    sealer: Sealer,
+    changes: watch::Sender<u64>,
+}
+
+/// A write transaction; rings the bell when it is committed. Dropped without a commit (an error, a
+/// caller that went away), it is rolled back before anybody else may write.
+pub(crate) struct WriteTx {
+    /// `None` once committed.
+    guard: Option<OwnedMutexGuard<SqliteConnection>>,
+    changes: watch::Sender<u64>,
+}
+
+/// What to do with a database whose schema is older than this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPending {
+    /// Stop with [`StoreError::MigrationPending`]: the default, a person decides.
+    Refuse,
+    /// Migrate now (`windlass db migrate`, `WINDLASS_MIGRATE=1`).
+    Migrate,
+}
+
+impl Store {
+    /// Opens (or creates) the database in `folder`. A fresh database gets its schema at once; one
+    /// with data in it only with [`OnPending::Migrate`].
+    ///
+    /// # Errors
+    /// When the folder is not writable, the schema does not fit, or the key file is damaged.
+    pub async fn open(folder: &Path, on_pending: OnPending) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::File {
+            doing: "create the folder",
+            path: folder.to_path_buf(),
+            source,
+        })?;
+        let path = folder.join(DATABASE_FILE);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: an acknowledged delivery survives a power cut, not only a crash of ours.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(20))
+            .disable_statement_logging();
+        let mut writer = options.connect().await.map_err(StoreError::db("open"))?;
+        migrate(&mut writer, &path, on_pending).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .min_connections(1)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(StoreError::db("open for reading"))?;
+        let sealer = Sealer::open(&folder.join(KEY_FILE))?;
+        let (changes, _) = watch::channel(0);
+        let writer = Arc::new(Mutex::new(writer));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer,
+                readers,
+                sealer,
+                changes,
+            }),
+        })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Wakes whenever something was committed through this store, or noticed by
+    /// [`Store::watch_other_processes`]. Carries no data: whoever wakes reads the rows.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Notices commits of other processes (the command line beside the server) and rings the bell.
+    /// Runs until dropped. `PRAGMA data_version` reads one number from shared memory.
+    ///
+    /// # Errors
+    /// When the database can't be read any more.
+    pub async fn watch_other_processes(&self, every: Duration) -> Result<(), StoreError> {
+        let mut conn = self
+            .inner
+            .readers
+            .acquire()
+            .await
+            .map_err(StoreError::db("be watched"))?;
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = 0_i64;
+        loop {
+            ticks.tick().await;
+            let version = sqlx::query_scalar("pragma data_version")
+                .fetch_one(&mut *conn)
+                .await
+                .map_err(StoreError::db("be watched"))?;
+            if version != last {
+                last = version;
+                self.inner.changes.send_modify(|n| *n += 1);
+            }
+        }
+    }
+
+    /// Answers whether the database can be read: for the health check.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1")
+            .execute(self.reader())
+            .await
+            .map(|_| ())
+            .map_err(StoreError::db("answer"))
+    }
+
+    /// Writes what is left in the log into the database and closes both. For a tidy end; a crash
+    /// instead loses nothing.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        let mut writer = self.inner.writer.lock().await;
+        // A failed checkpoint is made up for at the next start.
+        sqlx::query("pragma wal_checkpoint(truncate)")
+            .execute(&mut *writer)
+            .await
+            .ok();
+    }
+
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
+    }
+
+    pub(crate) async fn write(&self) -> Result<WriteTx, StoreError> {
+        let mut guard = Arc::clone(&self.inner.writer).lock_owned().await;
+        sqlx::query("begin immediate")
+            .execute(&mut *guard)
+            .await
+            .map_err(StoreError::db("begin a transaction"))?;
+        Ok(WriteTx {
+            guard: Some(guard),
+            changes: self.inner.changes.clone(),
+        })
+    }
+}
+
+impl WriteTx {
+    pub(crate) fn conn(&mut self) -> &mut SqliteConnection {
+        // Only `commit` and `drop` take the guard, and both end this value.
+        self.guard.as_mut().expect("the transaction is open")
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::query("commit")
+            .execute(self.conn())
+            .await
+            .map_err(StoreError::db("commit"))?;
+        self.guard = None;
+        self.changes.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// [`WriteTx::commit`] without the bell: for what nobody waits for.
+    pub(crate) async fn commit_quietly(mut self) -> Result<(), StoreError> {
+        sqlx::query("commit")
+            .execute(self.conn())
+            .await
+            .map_err(StoreError::db("commit"))?;
+        self.guard = None;
+        Ok(())
+    }
+}
+
+impl Drop for WriteTx {
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            tokio::spawn(async move {
+                if let Err(error) = sqlx::query("rollback").execute(&mut *guard).await {
+                    tracing::debug!(%error, "nothing to roll back");
+                }
+            });
+        }
+    }
+}
+
+async fn migrate(
+    conn: &mut SqliteConnection,
+    path: &Path,
+    on_pending: OnPending,
+) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Migrate {
+        path: path.to_path_buf(),
+        source,
+    };
+    let standing = windlass_migrate::sqlite::standing(conn, MIGRATIONS)
+        .await
+        .map_err(failed)?;
+    match standing {
+        Standing::Current { ahead: 0 } => Ok(()),
+        Standing::Current { ahead } => {
+            tracing::warn!(
+                ahead,
+                "the database was migrated by a newer release; going on"
+            );
+            Ok(())
+        }
+        Standing::Pending(pending) if on_pending == OnPending::Refuse => {
+            Err(StoreError::MigrationPending {
+                path: path.to_path_buf(),
+                pending: pending.len(),
+            })
+        }
+        Standing::Fresh | Standing::Pending(_) => {
+            let versions = windlass_migrate::sqlite::apply(conn, MIGRATIONS, now_ms())
+                .await
+                .map_err(failed)?;
+            tracing::debug!(?versions, "migrated");
+            Ok(())
+        }
+    }
+}
+
+/// Wall clock in milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,10 @@
+//! The product's own schema: an ordered list of files, embedded in the program.
+
+use windlass_migrate::Migration;
+
+/// Every migration ever released, in order. Append only; a released file never changes.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "first",
+    sql: include_str!("../migrations/0001_first.sql"),
+}];

@@ -1,0 +1,101 @@
+//! Secrets of a repository, which its steps get as variables.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
+use windlass_model::Secret;
+
+use crate::db::now_ms;
+use crate::{Store, StoreError};
+
+fn place(repo_id: i64, name: &str) -> String {
+    format!("secrets/{repo_id}/{name}")
+}
+
+impl Store {
+    /// Sets a secret, or replaces it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_secret(
+        &self,
+        repo_id: i64,
+        name: &str,
+        value: &Secret,
+    ) -> Result<(), StoreError> {
+        let sealed = self.sealer().seal(&place(repo_id, name), value)?;
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "insert into secrets (repo_id, name, value, created_ms) values (?, ?, ?, ?)
+             on conflict (repo_id, name)
+             do update set value = excluded.value, created_ms = excluded.created_ms",
+        )
+        .bind(repo_id)
+        .bind(name)
+        .bind(sealed)
+        .bind(now_ms())
+        .execute(tx.conn())
+        .await
+        .map_err(StoreError::db("keep the secret"))?;
+        tx.commit().await
+    }
+
+    /// Removes a secret.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_secret(&self, repo_id: i64, name: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query("delete from secrets where repo_id = ? and name = ?")
+            .bind(repo_id)
+            .bind(name)
+            .execute(tx.conn())
+            .await
+            .map_err(StoreError::db("remove the secret"))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NotFound(format!("secret named {name}")));
+        }
+        tx.commit().await
+    }
+
+    /// The names of a repository's secrets, with the time when each was set.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn secret_names(&self, repo_id: i64) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows =
+            sqlx::query("select name, created_ms from secrets where repo_id = ? order by name")
+                .bind(repo_id)
+                .fetch_all(self.reader())
+                .await
+                .map_err(StoreError::db("list the secrets"))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// The values of the secrets with these names. Names that are not set are missing in the
+    /// answer.
+    ///
+    /// # Errors
+    /// When one can't be opened.
+    pub async fn secret_values(
+        &self,
+        repo_id: i64,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Secret>, StoreError> {
+        let rows = sqlx::query("select name, value from secrets where repo_id = ?")
+            .bind(repo_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("read the secrets"))?;
+        let mut values = BTreeMap::new();
+        for row in rows {
+            let name: String = row.get(0);
+            if names.contains(&name) {
+                let sealed: Vec<u8> = row.get(1);
+                let value = self.sealer().open_value(&place(repo_id, &name), &sealed)?;
+                values.insert(name, value);
+            }
+        }
+        Ok(values)
+    }
+}
