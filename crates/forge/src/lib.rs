@@ -16,6 +16,7 @@
 //! No database and no server: the caller stores, retries and answers.
 
 pub mod incoming;
+pub mod report;
 pub mod signature;
 
 pub use incoming::{Incoming, Meaning, PayloadError, RepositoryIdentity};
