@@ -53,7 +53,10 @@ mod tests {
             Some("http://ci/x".to_owned()),
         );
         assert_eq!(status.state, StatusState::Failure);
-        assert_eq!(status.description, "build 12 failed: step \"test\": exit code 1");
+        assert_eq!(
+            status.description,
+            "build 12 failed: step \"test\": exit code 1"
+        );
         let waiting = commit_status(&revision, 12, BuildState::Queued, "", None);
         assert_eq!(waiting.description, "build 12 waits for a free slot");
         assert_eq!(waiting.state, StatusState::Pending);

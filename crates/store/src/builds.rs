@@ -256,7 +256,7 @@ impl Store {
                     )
                     .await?;
                 }
-                tx.commit().await?;
+                tx.commit("submit").await?;
                 return Ok(Submitted::Already(number));
             }
         }
@@ -304,7 +304,7 @@ impl Store {
             )
             .await?;
         }
-        tx.commit().await?;
+        tx.commit("submit").await?;
         Ok(Submitted::New(number))
     }
 
@@ -471,7 +471,7 @@ impl Store {
                 )));
             }
         }
-        tx.commit().await
+        tx.commit("cancel").await
     }
 
     /// Queues a new attempt at a build that has ended and returns its number. The old attempts and
@@ -505,7 +505,7 @@ impl Store {
         if let Some(status) = status {
             outbox::enqueue(&mut tx, build.repo_id, build.id, &status).await?;
         }
-        tx.commit().await?;
+        tx.commit("retry").await?;
         Ok(number)
     }
 }

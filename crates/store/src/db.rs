@@ -11,9 +11,9 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use windlass_migrate::Standing;
 
-use crate::StoreError;
 use crate::schema::MIGRATIONS;
 use crate::seal::Sealer;
+use crate::{StoreError, failpoint};
 
 /// File name of the database in the data folder.
 pub const DATABASE_FILE: &str = "windlass.db";
@@ -187,12 +187,16 @@ impl WriteTx {
         self.guard.as_mut().expect("the transaction is open")
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+    /// Makes the transaction durable. `name` is that of the calling function, for
+    /// [`crate::failpoint`].
+    pub(crate) async fn commit(mut self, name: &str) -> Result<(), StoreError> {
+        failpoint::hit(format_args!("before-{name}"));
         sqlx::query("commit")
             .execute(self.conn())
             .await
             .map_err(StoreError::db("commit"))?;
         self.guard = None;
+        failpoint::hit(format_args!("after-{name}"));
         self.changes.send_modify(|n| *n += 1);
         Ok(())
     }

@@ -195,7 +195,7 @@ impl Store {
                 Receipt::New(done.last_insert_rowid())
             }
         };
-        tx.commit().await?;
+        tx.commit("receive").await?;
         Ok(receipt)
     }
 
@@ -231,7 +231,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("forget old rejected deliveries"))?;
-        tx.commit().await
+        tx.commit("reject").await
     }
 
     /// The oldest delivery that is still to be read, with its body.
@@ -267,7 +267,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         settle(&mut tx, id, state, repo_id, verdict, None).await?;
-        tx.commit().await
+        tx.commit("settle").await
     }
 
     /// Puts a delivery back into the inbox, to be read once more: after a repository was added, or
@@ -291,7 +291,7 @@ impl Store {
             .execute(tx.conn())
             .await
             .map_err(StoreError::db("replay the delivery"))?;
-        tx.commit().await
+        tx.commit("replay").await
     }
 
     /// One delivery.

@@ -10,6 +10,7 @@ pub mod builds;
 pub mod db;
 pub mod deliveries;
 pub mod error;
+pub mod failpoint;
 pub mod outbox;
 pub mod queue;
 pub mod repos;

@@ -184,6 +184,6 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("settle a status"))?;
-        tx.commit().await
+        tx.commit("settle_status").await
     }
 }

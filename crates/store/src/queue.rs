@@ -171,7 +171,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("mark the build as running"))?;
-        tx.commit().await?;
+        tx.commit("claim").await?;
         let attempt = self.attempt_by_id(id).await?;
         let build = self.build_by_id(build_id).await?;
         Ok(Some(Claim { attempt, build }))
@@ -210,7 +210,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("release leases"))?;
-        tx.commit().await?;
+        tx.commit("release_leases").await?;
         Ok(done.rows_affected())
     }
 
@@ -251,7 +251,7 @@ impl Store {
                 .await
                 .map_err(StoreError::db("list the steps"))?;
         }
-        tx.commit().await
+        tx.commit("launched").await
     }
 
     /// Notes for people what enforces the limits, or what was wrong with the journal.
@@ -272,7 +272,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("note a remark"))?;
-        tx.commit().await
+        tx.commit("remark").await
     }
 
     /// Stores how an attempt ended, and the status for the forge, in one transaction. Harmless when
@@ -333,7 +333,7 @@ impl Store {
         if let Some(status) = status {
             outbox::enqueue(&mut tx, claim.build.repo_id, claim.build.id, &status).await?;
         }
-        tx.commit().await
+        tx.commit("finish").await
     }
 
     /// Nothing is left to do for this attempt.
@@ -350,7 +350,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("close the attempt"))?;
-        tx.commit().await
+        tx.commit("done").await
     }
 
     /// Attempts that are not done: everything else in the work folder belongs to nobody.

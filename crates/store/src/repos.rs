@@ -187,7 +187,7 @@ impl Store {
             new.status_token.as_ref(),
         )
         .await?;
-        tx.commit().await?;
+        tx.commit("add_repo").await?;
         self.repo_by_name(&new.name).await
     }
 
@@ -253,7 +253,7 @@ impl Store {
                 .await
                 .map_err(StoreError::db("wake the statuses"))?;
         }
-        tx.commit().await
+        tx.commit("change_repo").await
     }
 
     /// Removes a repository: no delivery and no person starts a build of it any more. Its builds
@@ -272,7 +272,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("remove the repository"))?;
-        tx.commit().await
+        tx.commit("remove_repo").await
     }
 
     /// All repositories that are not removed, by name.

@@ -37,7 +37,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("keep the secret"))?;
-        tx.commit().await
+        tx.commit("set_secret").await
     }
 
     /// Removes a secret.
@@ -55,7 +55,7 @@ impl Store {
         if done.rows_affected() == 0 {
             return Err(StoreError::NotFound(format!("secret named {name}")));
         }
-        tx.commit().await
+        tx.commit("remove_secret").await
     }
 
     /// The names of a repository's secrets, with the time when each was set.

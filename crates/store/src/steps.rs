@@ -71,7 +71,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("note a step's start"))?;
-        tx.commit().await
+        tx.commit("step_started").await
     }
 
     /// A step ended. Told again after a crash, it changes nothing.
@@ -99,7 +99,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("note a step's end"))?;
-        tx.commit().await
+        tx.commit("step_ended").await
     }
 
     /// Steps that have no end get this one: their shim is gone, or the job ended before them.
@@ -125,7 +125,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("end the open steps"))?;
-        tx.commit().await
+        tx.commit("end_open_steps").await
     }
 
     /// The steps of an attempt, in order; empty until it is planned.
