@@ -1,1 +1,17 @@
-//! Placeholder.
+//! A plan becomes running steps: checkout, orders, executors.
+//!
+//! Knows no database and no HTTP server. `windlass run` on a laptop and the server's worker go
+//! through the same functions here.
+//!
+//! | I look for | it is in |
+//! | --- | --- |
+//! | how the git command is called | [`git`] |
+//! | a revision brought into a workspace, mirrors, hostile repositories | [`checkout`] |
+//! | a plan's job as the shim's order; what a step's environment holds | [`order`] |
+//! | the four verbs of an executor | [`executor`] |
+//! | processes on this machine | [`executor::process`] |
+
+pub mod checkout;
+pub mod executor;
+pub mod git;
+pub mod order;

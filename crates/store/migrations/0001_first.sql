@@ -41,6 +41,7 @@ create table deliveries (
     received_ms integer not null,
     content_type text,
     remote text not null,
+    signature text,
     body blob,
     body_bytes integer not null,
     state text not null check (state in ('received', 'done', 'failed', 'rejected')),

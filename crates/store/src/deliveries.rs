@@ -50,6 +50,9 @@ pub struct NewDelivery<'a> {
     pub content_type: Option<&'a str>,
     /// Who sent it: an address, or a path for local hooks.
     pub remote: &'a str,
+    /// The signature as it came, so that whoever reads the delivery later can check it against the
+    /// secret of the very repository that it turns out to be about.
+    pub signature: Option<&'a str>,
     /// As it came.
     pub body: &'a [u8],
 }
@@ -95,6 +98,8 @@ pub struct Delivery {
     pub content_type: Option<String>,
     /// Who sent it.
     pub remote: String,
+    /// The signature as it came.
+    pub signature: Option<String>,
     /// Size of the body as it came.
     pub body_bytes: i64,
     /// How far it is.
@@ -110,7 +115,7 @@ pub struct Delivery {
 }
 
 const COLUMNS: &str = "select d.id, d.forge, d.key, d.event, d.repo_id, r.name as repo_name,
-    d.received_ms, d.content_type, d.remote, d.body_bytes, d.state, d.verdict,
+    d.received_ms, d.content_type, d.remote, d.signature, d.body_bytes, d.state, d.verdict,
     b.number as build_number, d.receipts, d.readings
     from deliveries d left join repos r on r.id = d.repo_id
     left join builds b on b.id = d.build_id";
@@ -136,6 +141,7 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
         received_ms: row.get("received_ms"),
         content_type: row.get("content_type"),
         remote: row.get("remote"),
+        signature: row.get("signature"),
         body_bytes: row.get("body_bytes"),
         state,
         verdict: row.get("verdict"),
@@ -177,8 +183,8 @@ impl Store {
             None => {
                 let done = sqlx::query(
                     "insert into deliveries (forge, key, event, repo_id, received_ms,
-                     content_type, remote, body, body_bytes, state)
-                     values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'received')",
+                     content_type, remote, signature, body, body_bytes, state)
+                     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'received')",
                 )
                 .bind(new.forge.as_str())
                 .bind(new.key)
@@ -187,6 +193,7 @@ impl Store {
                 .bind(now_ms())
                 .bind(new.content_type)
                 .bind(new.remote)
+                .bind(new.signature)
                 .bind(new.body)
                 .bind(new.body.len() as i64)
                 .execute(tx.conn())

@@ -353,6 +353,23 @@ impl Store {
         Ok(secrets)
     }
 
+    /// The webhook secret of one repository, if one is set.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub async fn webhook_secret(&self, repo_id: i64) -> Result<Option<Secret>, StoreError> {
+        let sealed: Option<Vec<u8>> =
+            sqlx::query_scalar("select webhook_secret from repos where id = ?")
+                .bind(repo_id)
+                .fetch_optional(self.reader())
+                .await
+                .map_err(StoreError::db("read the webhook secret"))?
+                .flatten();
+        sealed
+            .map(|s| self.sealer().open_value(&secret_place(repo_id), &s))
+            .transpose()
+    }
+
     /// The token for statuses and for fetching, if one is set.
     ///
     /// # Errors

@@ -1,0 +1,115 @@
+//! The four verbs of an executor: start, follow, stop, sweep. Everything else is inside.
+//!
+//! An executor knows attempts only by their id and keeps nothing in memory that a restart would
+//! lose: after a crash, a new process calls the same verbs with the same ids.
+
+pub mod process;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use windlass_model::AttemptId;
+use windlass_shim::order::{Order, Secrets};
+
+/// A way to run a job somewhere.
+pub trait Executor: Send + Sync {
+    /// Its name in the store and on pages: `process`.
+    fn name(&self) -> &'static str;
+
+    /// Starts the attempt's shim. Idempotent: an attempt that was started, by this process or by
+    /// one that is dead, is not started again, whether it still runs or has ended.
+    fn start<'a>(
+        &'a self,
+        attempt: &'a AttemptId,
+        order: &'a Order,
+        secrets: &'a Secrets,
+    ) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Reads the attempt's journal from a byte offset on. Blocking: use it on a thread that may
+    /// block.
+    ///
+    /// # Errors
+    /// When there is no journal to read.
+    fn follow(
+        &self,
+        attempt: &AttemptId,
+        from_offset: u64,
+    ) -> Result<Box<dyn Follower>, ExecutorError>;
+
+    /// Stops the job: TERM to the whole tree, KILL after the order's grace period. Returns when the
+    /// shim has heard of it (or is gone), not when the tree is dead: the journal tells that.
+    fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Removes all that is left of one attempt: stray processes, limits, folders.
+    fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>>;
+
+    /// Removes what belongs to none of the `living` attempts and returns what it was.
+    fn sweep<'a>(
+        &'a self,
+        living: &'a [AttemptId],
+    ) -> BoxFuture<'a, Result<Vec<AttemptId>, ExecutorError>>;
+}
+
+/// An attempt's journal, as it grows.
+pub trait Follower: Send {
+    /// Appends the next bytes to `buf`, waiting for them at most `wait`.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    fn read(&mut self, buf: &mut Vec<u8>, wait: Duration) -> Result<Followed, ExecutorError>;
+}
+
+/// What [`Follower::read`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// There are new bytes.
+    Bytes,
+    /// There was nothing new in the given time; the shim lives.
+    Quiet,
+    /// There is nothing new and never will be: the shim is dead.
+    Gone,
+}
+
+/// Why an executor could not do its part. Never the fault of the code that is built.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// A file or folder of an attempt.
+    #[error("could not {doing} {path}")]
+    File {
+        /// "write", "read", ...
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The shim did not come up.
+    #[error("the shim did not start: {reason}")]
+    Shim {
+        /// What it said, or how it ended.
+        reason: String,
+    },
+}
+
+impl ExecutorError {
+    /// What the reader can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    "the disk of the data folder is full: free some space, then retry the build"
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "the server's user must own the data folder and everything in it"
+                }
+                _ => "look at the data folder; if it is sound, retry the build",
+            },
+            Self::Shim { .. } => {
+                "the data folder must allow programs to run (no `noexec` mount), and the process \
+                 limit of the server's user must leave room; then retry the build"
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The `process` executor: a shim on this machine, with a folder of its own.
+//!
+//! ```text
+//! <root>/<attempt>/shim/   order, journal, lock, control (windlass_shim::order has the table)
+//! <root>/<attempt>/src/    the workspace
+//! <root>/<attempt>/tmp/    TMPDIR
+//! ```
+//!
+//! No process id is ever stored or trusted: whether a shim lives is asked of its lock (the kernel
+//! releases it with the process), and it is spoken to through its FIFO.
+
+mod follow;
+mod strays;
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::time::Instant;
+use windlass_model::AttemptId;
+use windlass_shim::journal::{Record, parse_line};
+use windlass_shim::order::{
+    CANCEL, CONTROL_FILE, EXIT_ALREADY_TAKEN, JOURNAL_FILE, LOCK_FILE, ORDER_FILE, Order,
+    SECRETS_FILE, SHIM_LOG_FILE, Secrets,
+};
+
+use crate::executor::{Executor, ExecutorError, Follower};
+
+/// How long a shim may take from its start to its journal. It does almost nothing before that.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs jobs as processes of this machine, as the user of this process.
+#[derive(Debug, Clone)]
+pub struct ProcessExecutor {
+    root: PathBuf,
+    shim: PathBuf,
+}
+
+impl ProcessExecutor {
+    /// `root` is the folder of all attempts, `shim` the program.
+    pub fn new(root: PathBuf, shim: PathBuf) -> Self {
+        Self { root, shim }
+    }
+
+    /// The folder of everything that belongs to an attempt.
+    pub fn folder(&self, attempt: &AttemptId) -> PathBuf {
+        self.root.join(attempt.as_str())
+    }
+
+    /// The attempt's workspace.
+    pub fn workspace(&self, attempt: &AttemptId) -> PathBuf {
+        self.folder(attempt).join("src")
+    }
+
+    /// The attempt's `TMPDIR`.
+    pub fn tmp(&self, attempt: &AttemptId) -> PathBuf {
+        self.folder(attempt).join("tmp")
+    }
+
+    fn shim_folder(&self, attempt: &AttemptId) -> PathBuf {
+        self.folder(attempt).join("shim")
+    }
+
+    async fn start_shim(
+        &self,
+        attempt: &AttemptId,
+        order: &Order,
+        secrets: &Secrets,
+    ) -> Result<(), ExecutorError> {
+        let dir = self.shim_folder(attempt);
+        let journal = dir.join(JOURNAL_FILE);
+        if journal.exists() || is_locked(&dir)? {
+            return wait_for_journal(&journal, None).await;
+        }
+        create_dir(&dir)?;
+        create_dir(&self.tmp(attempt))?;
+        write_private(&dir.join(SECRETS_FILE), &to_json(secrets))?;
+        write_private(&dir.join(ORDER_FILE), &to_json(order))?;
+        let log = dir.join(SHIM_LOG_FILE);
+        let stderr = File::create(&log).map_err(file("create", &log))?;
+        // Not killed on drop: the shim outlives this process. It makes a session of its own.
+        let child = tokio::process::Command::new(&self.shim)
+            .arg("run")
+            .arg(&dir)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .map_err(file("run", &self.shim))?;
+        wait_for_journal(&journal, Some((child, log))).await
+    }
+}
+
+impl Executor for ProcessExecutor {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn start<'a>(
+        &'a self,
+        attempt: &'a AttemptId,
+        order: &'a Order,
+        secrets: &'a Secrets,
+    ) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(self.start_shim(attempt, order, secrets))
+    }
+
+    fn follow(
+        &self,
+        attempt: &AttemptId,
+        from_offset: u64,
+    ) -> Result<Box<dyn Follower>, ExecutorError> {
+        let follower = follow::JournalFile::open(&self.shim_folder(attempt), from_offset)?;
+        Ok(Box::new(follower))
+    }
+
+    fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(async move { tell_shim(&self.shim_folder(attempt), CANCEL).await })
+    }
+
+    fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        let folder = self.folder(attempt);
+        let journal = self.shim_folder(attempt).join(JOURNAL_FILE);
+        let attempt = attempt.clone();
+        Box::pin(async move {
+            let path = folder.clone();
+            tokio::task::spawn_blocking(move || {
+                // A shim that came to its end has cleaned up; a killed one could not.
+                if journal.exists() && !is_complete(&journal) {
+                    strays::kill(&attempt);
+                    strays::remove_cgroups(&attempt);
+                }
+                remove_tree(&folder)
+            })
+            .await
+            .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+            .map_err(file("remove", &path))
+        })
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        living: &'a [AttemptId],
+    ) -> BoxFuture<'a, Result<Vec<AttemptId>, ExecutorError>> {
+        Box::pin(async move {
+            let mut swept = Vec::new();
+            for attempt in attempts_in(&self.root)? {
+                if living.contains(&attempt) {
+                    continue;
+                }
+                // A shim that still runs for nobody is stopped first, in its own tidy way.
+                if is_locked(&self.shim_folder(&attempt))? {
+                    self.stop(&attempt).await?;
+                } else {
+                    self.remove(&attempt).await?;
+                    swept.push(attempt);
+                }
+            }
+            Ok(swept)
+        })
+    }
+}
+
+fn attempts_in(root: &Path) -> Result<Vec<AttemptId>, ExecutorError> {
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(file("read", root)(e)),
+    };
+    let mut attempts = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(file("read", root))?.file_name();
+        // Other names are not ours; they are left alone.
+        attempts.extend(name.to_str().and_then(|n| n.parse().ok()));
+    }
+    Ok(attempts)
+}
+
+/// Whether a shim holds the attempt's lock. The lock is only tried, and let go at once.
+fn is_locked(dir: &Path) -> Result<bool, ExecutorError> {
+    let path = dir.join(LOCK_FILE);
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(file("open", &path)(e)),
+    };
+    match Flock::lock(lock, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, e)) => Err(file("lock", &path)(e.into())),
+    }
+}
+
+/// Whether the journal's last line is the record that ends the job.
+fn is_complete(journal: &Path) -> bool {
+    let tail = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(journal)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(1024)))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    let Ok(tail) = tail() else { return false };
+    let Some(lines) = tail.strip_suffix(b"\n") else {
+        return false;
+    };
+    let line = lines.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    parse_line(line).is_ok_and(|entry| matches!(entry.record, Record::JobEnded(_)))
+}
+
+/// Waits until the shim has made its journal: from then on it is the shim that answers for the
+/// attempt.
+async fn wait_for_journal(
+    journal: &Path,
+    mut child: Option<(tokio::process::Child, PathBuf)>,
+) -> Result<(), ExecutorError> {
+    let deadline = Instant::now() + START_LIMIT;
+    let mut pause = Duration::from_micros(500);
+    loop {
+        // Asked before the journal is looked for: a shim may do its whole job between the two.
+        let ended = match &mut child {
+            Some((child, log)) => child.try_wait().map_err(file("watch", log))?,
+            None => None,
+        };
+        if std::fs::metadata(journal).is_ok_and(|m| m.len() > 0) {
+            return Ok(());
+        }
+        if let (Some(status), Some((_, log))) = (ended, &child) {
+            // Another shim was faster; its journal is about to appear.
+            if status.code() != Some(EXIT_ALREADY_TAKEN) {
+                let words = std::fs::read_to_string(log).unwrap_or_default();
+                return Err(ExecutorError::Shim {
+                    reason: format!("{status}; it said: {:?}", words.trim()),
+                });
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(ExecutorError::Shim {
+                reason: format!("no journal after {} s", START_LIMIT.as_secs()),
+            });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+async fn tell_shim(dir: &Path, word: &str) -> Result<(), ExecutorError> {
+    let path = dir.join(CONTROL_FILE);
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        // Without O_NONBLOCK this would wait for a reader that may be dead.
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(&path);
+        match opened {
+            Ok(mut fifo) => {
+                return fifo
+                    .write_all(format!("{word}\n").as_bytes())
+                    .map_err(file("write", &path));
+            }
+            // No FIFO yet, or nobody reads it: either the shim is about to make it or it is gone.
+            Err(e) if e.kind() == ErrorKind::NotFound || is_no_reader(&e) => {
+                if !is_locked(dir)? || Instant::now() > deadline {
+                    return Ok(());
+                }
+            }
+            Err(e) => return Err(file("open", &path)(e)),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn is_no_reader(e: &std::io::Error) -> bool {
+    e.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32)
+}
+
+fn create_dir(path: &Path) -> Result<(), ExecutorError> {
+    std::fs::create_dir_all(path).map_err(file("create", path))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ExecutorError> {
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(file("write", path))?;
+    out.write_all(bytes).map_err(file("write", path))
+}
+
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    // Structs with text keys: can't fail.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn file<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> ExecutorError + use<'a> {
+    move |source| ExecutorError::File {
+        doing,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// `remove_dir_all`, also where a tool left folders without write permission (Go's module cache).
+fn remove_tree(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            unlock_tree(path)?;
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+fn unlock_tree(path: &Path) -> std::io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    if meta.is_dir() {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+        for entry in std::fs::read_dir(path)? {
+            unlock_tree(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
