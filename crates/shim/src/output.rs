@@ -1,0 +1,202 @@
+//! A step's output on its way from its pipes or terminal through the mask to the journal.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{self, OutputFlags, SetArg};
+use windlass_shim::journal::Stream;
+use windlass_shim::order::OutputMode;
+
+use crate::mask::{Automaton, Masker};
+use crate::writer::Writer;
+
+/// How much is read at once: what a pipe holds.
+const READ: usize = 64 * 1024;
+/// The terminal's size.
+const COLUMNS: u16 = 160;
+const ROWS: u16 = 100;
+
+/// The shim's ends of a step's output.
+pub(crate) struct Output<'a> {
+    channels: Vec<Channel>,
+    automaton: Option<&'a Automaton>,
+    buffer: Vec<u8>,
+    masked: Vec<u8>,
+    written: u64,
+}
+
+struct Channel {
+    fd: OwnedFd,
+    stream: Stream,
+    masker: Masker,
+}
+
+/// The program's ends. To be dropped once the program runs, or the output never ends.
+pub(crate) struct ProgramEnds {
+    /// `/dev/null`.
+    pub(crate) stdin: File,
+    /// A pipe or terminal.
+    pub(crate) stdout: OwnedFd,
+    /// The same one unless the streams are separate.
+    pub(crate) stderr: OwnedFd,
+    /// Whether it is a terminal.
+    pub(crate) terminal: bool,
+}
+
+impl<'a> Output<'a> {
+    /// Makes the pipes or the terminal that `mode` asks for.
+    ///
+    /// # Errors
+    /// The system has no descriptor, pipe or terminal left.
+    pub(crate) fn open(
+        mode: OutputMode,
+        automaton: Option<&'a Automaton>,
+    ) -> io::Result<(Self, ProgramEnds)> {
+        let stdin = File::open("/dev/null")?;
+        let mut channels = Vec::new();
+        let mut pipe = |stream| {
+            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+            channels.push(Channel::new(read, stream)?);
+            io::Result::Ok(write)
+        };
+        let (stdout, stderr) = match mode {
+            OutputMode::Merged => {
+                let write = pipe(Stream::Merged)?;
+                (write.try_clone()?, write)
+            }
+            OutputMode::Separate => (pipe(Stream::Stdout)?, pipe(Stream::Stderr)?),
+            OutputMode::Tty => {
+                let (ours, theirs) = terminal()?;
+                channels.push(Channel::new(ours, Stream::Merged)?);
+                (theirs.try_clone()?, theirs)
+            }
+        };
+        let output = Self {
+            channels,
+            automaton,
+            buffer: vec![0; READ],
+            masked: Vec::new(),
+            written: 0,
+        };
+        let ends = ProgramEnds {
+            stdin,
+            stdout,
+            stderr,
+            terminal: mode == OutputMode::Tty,
+        };
+        Ok((output, ends))
+    }
+
+    /// What to poll: the channels that have not ended.
+    pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.channels.iter().map(|c| c.fd.as_fd()).collect()
+    }
+
+    /// Whether all channels have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// Bytes given to the journal so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Reads once from each channel that is `ready` (in the order of [`Output::fds`]).
+    pub(crate) fn read(&mut self, ready: &[bool], step: u32, journal: &mut Writer) {
+        let mut ready = ready.iter();
+        let mut channels = std::mem::take(&mut self.channels);
+        channels.retain_mut(|channel| {
+            if !ready.next().copied().unwrap_or(false) {
+                return true;
+            }
+            match nix::unistd::read(channel.fd.as_fd(), &mut self.buffer) {
+                Ok(n) if n > 0 => {
+                    self.written += channel.pass(
+                        self.automaton,
+                        &self.buffer[..n],
+                        &mut self.masked,
+                        (step, journal),
+                    );
+                    true
+                }
+                Err(Errno::EINTR | Errno::EAGAIN) => true,
+                // The end; of a terminal it is an EIO.
+                _ => {
+                    self.written += channel.finish(&mut self.masked, (step, journal));
+                    false
+                }
+            }
+        });
+        self.channels = channels;
+    }
+
+    /// Closes what is still open.
+    pub(crate) fn close(&mut self, step: u32, journal: &mut Writer) {
+        for mut channel in self.channels.drain(..) {
+            self.written += channel.finish(&mut self.masked, (step, journal));
+        }
+    }
+}
+
+impl Channel {
+    fn new(fd: OwnedFd, stream: Stream) -> io::Result<Self> {
+        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self {
+            fd,
+            stream,
+            masker: Masker::new(),
+        })
+    }
+
+    /// Returns how many bytes went to the journal.
+    fn pass(
+        &mut self,
+        automaton: Option<&Automaton>,
+        bytes: &[u8],
+        masked: &mut Vec<u8>,
+        (step, journal): (u32, &mut Writer),
+    ) -> u64 {
+        let bytes = match automaton {
+            None => bytes,
+            Some(automaton) => {
+                masked.clear();
+                self.masker.push(automaton, bytes, masked);
+                masked
+            }
+        };
+        journal.output(step, self.stream, bytes);
+        bytes.len() as u64
+    }
+
+    fn finish(&mut self, masked: &mut Vec<u8>, (step, journal): (u32, &mut Writer)) -> u64 {
+        masked.clear();
+        self.masker.finish(masked);
+        journal.output(step, self.stream, masked);
+        masked.len() as u64
+    }
+}
+
+/// A terminal that leaves `\n` as it is: our end and the program's.
+fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let size = Winsize {
+        ws_row: ROWS,
+        ws_col: COLUMNS,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pair = openpty(&size, None)?;
+    for fd in [&pair.master, &pair.slave] {
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    let mut settings = termios::tcgetattr(&pair.slave)?;
+    settings
+        .output_flags
+        .remove(OutputFlags::OPOST | OutputFlags::ONLCR);
+    termios::tcsetattr(&pair.slave, SetArg::TCSANOW, &settings)?;
+    Ok((pair.master, pair.slave))
+}
