@@ -167,8 +167,9 @@ impl Description {
                     wrong.push(format!("{at}: {value} is not one of {rule}"));
                 }
                 "required" => {
-                    for name in rule.as_array().into_iter().flatten() {
-                        if name.as_str().is_none_or(|name| value.get(name).is_none()) {
+                    let names = rule.as_array().into_iter().flatten();
+                    for name in names.filter_map(Value::as_str) {
+                        if value.get(name).is_none() {
                             wrong.push(format!("{at}: {name} is missing"));
                         }
                     }
