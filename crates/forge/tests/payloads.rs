@@ -1,6 +1,8 @@
 //! What GitHub sends and what it means: GitHub's own example payloads, ours for what they don't
 //! cover, and thousands of damaged ones.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;

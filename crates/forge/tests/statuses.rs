@@ -1,6 +1,8 @@
 //! Commit statuses, sent over a real connection to a GitHub that checks every request against
 //! GitHub's own description of the operation.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 use std::time::{Duration, Instant};
 
 use windlass_forge::github::statuses::{GithubStatuses, Sent};
