@@ -15,8 +15,17 @@
 //!
 //! No database and no server: the caller stores, retries and answers.
 
+mod git_ref;
+pub mod github;
+pub mod http;
 pub mod incoming;
+mod people;
+pub mod plain_git;
 pub mod report;
 pub mod signature;
+mod skip;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+pub use http::http_client;
 pub use incoming::{Incoming, Meaning, PayloadError, RepositoryIdentity};
