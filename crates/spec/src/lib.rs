@@ -1,37 +1,41 @@
 //! The build spec: text in, plan or every diagnostic out. Pure: no files, no network, no clock.
+//!
+//! ```
+//! let source = "steps:\n  - cargo test\n";
+//! let loaded = windlass_spec::load("windlass.yml", source.as_bytes());
+//! assert_eq!(loaded.plan.unwrap().jobs[0].steps[0].name, "cargo test");
+//! ```
+//!
+//! | I look for | it is in |
+//! | --- | --- |
+//! | what a key means, and its tests | `keys/<key>.rs`, and the tables in `keys.rs` |
+//! | what a key is made of | `key.rs`; values that several share in `value.rs` |
+//! | from bytes to the tree | `load.rs`, `yaml.rs`, `toml.rs`, `node.rs`, `limits.rs` |
+//! | from the tree to the plan | `key.rs` (every map), `draft.rs` (what keys mean together) |
+//! | problems and their codes | `codes.rs`, `problems.rs`, `suggest.rs` (did you mean) |
+//! | showing them | [`render`] |
+//! | schema and reference page | `schema.rs`, `reference.rs`: both from the tables |
+//! | a first spec for a repository | [`detect`] |
 
+pub mod codes;
 pub mod detect;
+mod draft;
+mod key;
+mod keys;
+mod limits;
+mod load;
+mod node;
+mod problems;
+mod reference;
 pub mod render;
+mod schema;
+mod suggest;
+mod toml;
+mod value;
+mod yaml;
 
+pub use load::{FILE_NAMES, Loaded, load};
+pub use reference::reference;
+pub use schema::schema;
 pub use windlass_model::diagnostic::{Diagnostic, Severity};
 pub use windlass_model::plan::Plan;
-
-/// The names that a spec may have in a repository's root, the first that exists wins.
-pub const FILE_NAMES: [&str; 3] = ["windlass.yml", "windlass.yaml", "windlass.toml"];
-
-/// What came of a spec: a plan, problems, or a plan with warnings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// The plan; `None` exactly when one of the diagnostics is an error.
-    pub plan: Option<Plan>,
-    /// Everything that a person should know, in the order of the file.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-/// Reads a spec. The name's ending decides the language: `.toml`, and YAML (so JSON too) else.
-pub fn load(_file_name: &str, _source: &[u8]) -> Loaded {
-    Loaded {
-        plan: None,
-        diagnostics: Vec::new(),
-    }
-}
-
-/// The JSON Schema of the spec, for editors.
-pub fn schema() -> serde_json::Value {
-    serde_json::Value::Null
-}
-
-/// The reference page in Markdown.
-pub fn reference() -> String {
-    String::new()
-}
