@@ -1,1 +1,41 @@
-//! Placeholder.
+//! The build spec: text in, plan or every diagnostic out. Pure: no files, no network, no clock.
+//!
+//! ```
+//! let source = "steps:\n  - cargo test\n";
+//! let loaded = windlass_spec::load("windlass.yml", source.as_bytes());
+//! assert_eq!(loaded.plan.unwrap().jobs[0].steps[0].name, "cargo test");
+//! ```
+//!
+//! | I look for | it is in |
+//! | --- | --- |
+//! | what a key means, and its tests | `keys/<key>.rs`, and the tables in `keys.rs` |
+//! | what a key is made of | `key.rs`; values that several share in `value.rs` |
+//! | from bytes to the tree | `load.rs`, `yaml.rs`, `toml.rs`, `node.rs`, `limits.rs` |
+//! | from the tree to the plan | `key.rs` (every map), `draft.rs` (what keys mean together) |
+//! | problems and their codes | `codes.rs`, `problems.rs`, `suggest.rs` (did you mean) |
+//! | showing them | [`render`] |
+//! | schema and reference page | `schema.rs`, `reference.rs`: both from the tables |
+//! | a first spec for a repository | [`detect`] |
+
+pub mod codes;
+pub mod detect;
+mod draft;
+mod key;
+mod keys;
+mod limits;
+mod load;
+mod node;
+mod problems;
+mod reference;
+pub mod render;
+mod schema;
+mod suggest;
+mod toml;
+mod value;
+mod yaml;
+
+pub use load::{FILE_NAMES, Loaded, load};
+pub use reference::reference;
+pub use schema::schema;
+pub use windlass_model::diagnostic::{Diagnostic, Severity};
+pub use windlass_model::plan::Plan;

@@ -1,0 +1,197 @@
+//! Collects everything that is wrong, and turns byte offsets into lines and columns.
+
+use std::ops::Range;
+
+use windlass_model::diagnostic::{Diagnostic, Severity};
+
+use crate::codes::{self, Code};
+
+/// More than this nobody reads at once, and a hostile file must not make megabytes of messages.
+const MOST_PROBLEMS: usize = 100;
+
+/// One problem before it knows its line.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    span: Range<usize>,
+    message: String,
+    label: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    /// A problem; the message is a lower-case fragment without a full stop.
+    pub(crate) fn new(code: Code, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            span,
+            message: message.into(),
+            label: String::new(),
+            help: None,
+        }
+    }
+
+    /// What stands under the span.
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// What to do.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// All problems of one file.
+#[derive(Debug)]
+pub(crate) struct Problems<'s> {
+    source: &'s [u8],
+    line_starts: Vec<usize>,
+    list: Vec<Diagnostic>,
+    cut_off: bool,
+    left_out: usize,
+}
+
+impl<'s> Problems<'s> {
+    /// None yet.
+    pub(crate) fn new(source: &'s [u8]) -> Self {
+        let newlines = source
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n');
+        let line_starts = std::iter::once(0)
+            .chain(newlines.map(|(at, _)| at + 1))
+            .collect();
+        Self {
+            source,
+            line_starts,
+            list: Vec::new(),
+            cut_off: false,
+            left_out: 0,
+        }
+    }
+
+    /// Adds one, unless the very same was added before: an alias repeats its anchor's problems.
+    pub(crate) fn push(&mut self, problem: Problem) {
+        let end = problem.span.end.min(self.source.len());
+        let start = problem.span.start.min(end);
+        let known = |d: &Diagnostic| {
+            d.code == problem.code.code && d.span == (start..end) && d.message == problem.message
+        };
+        if self.list.iter().any(known) {
+            return;
+        }
+        let severity = if problem.code.code.starts_with('W') {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        // A warning must not keep out the error that explains why there is no plan.
+        let is_first_error = severity == Severity::Error && !self.has_errors();
+        if self.list.len() >= MOST_PROBLEMS && !is_first_error {
+            self.left_out += 1;
+            return;
+        }
+        let (line, column) = self.place(start);
+        self.list.push(Diagnostic {
+            code: problem.code.code.to_owned(),
+            severity,
+            message: problem.message,
+            span: start..end,
+            line,
+            column,
+            label: problem.label,
+            help: problem.help,
+        });
+    }
+
+    /// The rest of the file could not be read, so what seems to be missing may be there.
+    pub(crate) fn cut_off(&mut self) {
+        self.cut_off = true;
+    }
+
+    /// Whether the rest of the file could not be read.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
+    /// Whether there can be no plan.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// All, in the order of the file.
+    pub(crate) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        self.list.sort_by(|a, b| {
+            (a.span.start, a.span.end, &a.code).cmp(&(b.span.start, b.span.end, &b.code))
+        });
+        if self.left_out > 0 {
+            let end = self.source.len();
+            let (line, column) = self.place(end);
+            self.list.push(Diagnostic {
+                code: codes::TOO_MANY_PROBLEMS.code.to_owned(),
+                severity: if self.has_errors() {
+                    Severity::Error
+                } else {
+                    Severity::Warning
+                },
+                message: format!("{} more problems are left out", self.left_out),
+                span: end..end,
+                line,
+                column,
+                label: String::new(),
+                help: Some("mend the ones above and look again".to_owned()),
+            });
+        }
+        self.list
+    }
+
+    /// How many lines of the file a span touches.
+    pub(crate) fn lines(&self, span: &Range<usize>) -> usize {
+        let line = |offset| self.line_starts.partition_point(|start| *start <= offset);
+        line(span.end) - line(span.start) + 1
+    }
+
+    /// 1-based line and column in characters. Bytes that are no UTF-8 count as one character each
+    /// sequence, as editors show them.
+    pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let start = self.line_starts[line - 1];
+        let before = String::from_utf8_lossy(&self.source[start..offset]);
+        let before = before.strip_prefix('\u{feff}').unwrap_or(&before);
+        (line, before.chars().count() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_from_one() {
+        let problems = Problems::new("aé\nb".as_bytes());
+        assert_eq!(problems.place(0), (1, 1));
+        assert_eq!(problems.place(3), (1, 3));
+        assert_eq!(problems.place(4), (2, 1));
+        assert_eq!(problems.place(5), (2, 2));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_a_column() {
+        assert_eq!(Problems::new("\u{feff}ab".as_bytes()).place(4), (1, 2));
+    }
+
+    #[test]
+    fn the_same_problem_counts_once_and_the_list_ends() {
+        let source = vec![b'x'; 500];
+        let mut problems = Problems::new(&source);
+        for at in (0..300).chain(0..50) {
+            problems.push(Problem::new(codes::UNKNOWN_KEY, at..at + 1, "unknown"));
+        }
+        let all = problems.into_diagnostics();
+        assert_eq!(all.len(), MOST_PROBLEMS + 1);
+        assert_eq!(all[MOST_PROBLEMS].message, "200 more problems are left out");
+    }
+}

@@ -1,0 +1,45 @@
+//! The JSON Schema of a spec, out of the table of keys: editors complete and check with it.
+
+use serde_json::{Map, Value, json};
+
+use crate::key::Key;
+use crate::keys;
+
+/// The JSON Schema (draft 7, which all editors know) of `windlass.yml`.
+pub fn schema() -> Value {
+    let mut schema = object(keys::JOB);
+    if let Value::Object(fields) = &mut schema {
+        fields.insert(
+            "$schema".to_owned(),
+            json!("http://json-schema.org/draft-07/schema#"),
+        );
+        fields.insert("title".to_owned(), json!("Windlass build spec"));
+    }
+    schema
+}
+
+/// The schema of a map with these keys and no others.
+pub(crate) fn object<T>(keys: &[Key<T>]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for key in keys {
+        let about = &key.about;
+        let mut schema = (about.schema)();
+        if let Value::Object(fields) = &mut schema {
+            fields.insert("description".to_owned(), json!(about.summary));
+        }
+        properties.insert(about.name.to_owned(), schema);
+        if about.required {
+            required.push(about.name);
+        }
+    }
+    let mut object = json!({
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if let (Value::Object(fields), false) = (&mut object, required.is_empty()) {
+        fields.insert("required".to_owned(), json!(required));
+    }
+    object
+}

@@ -1,0 +1,232 @@
+//! Values that more than one key is made of: texts, numbers, truth, choices.
+//!
+//! Each reader takes what it can or reports one problem, and never guesses.
+
+use std::ops::{Range, RangeInclusive};
+
+use crate::codes;
+use crate::limits;
+use crate::node::{Entry, Node, Scalar, Value, looks_like_number, shorten};
+use crate::problems::{Problem, Problems};
+use crate::suggest;
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Bytes of the source.
+    pub(crate) span: Range<usize>,
+}
+
+/// Reports a value of a wrong shape. Nothing at all is a problem of its own.
+pub(crate) fn wrong_type(
+    node: &Node,
+    name: &str,
+    expected: &str,
+    help: Option<String>,
+    problems: &mut Problems<'_>,
+) {
+    let problem = if node.is_nothing() {
+        Problem::new(
+            codes::NO_VALUE,
+            node.span.clone(),
+            format!("{name} is empty"),
+        )
+    } else {
+        let found = node.found();
+        Problem::new(
+            codes::WRONG_TYPE,
+            node.span.clone(),
+            format!("{name} can't be {found}"),
+        )
+    };
+    let problem = problem.label(format!("expected {expected}"));
+    problems.push(match help {
+        Some(help) => problem.help(help),
+        None => problem,
+    });
+}
+
+/// A scalar that says something, of any style.
+pub(crate) fn scalar<'n>(
+    node: &'n Node,
+    name: &str,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) -> Option<&'n Scalar> {
+    let Value::Scalar(scalar) = &node.value else {
+        wrong_type(node, name, expected, None, problems);
+        return None;
+    };
+    if node.is_nothing() {
+        wrong_type(node, name, expected, None, problems);
+        return None;
+    }
+    if scalar.text.contains('\0') {
+        problems.push(
+            Problem::new(
+                codes::NUL,
+                node.span.clone(),
+                format!("{name} has a NUL character"),
+            )
+            .label("no program can be given this")
+            .help("take the `\\0` away; a script can make one with `printf '\\0'`"),
+        );
+        return None;
+    }
+    Some(scalar)
+}
+
+/// A text that the system can pass on.
+pub(crate) fn text<'n>(
+    node: &'n Node,
+    name: &str,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) -> Option<&'n str> {
+    let scalar = scalar(node, name, expected, problems)?;
+    if scalar.text.len() > limits::TEXT {
+        problems.push(
+            Problem::new(
+                codes::TOO_LONG,
+                node.span.clone(),
+                format!("{name} has {} bytes", scalar.text.len()),
+            )
+            .label(format!("at most {} can be passed on", limits::TEXT))
+            .help("put it in a file in the repository"),
+        );
+        return None;
+    }
+    Some(&scalar.text)
+}
+
+/// `true` or `false`, and no other word for it.
+pub(crate) fn truth(entry: &Entry, problems: &mut Problems<'_>) -> Option<bool> {
+    let name = format!("`{}`", entry.key);
+    let expected = "`true` or `false`";
+    let scalar = scalar(&entry.value, &name, expected, problems)?;
+    match (entry.value.plain(), scalar.text.to_lowercase().as_str()) {
+        (Some("true"), _) => return Some(true),
+        (Some("false"), _) => return Some(false),
+        (_, "true" | "yes" | "on" | "1" | "y") => {
+            refuse_choice(
+                &entry.value,
+                &name,
+                expected,
+                "write `true`".to_owned(),
+                problems,
+            );
+        }
+        (_, "false" | "no" | "off" | "0" | "n") => {
+            refuse_choice(
+                &entry.value,
+                &name,
+                expected,
+                "write `false`".to_owned(),
+                problems,
+            );
+        }
+        _ => wrong_type(&entry.value, &name, expected, None, problems),
+    }
+    None
+}
+
+/// One of a few words.
+pub(crate) fn choice<T: Copy>(
+    entry: &Entry,
+    words: &[(&'static str, T)],
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    let name = format!("`{}`", entry.key);
+    let all: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    let expected = format!("one of {}", all.join(", "));
+    let text = &scalar(&entry.value, &name, &expected, problems)?.text;
+    if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+        return Some(*value);
+    }
+    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let help = match suggest::nearest(text, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("write {}", all.join(", or ")),
+    };
+    refuse_choice(&entry.value, &name, &expected, help, problems);
+    None
+}
+
+/// Reports a value that isn't one of those that are allowed.
+pub(crate) fn refuse_choice(
+    node: &Node,
+    name: &str,
+    expected: &str,
+    help: String,
+    problems: &mut Problems<'_>,
+) {
+    let found = node.found();
+    problems.push(
+        Problem::new(
+            codes::BAD_CHOICE,
+            node.span.clone(),
+            format!("{name} can't be {found}"),
+        )
+        .label(format!("expected {expected}"))
+        .help(help),
+    );
+}
+
+/// A whole number without quotes.
+pub(crate) fn number(
+    entry: &Entry,
+    range: RangeInclusive<u64>,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) -> Option<u64> {
+    let name = format!("`{}`", entry.key);
+    let scalar = scalar(&entry.value, &name, expected, problems)?;
+    let parsed = scalar.text.parse::<u64>().ok();
+    let digits = scalar.text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = entry.value.plain().is_some();
+    let (label, help) = match parsed {
+        Some(number) if is_plain && digits && range.contains(&number) => return Some(number),
+        Some(number) if !is_plain && range.contains(&number) => (
+            "this is a text".to_owned(),
+            Some(format!("take the quotes away: {number}")),
+        ),
+        _ if looks_like_number(&scalar.text) => (
+            format!("allowed is {} to {}", range.start(), range.end()),
+            None,
+        ),
+        _ => {
+            wrong_type(&entry.value, &name, expected, None, problems);
+            return None;
+        }
+    };
+    let shown = shorten(&scalar.text, 40);
+    let message = format!("{name} needs {expected}, not `{shown}`");
+    let problem = Problem::new(codes::BAD_NUMBER, entry.value.span.clone(), message).label(label);
+    problems.push(match help {
+        Some(help) => problem.help(help),
+        None => problem,
+    });
+    None
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! For the tests that stand beside each key.
+
+    use windlass_model::plan::JobPlan;
+
+    /// The job of a spec that has no problems at all.
+    pub(crate) fn job(source: &str) -> JobPlan {
+        let loaded = crate::load("windlass.yml", source.as_bytes());
+        assert_eq!(loaded.diagnostics, [], "{source}");
+        loaded.plan.unwrap().jobs.remove(0)
+    }
+
+    /// The codes of all problems of a spec.
+    pub(crate) fn codes(source: &str) -> Vec<String> {
+        let loaded = crate::load("windlass.yml", source.as_bytes());
+        loaded.diagnostics.into_iter().map(|d| d.code).collect()
+    }
+}
