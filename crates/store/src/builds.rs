@@ -471,7 +471,21 @@ impl Store {
                 )));
             }
         }
-        tx.commit("cancel").await
+        tx.commit("cancel").await?;
+        self.ring_cancel();
+        Ok(())
+    }
+
+    /// Whether somebody asked for the build to be cancelled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cancel_requested(&self, build_id: i64) -> Result<bool, StoreError> {
+        sqlx::query_scalar("select cancel_requested from builds where id = ?")
+            .bind(build_id)
+            .fetch_one(self.reader())
+            .await
+            .map_err(StoreError::db("look for a cancellation"))
     }
 
     /// Queues a new attempt at a build that has ended and returns its number. The old attempts and

@@ -34,6 +34,7 @@ struct Inner {
     readers: SqlitePool,
     sealer: Sealer,
     changes: watch::Sender<u64>,
+    cancels: watch::Sender<u64>,
 }
 
 /// A write transaction; rings the bell when it is committed. Dropped without a commit (an error, a
@@ -85,6 +86,7 @@ impl Store {
             .map_err(StoreError::db("open for reading"))?;
         let sealer = Sealer::open(&folder.join(KEY_FILE))?;
         let (changes, _) = watch::channel(0);
+        let (cancels, _) = watch::channel(0);
         let writer = Arc::new(Mutex::new(writer));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -93,6 +95,7 @@ impl Store {
                 readers,
                 sealer,
                 changes,
+                cancels,
             }),
         })
     }
@@ -106,6 +109,22 @@ impl Store {
     /// [`Store::watch_other_processes`]. Carries no data: whoever wakes reads the rows.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Wakes when somebody may have asked for a build to be cancelled. Apart from
+    /// [`Store::changes`], because every running job listens to it.
+    pub fn cancels(&self) -> watch::Receiver<u64> {
+        self.inner.cancels.subscribe()
+    }
+
+    /// Rings the bell of [`Store::changes`] without a change: something outside the database that
+    /// waiters look at is different now, such as a free slot.
+    pub fn ring(&self) {
+        self.inner.changes.send_modify(|n| *n += 1);
+    }
+
+    pub(crate) fn ring_cancel(&self) {
+        self.inner.cancels.send_modify(|n| *n += 1);
     }
 
     /// Notices commits of other processes (the command line beside the server) and rings the bell.
@@ -131,7 +150,8 @@ impl Store {
                 .map_err(StoreError::db("be watched"))?;
             if version != last {
                 last = version;
-                self.inner.changes.send_modify(|n| *n += 1);
+                self.ring();
+                self.ring_cancel();
             }
         }
     }

@@ -20,11 +20,11 @@ use std::str::FromStr;
 use sqlx::Row as _;
 use windlass_model::ids::InvalidId;
 use windlass_model::status::CommitStatus;
-use windlass_model::{BuildState, Diagnostic, Plan};
+use windlass_model::{BuildState, Diagnostic, Outcome, Plan, StopCause};
 
 use crate::builds::to_json;
 use crate::db::now_ms;
-use crate::{Attempt, Build, Store, StoreError, outbox};
+use crate::{Attempt, Build, Store, StoreError, outbox, steps};
 
 /// What a worker still has to do with an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,29 +254,8 @@ impl Store {
         tx.commit("launched").await
     }
 
-    /// Notes for people what enforces the limits, or what was wrong with the journal.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn remark(&self, attempt: i64, text: &str) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "update attempts set remarks = case
-                 when remarks = '' then ?1
-                 when instr(remarks, ?1) > 0 then remarks
-                 else remarks || char(10) || ?1 end
-             where id = ?2",
-        )
-        .bind(text)
-        .bind(attempt)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("note a remark"))?;
-        tx.commit("remark").await
-    }
-
-    /// Stores how an attempt ended, and the status for the forge, in one transaction. Harmless when
-    /// it is stored already.
+    /// Stores how an attempt ended, and the status for the forge, in one transaction. Steps that
+    /// are still open end with it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if `owner` lost its lease.
@@ -317,6 +296,18 @@ impl Store {
         if done.rows_affected() == 0 {
             return Err(lost_lease(claim.attempt.id));
         }
+        let lost = Outcome::Lost {
+            reason: "the job ended without it".to_owned(),
+        };
+        let stopped = Outcome::Stopped {
+            cause: StopCause::Cancelled,
+        };
+        let running = if finish.state == BuildState::Cancelled {
+            stopped
+        } else {
+            lost
+        };
+        steps::end_open(&mut tx, claim.attempt.id, &running, now * 1000).await?;
         sqlx::query(
             "update builds set state = ?, summary = ?, failed_step = ?, finished_ms = ?
              where id = ? and attempt = ?",

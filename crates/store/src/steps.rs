@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use windlass_model::Outcome;
 
 use crate::builds::{json, to_json};
+use crate::db::WriteTx;
 use crate::{Store, StoreError};
 
 /// A step.
@@ -34,98 +35,54 @@ impl Step {
     }
 }
 
-/// A step's end, as the journal tells it.
+/// What the journal tells of an attempt. Told again after a crash, it changes nothing.
 #[derive(Debug, Clone)]
-pub struct StepEnd<'a> {
-    /// How.
-    pub outcome: &'a Outcome,
-    /// When, microseconds since 1970.
-    pub ended_us: i64,
-    /// How long it took.
-    pub duration_us: u64,
-    /// Bytes in its log.
-    pub output_bytes: u64,
-    /// Processes that it left behind.
-    pub leftovers: u32,
+pub enum Told {
+    /// A line for people: what enforces limits, what was wrong with the journal.
+    Remark(String),
+    /// A step began.
+    Started {
+        /// Which.
+        step: u32,
+        /// When, microseconds since 1970.
+        time_us: i64,
+    },
+    /// A step ended, or never began.
+    Ended {
+        /// Which.
+        step: u32,
+        /// When, microseconds since 1970.
+        time_us: i64,
+        /// How.
+        outcome: Outcome,
+        /// How long it took.
+        duration_us: u64,
+        /// Bytes in its log.
+        output_bytes: u64,
+        /// Processes that it left behind.
+        leftovers: u32,
+    },
 }
 
 impl Store {
-    /// A step began. Told again after a crash, it changes nothing.
+    /// Keeps what the journal told, in one transaction.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn step_started(
-        &self,
-        attempt: i64,
-        index: u32,
-        time_us: i64,
-    ) -> Result<(), StoreError> {
+    pub async fn record(&self, attempt: i64, told: &[Told]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "update steps set started_us = coalesce(started_us, ?)
-             where attempt_id = ? and idx = ?",
-        )
-        .bind(time_us)
-        .bind(attempt)
-        .bind(index)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("note a step's start"))?;
-        tx.commit("step_started").await
-    }
-
-    /// A step ended. Told again after a crash, it changes nothing.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn step_ended(
-        &self,
-        attempt: i64,
-        index: u32,
-        end: &StepEnd<'_>,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "update steps set outcome = ?, ended_us = ?, duration_us = ?, output_bytes = ?,
-             leftovers = ? where attempt_id = ? and idx = ? and outcome is null",
-        )
-        .bind(to_json("the outcome", end.outcome)?)
-        .bind(end.ended_us)
-        .bind(i64::try_from(end.duration_us).unwrap_or(i64::MAX))
-        .bind(i64::try_from(end.output_bytes).unwrap_or(i64::MAX))
-        .bind(end.leftovers)
-        .bind(attempt)
-        .bind(index)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("note a step's end"))?;
-        tx.commit("step_ended").await
-    }
-
-    /// Steps that have no end get this one: their shim is gone, or the job ended before them.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn end_open_steps(
-        &self,
-        attempt: i64,
-        running: &Outcome,
-        waiting: &Outcome,
-        time_us: i64,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "update steps set outcome = case when started_us is null then ?1 else ?2 end,
-             ended_us = ?3 where attempt_id = ?4 and outcome is null",
-        )
-        .bind(to_json("the outcome", waiting)?)
-        .bind(to_json("the outcome", running)?)
-        .bind(time_us)
-        .bind(attempt)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("end the open steps"))?;
-        tx.commit("end_open_steps").await
+        for told in told {
+            match told {
+                Told::Remark(text) => remark(&mut tx, attempt, text).await?,
+                Told::Started { step, time_us } => {
+                    started(&mut tx, attempt, *step, *time_us).await?;
+                }
+                Told::Ended { outcome, .. } => {
+                    ended(&mut tx, attempt, told, &to_json("the outcome", outcome)?).await?;
+                }
+            }
+        }
+        tx.commit("record").await
     }
 
     /// The steps of an attempt, in order; empty until it is planned.
@@ -157,4 +114,93 @@ impl Store {
             })
             .collect()
     }
+}
+
+async fn remark(tx: &mut WriteTx, attempt: i64, text: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "update attempts set remarks = case
+             when remarks = '' then ?1
+             when instr(remarks, ?1) > 0 then remarks
+             else remarks || char(10) || ?1 end
+         where id = ?2",
+    )
+    .bind(text)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("note a remark"))
+}
+
+async fn started(
+    tx: &mut WriteTx,
+    attempt: i64,
+    step: u32,
+    time_us: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update steps set started_us = coalesce(started_us, ?) where attempt_id = ? and idx = ?",
+    )
+    .bind(time_us)
+    .bind(attempt)
+    .bind(step)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("note a step's start"))
+}
+
+async fn ended(
+    tx: &mut WriteTx,
+    attempt: i64,
+    told: &Told,
+    outcome: &str,
+) -> Result<(), StoreError> {
+    let Told::Ended {
+        step,
+        time_us,
+        duration_us,
+        output_bytes,
+        leftovers,
+        ..
+    } = told
+    else {
+        return Ok(());
+    };
+    sqlx::query(
+        "update steps set outcome = ?, ended_us = ?, duration_us = ?, output_bytes = ?,
+         leftovers = ? where attempt_id = ? and idx = ? and outcome is null",
+    )
+    .bind(outcome)
+    .bind(time_us)
+    .bind(i64::try_from(*duration_us).unwrap_or(i64::MAX))
+    .bind(i64::try_from(*output_bytes).unwrap_or(i64::MAX))
+    .bind(leftovers)
+    .bind(attempt)
+    .bind(step)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("note a step's end"))
+}
+
+/// Steps that have no end get one: `running` for those that began, skipped for those that did not.
+pub(crate) async fn end_open(
+    tx: &mut WriteTx,
+    attempt: i64,
+    running: &Outcome,
+    time_us: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update steps set outcome = case when started_us is null then ?1 else ?2 end,
+         ended_us = ?3 where attempt_id = ?4 and outcome is null",
+    )
+    .bind(to_json("the outcome", &Outcome::Skipped)?)
+    .bind(to_json("the outcome", running)?)
+    .bind(time_us)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("end the open steps"))
 }

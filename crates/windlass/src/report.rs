@@ -1,0 +1,168 @@
+//! Errors as people see them, and the exit codes: the one place where both are decided.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done; for `run` and `logs -f`: the build passed |
+//! | 1 | the build failed |
+//! | 2 | the command line was wrong |
+//! | 3 | the build spec has errors |
+//! | 4 | the thing can't be done as asked: no such build, a wrong folder, a bad configuration |
+//! | 5 | the server can't be reached |
+//! | 70 | we are broken |
+//! | 130 | interrupted |
+
+use std::error::Error;
+use std::fmt;
+
+use windlass_engine::checkout::CheckoutError;
+use windlass_engine::executor::ExecutorError;
+use windlass_engine::git::GitError;
+use windlass_store::StoreError;
+
+/// The build passed, or the command did what was asked.
+pub(crate) const EXIT_OK: u8 = 0;
+/// The build failed.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// The build spec has errors.
+pub(crate) const EXIT_SPEC: u8 = 3;
+/// It can't be done as asked.
+pub(crate) const EXIT_PROBLEM: u8 = 4;
+/// The server can't be reached.
+pub(crate) const EXIT_UNREACHABLE: u8 = 5;
+/// We are broken.
+pub(crate) const EXIT_INTERNAL: u8 = 70;
+/// Interrupted.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+
+/// Why a command can't do what was asked, what its reader can do about it, and the exit code.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: EXIT_PROBLEM }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The message with those of its causes, each once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let words = e.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = e.source();
+    }
+    text
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let problem = Self::new(chain(&error));
+        match &error {
+            StoreError::MigrationPending { .. } => problem.hint(
+                "make a copy of the data folder, then run `windlass db migrate`, \
+                 or start the server with WINDLASS_MIGRATE=1",
+            ),
+            StoreError::WrongKey { key_file, .. } => problem.hint(format!(
+                "put the right {} back, or set the secrets anew",
+                key_file.display()
+            )),
+            _ if error.is_disk_full() => problem.hint("the disk is full: free some space"),
+            StoreError::NotFound(_) | StoreError::Conflict(_) => problem,
+            StoreError::Migrate { .. } => problem.hint(
+                "this program does not belong to this database: use the release that made it, \
+                 or a newer one",
+            ),
+            _ => problem.code(EXIT_INTERNAL),
+        }
+    }
+}
+
+impl From<CheckoutError> for Problem {
+    fn from(error: CheckoutError) -> Self {
+        let hint = error.hint();
+        Self::new(chain(&error)).hint(hint)
+    }
+}
+
+impl From<ExecutorError> for Problem {
+    fn from(error: ExecutorError) -> Self {
+        let hint = error.hint();
+        Self::new(chain(&error)).hint(hint)
+    }
+}
+
+impl From<GitError> for Problem {
+    fn from(error: GitError) -> Self {
+        Self::new(chain(&error)).hint("install git 2.39 or newer: apt-get install git")
+    }
+}
+
+impl From<windlass_logs::LogError> for Problem {
+    fn from(error: windlass_logs::LogError) -> Self {
+        let problem = Self::new(chain(&error));
+        if error.is_disk_full() {
+            problem.hint("the disk is full: free some space")
+        } else {
+            problem.code(EXIT_INTERNAL)
+        }
+    }
+}
+
+impl From<windlass_model::ids::InvalidId> for Problem {
+    fn from(error: windlass_model::ids::InvalidId) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<tokio::task::JoinError> for Problem {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::new(format!("a task of ours ended badly: {error}")).code(EXIT_INTERNAL)
+    }
+}

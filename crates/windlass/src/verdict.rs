@@ -1,0 +1,111 @@
+//! What the ends of the steps mean for the build. Pure.
+
+use windlass_model::{BuildState, Outcome, StopCause};
+use windlass_store::Step;
+use windlass_store::queue::Finish;
+
+/// The build's end, given those of its steps.
+pub(crate) fn verdict(steps: &[Step]) -> Finish {
+    let decisive = steps.iter().find(|step| {
+        step.outcome.as_ref().is_none_or(|o| !o.is_success() && *o != Outcome::Skipped)
+    });
+    let mut finish = Finish {
+        state: BuildState::Passed,
+        summary: String::new(),
+        failed_step: None,
+        error: None,
+        hint: None,
+        spec_problems: None,
+    };
+    let Some(step) = decisive else {
+        return finish;
+    };
+    let outcome = step
+        .outcome
+        .clone()
+        .unwrap_or_else(|| Outcome::Lost { reason: "the job ended without this step".to_owned() });
+    finish.failed_step = Some(step.index);
+    finish.summary = format!("step \"{}\": {outcome}", step.name);
+    finish.state = match &outcome {
+        Outcome::Exited { .. }
+        | Outcome::Signaled { .. }
+        | Outcome::OutOfMemory { .. }
+        | Outcome::Stopped { cause: StopCause::StepTimeout | StopCause::JobTimeout }
+        | Outcome::Skipped => BuildState::Failed,
+        Outcome::Stopped { cause: StopCause::Cancelled } => BuildState::Cancelled,
+        Outcome::NotStarted { .. } => {
+            finish.error = Some(finish.summary.clone());
+            finish.hint = Some(
+                "is the program installed on the machine that runs the builds, and in its PATH? \
+                 Does the step's `shell` exist there?"
+                    .to_owned(),
+            );
+            BuildState::Error
+        }
+        Outcome::Lost { .. } => {
+            finish.error = Some(finish.summary.clone());
+            finish.hint = Some(
+                "the program beside the job was killed, or the machine went down; \
+                 retry the build"
+                    .to_owned(),
+            );
+            BuildState::Error
+        }
+    };
+    finish
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(outcomes: &[Option<Outcome>]) -> Vec<Step> {
+        outcomes
+            .iter()
+            .enumerate()
+            .map(|(i, outcome)| Step {
+                index: i as i64,
+                name: format!("s{i}"),
+                outcome: outcome.clone(),
+                started_us: None,
+                ended_us: None,
+                duration_us: None,
+                output_bytes: None,
+                leftovers: 0,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_step_that_did_not_pass_decides() {
+        let ok = Some(Outcome::Exited { code: 0 });
+        let table = [
+            (vec![ok.clone(), ok.clone()], BuildState::Passed, ""),
+            (
+                vec![ok.clone(), Some(Outcome::Exited { code: 2 }), Some(Outcome::Skipped)],
+                BuildState::Failed,
+                "step \"s1\": exit code 2",
+            ),
+            (
+                vec![Some(Outcome::Stopped { cause: StopCause::Cancelled })],
+                BuildState::Cancelled,
+                "step \"s0\": cancelled",
+            ),
+            (
+                vec![ok.clone(), Some(Outcome::Stopped { cause: StopCause::StepTimeout })],
+                BuildState::Failed,
+                "step \"s1\": timed out",
+            ),
+            (
+                vec![Some(Outcome::Lost { reason: "killed".to_owned() })],
+                BuildState::Error,
+                "step \"s0\": lost: killed",
+            ),
+            (vec![ok, None], BuildState::Error, "step \"s1\": lost: the job ended without this step"),
+        ];
+        for (outcomes, state, summary) in table {
+            let finish = verdict(&steps(&outcomes));
+            assert_eq!((finish.state, finish.summary.as_str()), (state, summary));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The worker: takes attempts from the queue and sees each through to its end.
+//!
+//! This is the only place that sees queue, engine, logs and store together. It keeps nothing in
+//! memory that matters: killed at any moment, the next worker claims the same rows and goes on from
+//! the phase that they name.
+
+mod follow;
+mod job;
+mod prepare;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use windlass_engine::executor::process::ProcessExecutor;
+use windlass_engine::git::Git;
+use windlass_forge::report::commit_status;
+use windlass_logs::Hub;
+use windlass_model::status::CommitStatus;
+use windlass_model::{AttemptId, BuildState};
+use windlass_store::queue::Willing;
+use windlass_store::{Build, Store};
+
+/// How long a worker that is not heard of keeps its attempts.
+const LEASE_MS: i64 = 30_000;
+
+/// How often the queue is looked at without any bell.
+const TICK: Duration = Duration::from_secs(5);
+
+/// How often what nobody owns is removed.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Everything that seeing a job through needs.
+pub(crate) struct Worker {
+    pub(crate) store: Store,
+    pub(crate) executor: ProcessExecutor,
+    pub(crate) git: Git,
+    pub(crate) hub: Hub,
+    /// Names this worker in leases; new at every start.
+    pub(crate) owner: String,
+    pub(crate) logs: PathBuf,
+    pub(crate) mirrors: PathBuf,
+    pub(crate) public_url: String,
+    /// Variables of the machine that steps may see, beyond the usual ones.
+    pub(crate) pass_env: Vec<String>,
+    /// How many jobs run at once.
+    pub(crate) slots: usize,
+}
+
+impl Worker {
+    /// Works until `stop`; then takes nothing more. Jobs that run are on `jobs`.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken, jobs: TaskTracker) {
+        let running = Arc::new(AtomicUsize::new(0));
+        let mut changes = self.store.changes();
+        loop {
+            // Mark what was seen before looking, so that nothing that comes meanwhile is missed.
+            changes.mark_unchanged();
+            while !stop.is_cancelled() && self.take_one(&running, &stop, &jobs).await {}
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Claims one attempt and spawns its task; `false` if there is none to take.
+    async fn take_one(
+        self: &Arc<Self>,
+        running: &Arc<AtomicUsize>,
+        stop: &CancellationToken,
+        jobs: &TaskTracker,
+    ) -> bool {
+        let free = running.load(Ordering::SeqCst) < self.slots;
+        let willing = if free { Willing::Anything } else { Willing::Orphans };
+        let claim = match self.store.claim(&self.owner, LEASE_MS, willing).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!(%error, "could not look for work");
+                return false;
+            }
+        };
+        running.fetch_add(1, Ordering::SeqCst);
+        let (worker, running, stop) = (Arc::clone(self), Arc::clone(running), stop.clone());
+        let changes = self.store.clone();
+        jobs.spawn(async move {
+            worker.see_through(claim, &stop, &running).await;
+            changes.ring();
+        });
+        true
+    }
+
+    /// Prolongs the leases of this worker, for ever.
+    pub(crate) async fn heartbeat(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(LEASE_MS as u64 / 3));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.store.renew_leases(&self.owner, LEASE_MS).await {
+                tracing::error!(%error, "could not renew leases");
+            }
+        }
+    }
+
+    /// Removes what belongs to no living attempt, now and every minute.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        use windlass_engine::executor::Executor as _;
+        loop {
+            let living = self.store.living_attempts().await;
+            match living {
+                Ok(rows) => {
+                    let ids: Vec<AttemptId> = rows.into_iter().map(AttemptId::from_row).collect();
+                    match self.executor.sweep(&ids).await {
+                        Ok(swept) if swept.is_empty() => {}
+                        Ok(swept) => tracing::info!(?swept, "removed what nobody owned"),
+                        Err(error) => tracing::error!(%error, "could not sweep"),
+                    }
+                }
+                Err(error) => tracing::error!(%error, "could not list living attempts"),
+            }
+            tokio::time::sleep(SWEEP).await;
+        }
+    }
+
+    /// The status for the forge when `build` takes `state`, if its forge is to hear of it.
+    pub(crate) fn status(
+        &self,
+        reports: bool,
+        build: &Build,
+        state: BuildState,
+        summary: &str,
+        failed_step: Option<i64>,
+    ) -> Option<CommitStatus> {
+        reports.then(|| {
+            let path = match failed_step {
+                Some(step) => windlass_web::urls::step(&build.repo, build.number, step + 1),
+                None => windlass_web::urls::build(&build.repo, build.number),
+            };
+            let url = format!("{}{path}", self.public_url);
+            commit_status(&build.trigger.revision, build.number, state, summary, Some(url))
+        })
+    }
+}

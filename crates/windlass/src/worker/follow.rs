@@ -1,0 +1,171 @@
+//! A launched attempt: start its shim (or find it running, or ended), read its journal into the
+//! logs and the store, until the end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use windlass_engine::executor::{Executor, Followed};
+use windlass_engine::order::{self, About};
+use windlass_logs::{LogEvent, Recorder};
+use windlass_model::{AttemptId, Secret};
+use windlass_store::steps::Told;
+use windlass_store::{Claim, Store, failpoint};
+
+use super::Worker;
+use super::job::Setback;
+use crate::report::Problem;
+
+/// How long a read of the journal waits before it looks whether the server stops.
+const LOOK_UP: Duration = Duration::from_millis(250);
+
+impl Worker {
+    /// Starts the shim if it was not, and follows it to its end.
+    pub(super) async fn run_job(
+        &self,
+        claim: &Claim,
+        stop: &CancellationToken,
+    ) -> Result<(), Setback> {
+        let attempt = claim.attempt.attempt_id();
+        self.start(claim, &attempt).await?;
+        failpoint::hit(format_args!("after-start"));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let recording = Recording {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            executor: self.executor.clone(),
+            dir: self.logs.join(attempt.as_str()),
+            attempt: attempt.clone(),
+            row: claim.attempt.id,
+            stopping: Arc::clone(&stopping),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let mut follow = tokio::task::spawn_blocking(move || recording.to_the_end(&runtime));
+        let mut cancel_heard = false;
+        loop {
+            tokio::select! {
+                ended = &mut follow => {
+                    return match ended {
+                        Ok(Ok(true)) => Ok(()),
+                        Ok(Ok(false)) => Err(Setback::Stopping),
+                        Ok(Err(problem)) => Err(Setback::Again(problem)),
+                        Err(error) => Err(Setback::Again(error.into())),
+                    };
+                }
+                () = stop.cancelled(), if !stopping.load(Ordering::SeqCst) => {
+                    // The shim goes on alone; whoever starts next takes it up again.
+                    stopping.store(true, Ordering::SeqCst);
+                }
+                asked = self.cancelled(claim.build.id), if !cancel_heard => {
+                    asked?;
+                    cancel_heard = true;
+                    let stopped = self.executor.stop(&attempt).await;
+                    stopped.map_err(|e| Setback::Again(e.into()))?;
+                }
+            }
+        }
+    }
+
+    async fn start(&self, claim: &Claim, attempt: &AttemptId) -> Result<(), Setback> {
+        let broken = |words: &str| Setback::Again(Problem::new(words.to_owned()));
+        let plan = claim.attempt.plan.as_ref().ok_or_else(|| broken("the plan is gone"))?;
+        let job = plan.jobs.first().ok_or_else(|| broken("the plan is empty"))?;
+        let workspace = self.executor.workspace(attempt);
+        let path = windlass_web::urls::build(&claim.build.repo, claim.build.number);
+        let url = format!("{}{path}", self.public_url);
+        let about = About {
+            repo: claim.build.repo.as_str(),
+            number: claim.build.number,
+            trigger: &claim.build.trigger,
+            url: Some(&url),
+        };
+        let mut env = order::machine_env(&self.pass_env);
+        env.extend(order::build_env(&about, &workspace, &self.executor.tmp(attempt)));
+        let order = order::order(attempt, job, &workspace, env);
+        let values: BTreeMap<String, Secret> = if claim.build.trigger.event.is_untrusted() {
+            BTreeMap::new()
+        } else {
+            self.store.secret_values(claim.build.repo_id, &job.secrets).await?
+        };
+        // The fetching token never enters the job, but a careless tool may still print it.
+        let token = self.store.status_token(claim.build.repo_id).await?;
+        let secrets = order::secrets(&values, token.as_slice());
+        let started = self.executor.start(attempt, &order, &secrets).await;
+        started.map_err(|e| Setback::Again(e.into()))
+    }
+}
+
+/// The thread that reads one journal.
+struct Recording {
+    store: Store,
+    hub: windlass_logs::Hub,
+    executor: windlass_engine::executor::process::ProcessExecutor,
+    dir: PathBuf,
+    attempt: AttemptId,
+    row: i64,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Recording {
+    /// `true` when the job has ended, `false` when the server stops before that.
+    fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<bool, Problem> {
+        let mut recorder = Recorder::open(&self.dir)?;
+        let mut follower = self.executor.follow(&self.attempt, recorder.position().offset)?;
+        let mut bytes = Vec::new();
+        while !recorder.is_ended() {
+            if self.stopping.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+            bytes.clear();
+            let events = match follower.read(&mut bytes, LOOK_UP)? {
+                Followed::Quiet => continue,
+                Followed::Bytes => recorder.push(&bytes)?,
+                Followed::Gone => {
+                    recorder.lost("the program beside the job (windlass-shim) was killed")?
+                }
+            };
+            if !events.is_empty() {
+                runtime.block_on(self.keep(&events))?;
+            }
+            recorder.confirm()?;
+            failpoint::hit(format_args!("after-record"));
+            self.hub.bump(self.attempt.as_str());
+        }
+        Ok(true)
+    }
+
+    async fn keep(&self, events: &[LogEvent]) -> Result<(), Problem> {
+        let told: Vec<Told> = events.iter().filter_map(told).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store.record(self.row, &told).await?)
+    }
+}
+
+fn told(event: &LogEvent) -> Option<Told> {
+    Some(match event {
+        LogEvent::JobStarted { limits, .. } => Told::Remark(limits.clone()),
+        LogEvent::StepStarted { step, time_us } => {
+            Told::Started { step: *step, time_us: *time_us }
+        }
+        LogEvent::StepEnded { step, time_us, outcome, duration_us, output_bytes, leftovers } => {
+            Told::Ended {
+                step: *step,
+                time_us: *time_us,
+                outcome: outcome.clone(),
+                duration_us: *duration_us,
+                output_bytes: *output_bytes,
+                leftovers: *leftovers,
+            }
+        }
+        LogEvent::Damage { text, .. } => {
+            tracing::error!("{text}");
+            Told::Remark(text.clone())
+        }
+        LogEvent::JobEnded { .. } => return None,
+    })
+}

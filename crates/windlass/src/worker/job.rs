@@ -1,0 +1,142 @@
+//! One attempt, from the phase in which it was claimed to its end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use windlass_engine::executor::Executor as _;
+use windlass_store::queue::{Finish, Phase};
+use windlass_store::{Claim, StoreError, failpoint};
+
+use super::Worker;
+use super::prepare::NotPrepared;
+use crate::report::Problem;
+use crate::verdict::verdict;
+
+/// Why an attempt is left alone for now. Its row says where to go on.
+pub(super) enum Setback {
+    /// The server stops.
+    Stopping,
+    /// Another worker has it.
+    LeaseLost,
+    /// The store or the disk failed; it may be better in a moment.
+    Again(Problem),
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(_) => Self::LeaseLost,
+            other => Self::Again(other.into()),
+        }
+    }
+}
+
+impl Worker {
+    /// Goes on with the attempt until it is done. `running` is given back as soon as the job
+    /// itself is over: sealing its logs needs no slot.
+    pub(super) async fn see_through(
+        &self,
+        mut claim: Claim,
+        stop: &CancellationToken,
+        running: &AtomicUsize,
+    ) {
+        let mut slot = Some(running);
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match self.go_on(&mut claim, stop, &mut slot).await {
+                Ok(()) | Err(Setback::Stopping) => break,
+                Err(Setback::LeaseLost) => {
+                    tracing::warn!(attempt = claim.attempt.id, "another worker took this attempt");
+                    break;
+                }
+                Err(Setback::Again(problem)) => {
+                    let attempt = claim.attempt.id;
+                    tracing::error!(attempt, %problem, "the job is held up; trying again");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(10));
+            match self.store.attempt_by_id(claim.attempt.id).await {
+                Ok(attempt) => claim.attempt = attempt,
+                Err(error) => tracing::error!(%error, "could not read the attempt"),
+            }
+        }
+        free(&mut slot);
+    }
+
+    async fn go_on(
+        &self,
+        claim: &mut Claim,
+        stop: &CancellationToken,
+        slot: &mut Option<&AtomicUsize>,
+    ) -> Result<(), Setback> {
+        if claim.attempt.phase == Phase::Preparing {
+            match self.prepare(claim, stop).await {
+                Ok(()) => claim.attempt = self.store.attempt_by_id(claim.attempt.id).await?,
+                Err(NotPrepared::Setback(setback)) => return Err(setback),
+                Err(NotPrepared::Finish(finish)) => {
+                    self.finish(claim, &finish).await?;
+                }
+            }
+        }
+        if claim.attempt.phase == Phase::Launched {
+            self.run_job(claim, stop).await?;
+            let steps = self.store.steps(claim.attempt.id).await?;
+            self.finish(claim, &verdict(&steps)).await?;
+        }
+        free(slot);
+        if claim.attempt.phase == Phase::Recorded {
+            self.seal(claim).await?;
+            self.store.done(claim.attempt.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, claim: &mut Claim, finish: &Finish) -> Result<(), Setback> {
+        let repo = self.store.repo(claim.build.repo_id).await?;
+        let id = claim.attempt.id;
+        let status = self.status(
+            repo.has_status_token,
+            &claim.build,
+            finish.state,
+            &finish.summary,
+            finish.failed_step,
+        );
+        self.store.finish(claim, &self.owner, finish, status).await?;
+        claim.attempt = self.store.attempt_by_id(id).await?;
+        self.hub.bump(claim.attempt.attempt_id().as_str());
+        tracing::info!(
+            repo = %claim.build.repo, build = claim.build.number, attempt = claim.attempt.number,
+            state = %finish.state, "{}", finish.summary
+        );
+        Ok(())
+    }
+
+    /// Seals the logs and removes the attempt's folder. Harmless when done twice.
+    async fn seal(&self, claim: &Claim) -> Result<(), Setback> {
+        let attempt = claim.attempt.attempt_id();
+        let dir = self.logs.join(attempt.as_str());
+        failpoint::hit(format_args!("before-seal"));
+        tokio::task::spawn_blocking(move || {
+            if dir.is_dir() { windlass_logs::seal(&dir).map(drop) } else { Ok(()) }
+        })
+        .await
+        .map_err(|e| Setback::Again(e.into()))?
+        .map_err(|e| Setback::Again(e.into()))?;
+        failpoint::hit(format_args!("after-seal"));
+        self.hub.bump(attempt.as_str());
+        self.executor.remove(&attempt).await.map_err(|e| Setback::Again(e.into()))?;
+        failpoint::hit(format_args!("after-clean-up"));
+        Ok(())
+    }
+}
+
+fn free(slot: &mut Option<&AtomicUsize>) {
+    if let Some(running) = slot.take() {
+        running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
