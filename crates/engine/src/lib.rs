@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Executors and checkout: a plan becomes running steps.
+
+pub mod checkout;
+pub mod git;
