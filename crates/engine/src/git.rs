@@ -227,13 +227,33 @@ impl Git {
     }
 
     /// Sets one variable for all calls: `HOME`, `GIT_CONFIG_GLOBAL`, a proxy. The settings that
-    /// make a call safe can't be undone by it.
+    /// make a call safe can't be undone by it. A new `PATH` changes where `git-lfs` is looked for,
+    /// not which git is used.
     #[must_use]
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        let key = key.into();
+        let (key, value) = (key.into(), value.into());
+        if key == "PATH" {
+            self.lfs = find_program(&value, "git-lfs").is_some();
+        }
         self.environment.retain(|(k, _)| *k != key);
-        self.environment.push((key, value.into()));
+        self.environment.push((key, value));
         self
+    }
+
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.environment.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_os_str())
+    }
+
+    /// The file in which the user's settings are, found as git does.
+    fn user_config(&self) -> Option<PathBuf> {
+        if let Some(named) = self.variable("GIT_CONFIG_GLOBAL") {
+            return Some(named.into());
+        }
+        let home = self.variable("HOME").map(PathBuf::from);
+        let usual = home.as_ref().map(|h| h.join(".gitconfig"));
+        let xdg = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        let xdg = xdg.or_else(|| home.map(|h| h.join(".config"))).map(|x| x.join("git/config"));
+        usual.filter(|f| f.exists()).or(xdg)
     }
 
     /// Prepares one call. It runs in `/`, and may not reach any other repository or server.
@@ -297,6 +317,11 @@ impl<'a> Call<'a> {
         self
     }
 
+    pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
     /// The directory in which it runs.
     pub(crate) fn dir(mut self, dir: &Path) -> Self {
         self.dir = dir.to_owned();
@@ -338,8 +363,8 @@ impl<'a> Call<'a> {
     /// Applies [`Access`]: which transports git may use, and with what it proves who we are.
     fn apply_access(&mut self) {
         let (protocols, credential, stranger) = match self.access {
-            Access::None => ("", None, true),
-            Access::Local => ("file", None, true),
+            Access::None => ("", None, false),
+            Access::Local => ("file", None, false),
             Access::Server(credential) => ("https:http:ssh:git", credential, false),
             Access::Stranger => ("https:http:ssh:git", None, true),
         };
@@ -358,10 +383,7 @@ impl<'a> Call<'a> {
         if stranger {
             // No helper may answer, and curl must not find ~/.netrc. The user's settings stay.
             self.settings.push(("credential.helper".into(), String::new()));
-            let home = self.git.environment.iter().find(|(k, _)| k == "HOME");
-            let named = self.git.environment.iter().any(|(k, _)| k == "GIT_CONFIG_GLOBAL");
-            if let (Some((_, home)), false) = (home, named) {
-                let config = Path::new(home).join(".gitconfig");
+            if let Some(config) = self.git.user_config() {
                 self.environment.push(("GIT_CONFIG_GLOBAL", config.into()));
             }
             self.environment.push(("HOME", "/nonexistent".into()));
@@ -408,7 +430,7 @@ impl<'a> Call<'a> {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        if matches!(self.access, Access::None | Access::Local | Access::Stranger) {
+        if !matches!(self.access, Access::Server(_)) {
             command.env_remove("SSH_AUTH_SOCK");
         }
         let settings = SETTINGS

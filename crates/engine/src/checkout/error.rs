@@ -371,7 +371,6 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
             "failed to unpack tree object",
             "unable to read tree",
             "unable to read sha1 file",
-            "unable to find",
             "failed to read object",
             "packfile",
             "inflate: data stream error",
@@ -383,8 +382,6 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
             "unknown error in object",
             "repository format version",
             "missing blob",
-            "index file",
-            "Could not read",
         ],
     ),
 ];

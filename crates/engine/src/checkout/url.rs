@@ -4,8 +4,6 @@
 //! as a host name is an option of ssh, `--upload-pack=` as a URL one of git. Only the forms below
 //! pass, everything else is refused before git hears of it.
 
-use std::path::PathBuf;
-
 use windlass_model::Secret;
 
 use super::{CheckoutError, Credential, Source};
@@ -133,7 +131,7 @@ impl Location {
         }
     }
 
-    /// The local path, for a repository on this machine.
+    /// Whether it is a path on this machine.
     pub(super) fn is_local(&self) -> bool {
         self.transport == Transport::Local
     }
@@ -204,11 +202,6 @@ impl Location {
         }
         let joined = format!("{head}{separator}{}", parts.join("/"));
         Ok(Self::parse(&joined)?.0)
-    }
-
-    /// The path of a local repository.
-    pub(super) fn local_path(&self) -> Option<PathBuf> {
-        self.is_local().then(|| PathBuf::from(&self.url))
     }
 }
 
@@ -288,8 +281,10 @@ mod tests {
             let location = parse(url).unwrap();
             assert_eq!((location.url.as_str(), location.http_origin()), (url, None));
         }
-        assert_eq!(parse("/srv/a.git").unwrap().local_path(), Some("/srv/a.git".into()));
-        assert_eq!(parse("file:///srv/a%20b").unwrap().local_path(), Some("/srv/a b".into()));
+        for (url, path) in [("/srv/a.git", "/srv/a.git"), ("file:///srv/a%20b", "/srv/a b")] {
+            let location = parse(url).unwrap();
+            assert!(location.is_local() && location.url == path, "{location:?}");
+        }
     }
 
     #[test]
