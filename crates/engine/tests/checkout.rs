@@ -1,0 +1,18 @@
+//! Checkout against real repositories, a real git server over HTTP, and hostile repositories.
+//!
+//! The laboratory (repositories made on the spot, the server) is in `checkout/lab.rs` and
+//! `checkout/bridge.rs`. Needs git with `git http-backend`, and git-lfs for one test; the test for
+//! a full disk and the one for a foreign owner need root.
+
+#[path = "checkout/basics.rs"]
+mod basics;
+#[path = "checkout/bridge.rs"]
+mod bridge;
+#[path = "checkout/hostile.rs"]
+mod hostile;
+#[path = "checkout/lab.rs"]
+mod lab;
+#[path = "checkout/robust.rs"]
+mod robust;
+#[path = "checkout/servers.rs"]
+mod servers;
