@@ -19,6 +19,12 @@ pub struct Note {
     pub kind: NoteKind,
 }
 
+/// No step's log has more notes than this (and its end); later ones are dropped with one loud
+/// [`NoteKind::TooManyNotes`].
+pub const MAX_NOTES: u32 = 1000;
+/// The longest text of a note in bytes.
+pub const MAX_NOTE_TEXT: usize = 4096;
+
 /// What a note is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -45,7 +51,7 @@ pub enum NoteKind {
     },
     /// More notes came than are kept; told once.
     TooManyNotes,
-    /// The step's end; always the last note.
+    /// The step's end, told once: all output that the log will hold is in it.
     Ended(StepEnd),
 }
 

@@ -1,11 +1,32 @@
 //! Journal bytes -> log files, index, notes and events.
+//!
+//! | part | what it does |
+//! | --- | --- |
+//! | here | when something is written, confirmed, checkpointed |
+//! | `derive` | what each journal record means |
+//! | `step_writer` | one step's bytes -> rows, files, the limit |
+//! | `checkpoint` | what survives a crash, and whether the files still fit it |
 
-use std::path::Path;
+mod checkpoint;
+mod derive;
+mod step_writer;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use windlass_model::Outcome;
-use windlass_shim::journal::Position;
+use windlass_shim::journal::{Decoder, Position};
 
-use crate::error::Result;
+use self::derive::Derivation;
+use crate::error::{Doing as _, LogError, Result};
+use crate::folder;
+
+/// A checkpoint is due this long after the one before it ...
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// ... or after this many bytes of the journal. What was recorded since is derived again after a
+/// crash, so this is the work of some milliseconds.
+const CHECKPOINT_BYTES: u64 = 4 << 20;
 
 /// How much one step's log may hold. Reaching it never changes the job's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +109,21 @@ pub enum LogEvent {
 ///
 /// The loop: `push`, store the events, `confirm`, wake the viewers.
 #[derive(Debug)]
-pub struct Recorder {}
+pub struct Recorder {
+    dir: PathBuf,
+    decoder: Decoder,
+    derivation: Derivation,
+    checkpointed: Instant,
+    /// Bytes of the journal since the last checkpoint.
+    since: u64,
+    /// A step or the job ended: the next checkpoint is worth writing at once.
+    milestone: bool,
+    /// Events were handed out that the caller has not confirmed: no checkpoint may pass them.
+    unconfirmed: bool,
+    failed: Option<String>,
+    /// Held as long as the recorder lives.
+    _lock: File,
+}
 
 impl Recorder {
     /// Opens with the default [`RecorderLimits`]; see [`Recorder::open_with`].
@@ -103,16 +138,30 @@ impl Recorder {
     /// loss), recording starts over: [`Recorder::position`] is then 0.
     ///
     /// # Errors
-    /// I/O; [`crate::LogError::InUse`] while another recorder has the folder.
-    pub fn open_with(_dir: &Path, _limits: RecorderLimits) -> Result<Self> {
-        unimplemented!()
+    /// I/O; [`LogError::InUse`] while another recorder has the folder; [`LogError::Sealed`] if
+    /// recording would have to start over and a log is sealed already.
+    pub fn open_with(dir: &Path, limits: RecorderLimits) -> Result<Self> {
+        fs::create_dir_all(dir).doing("create", dir)?;
+        let lock = folder::lock(dir)?;
+        let state = checkpoint::recover(dir)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            decoder: Decoder::at(state.position),
+            derivation: Derivation::new(dir, limits, state),
+            checkpointed: Instant::now(),
+            since: 0,
+            milestone: false,
+            unconfirmed: false,
+            failed: None,
+            _lock: lock,
+        })
     }
 
     /// Where to read the journal on: the next byte for [`Recorder::push`] is the one at
     /// `position().offset`. (Bytes of an unfinished line that were pushed already are not counted:
     /// this is for a new start, not for between two pushes.)
     pub fn position(&self) -> Position {
-        unimplemented!()
+        self.decoder.position()
     }
 
     /// Takes the next bytes of the journal, writes what they hold to the files, and returns what
@@ -120,8 +169,22 @@ impl Recorder {
     ///
     /// # Errors
     /// I/O. After an error this recorder takes no more; open a new one.
-    pub fn push(&mut self, _bytes: &[u8]) -> Result<Vec<LogEvent>> {
-        unimplemented!()
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<LogEvent>> {
+        self.check_open()?;
+        if self.derivation.is_lost() {
+            return Err(self.closed("the job was declared lost"));
+        }
+        let derivation = &mut self.derivation;
+        let mut result = Ok(());
+        self.decoder.push(bytes, |entry, position| {
+            if result.is_ok() {
+                result = derivation.take(entry, position);
+            }
+        });
+        self.since += bytes.len() as u64;
+        let events = result.and_then(|()| self.derivation.flush());
+        let events = self.guard(events)?;
+        self.hand_out(events)
     }
 
     /// Says that all events so far are stored by the caller and need not be seen again. Writes a
@@ -130,20 +193,77 @@ impl Recorder {
     /// # Errors
     /// I/O. After an error this recorder takes no more; open a new one.
     pub fn confirm(&mut self) -> Result<()> {
-        unimplemented!()
+        self.check_open()?;
+        self.unconfirmed = false;
+        self.checkpoint_if_due()
     }
 
-    /// Ends the job of a shim that died: the running step's log gets a visible end, and the
-    /// returned events say [`Outcome::Lost`]. Nothing happens if the job has ended already.
+    /// Ends the job of a shim that died: the running step's log gets a visible end, and its
+    /// [`LogEvent::StepEnded`] says [`Outcome::Lost`]. If no step was running, the last one's log
+    /// gets a note, and there is no event. Nothing happens if the job has ended already.
     ///
     /// # Errors
     /// I/O. After an error this recorder takes no more; open a new one.
-    pub fn lost(&mut self, _reason: &str) -> Result<Vec<LogEvent>> {
-        unimplemented!()
+    pub fn lost(&mut self, reason: &str) -> Result<Vec<LogEvent>> {
+        self.check_open()?;
+        let events = self
+            .derivation
+            .lose(reason)
+            .and_then(|()| self.derivation.flush());
+        let events = self.guard(events)?;
+        self.milestone = true;
+        self.hand_out(events)
     }
 
     /// Whether the journal's last record was seen, or the job was declared lost.
     pub fn is_ended(&self) -> bool {
-        unimplemented!()
+        self.derivation.is_ended()
+    }
+
+    fn hand_out(&mut self, events: Vec<LogEvent>) -> Result<Vec<LogEvent>> {
+        self.milestone |= events
+            .iter()
+            .any(|e| matches!(e, LogEvent::StepEnded { .. } | LogEvent::JobEnded { .. }));
+        self.unconfirmed |= !events.is_empty();
+        self.checkpoint_if_due()?;
+        Ok(events)
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<()> {
+        let due = self.milestone
+            || self.since >= CHECKPOINT_BYTES
+            || self.since > 0 && self.checkpointed.elapsed() >= CHECKPOINT_EVERY;
+        if self.unconfirmed || !due {
+            return Ok(());
+        }
+        let written = checkpoint::write(&self.dir, self.derivation.state());
+        self.guard(written)?;
+        self.checkpointed = Instant::now();
+        self.since = 0;
+        self.milestone = false;
+        Ok(())
+    }
+
+    /// After an error the files may be ahead of, or behind, what is known here: only a new start
+    /// from the checkpoint puts that right.
+    fn guard<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.failed = Some(format!("it failed before: {error}"));
+        }
+        result
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match &self.failed {
+            Some(reason) => Err(self.closed(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn closed(&self, reason: &str) -> LogError {
+        LogError::Closed {
+            dir: self.dir.clone(),
+            reason: reason.to_owned(),
+        }
     }
 }
