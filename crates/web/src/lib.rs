@@ -1,1 +1,29 @@
-//! Placeholder.
+//! HTTP: hooks in; pages, the API and live logs out.
+//!
+//! | I look for | it is in |
+//! | --- | --- |
+//! | which URL is answered by what | [`routes`] |
+//! | how a path is written: nothing else builds paths | [`urls`] |
+//! | what the server must be given | [`state`] |
+//! | webhooks | `hooks.rs` |
+//! | a page | `pages/<page>.rs` and `templates/<page>.html` |
+//! | the JSON API | `api/<resource>.rs` |
+//! | cancel, retry, build by hand, replay | [`actions`] |
+//! | a log as text: ranges, tail, follow | `log_text.rs` |
+//! | a log's rows as HTML | `log_rows.rs` |
+//! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
+//! | who may do what; login, sessions, CSRF | `auth.rs` |
+//! | headers on everything, which `Host` is ours | `headers.rs` |
+//! | what an error looks like: page, JSON or text | `error.rs` |
+//! | ages, durations, sizes, icons and words of states | `text.rs` |
+//! | style sheet, script, icons | `assets.rs` and `assets/` |
+//!
+//! Everything here reads the store and the log files, and writes rows: it starts no build and
+//! reaches into no process.
+
+pub mod routes;
+pub mod state;
+pub mod urls;
+
+pub use routes::router;
+pub use state::AppState;

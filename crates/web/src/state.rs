@@ -1,0 +1,39 @@
+//! What the server must be given. The binary makes it; every handler sees it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use windlass_logs::Hub;
+use windlass_model::{AttemptId, Secret};
+use windlass_store::Store;
+
+/// Everything that pages, API and hooks stand on.
+#[derive(Clone)]
+pub struct AppState {
+    /// Builds, deliveries, repositories.
+    pub store: Store,
+    /// Rings when an attempt's logs have grown; the key is the attempt's id (`a17`).
+    pub hub: Hub,
+    /// The folder with a folder of logs for each attempt, named by its id.
+    pub logs_root: PathBuf,
+    /// Where people and forges reach this server: `https://ci.example.org`, without a slash at the
+    /// end.
+    pub public_url: String,
+    /// The administrator's token. Nobody can log in while it is empty.
+    pub token: Secret,
+    /// Ends event streams and followed logs, which would otherwise hold up a shutdown for ever.
+    pub shutdown: CancellationToken,
+    /// Whether reading, too, needs the token.
+    pub private: bool,
+}
+
+/// The state as handlers share it.
+pub(crate) type App = Arc<AppState>;
+
+impl AppState {
+    /// The folder with an attempt's logs.
+    pub(crate) fn log_folder(&self, attempt: &AttemptId) -> PathBuf {
+        self.logs_root.join(attempt.as_str())
+    }
+}
