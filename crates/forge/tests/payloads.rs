@@ -362,3 +362,126 @@ fn a_payload_that_breaks_off_is_an_error_wherever_it_does() {
         }
     }
 }
+
+/// One of our own, with some of its values replaced.
+fn own_with(name: &str, changes: &[(&str, Value)]) -> String {
+    let mut own = our_own();
+    let example = own.iter_mut().find(|example| example.name == name).unwrap();
+    for (place, value) in changes {
+        *example.payload.pointer_mut(place).unwrap() = value.clone();
+    }
+    let line = row(&read(&example.event, &example.payload));
+    line.trim_start_matches("Codertocat/Hello-World | ")
+        .to_owned()
+}
+
+#[test]
+fn a_push_is_a_deletion_if_either_of_two_fields_says_so() {
+    let zero = json!("0".repeat(40));
+    for name in ["push-forced", "push-tag-annotated"] {
+        let gone = if name == "push-forced" {
+            "branch"
+        } else {
+            "tag"
+        };
+        for change in [("/deleted", json!(true)), ("/after", zero.clone())] {
+            let expected = format!("ignored: {gone} deleted");
+            assert_eq!(own_with(name, &[change]), expected);
+        }
+    }
+}
+
+#[test]
+fn a_tag_without_a_commit_builds_what_the_tag_is() {
+    for nothing in [json!(null), json!({}), json!({"id": "v1"})] {
+        let line = own_with("push-tag-annotated", &[("/head_commit", nothing)]);
+        assert!(
+            line.starts_with("build 7a5c3f8d1e refs/tags/v1.0.0 | tag v1.0.0 | "),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn what_a_build_needs_is_asked_for_by_name() {
+    let zero = json!("0".repeat(40));
+    let fork = "pull-request-fork";
+    for (name, place, value, problem) in [
+        ("push-forced", "/ref", json!(null), "`ref` is missing"),
+        (
+            "push-forced",
+            "/ref",
+            json!("main"),
+            "`ref` does not start with refs/",
+        ),
+        ("push-forced", "/after", json!(7), "`after` is missing"),
+        (
+            "push-forced",
+            "/after",
+            json!("HEAD"),
+            "`after` is not a full commit id",
+        ),
+        (fork, "/action", json!(null), "`action` is missing"),
+        (
+            fork,
+            "/pull_request",
+            json!(null),
+            "`pull_request.number` is missing",
+        ),
+        (
+            fork,
+            "/pull_request/head/sha",
+            zero,
+            "`pull_request.head.sha` is not a full commit id",
+        ),
+        (
+            fork,
+            "/pull_request/base/ref",
+            json!(""),
+            "`pull_request.base.ref` is missing",
+        ),
+        (
+            fork,
+            "/pull_request/head/ref",
+            json!("a b"),
+            "`pull_request.head.ref` is not a name",
+        ),
+    ] {
+        // The number stands in two places; both must be gone.
+        let mut changes = vec![(place, value)];
+        if place == "/pull_request" {
+            changes.push(("/number", json!(null)));
+        }
+        let line = own_with(name, &changes);
+        assert!(
+            line.starts_with("error: ") && line.contains(problem),
+            "{place}: {line}"
+        );
+    }
+}
+
+#[test]
+fn a_fork_can_not_pass_for_the_repository_itself() {
+    let array = json!([186_853_002, "Codertocat/Hello-World", "", "", ""]);
+    for repo in [
+        array,
+        json!({}),
+        json!({"id": "186853002"}),
+        json!({"id": null}),
+        json!("x"),
+    ] {
+        let line = own_with(
+            "pull-request-draft",
+            &[("/pull_request/head/repo", repo.clone())],
+        );
+        assert!(line.contains(" from fork "), "{repo}: {line}");
+    }
+    // And neither can two repositories without a number pass for one.
+    let nothing = json!({});
+    let changes = [
+        ("/pull_request/head/repo", nothing.clone()),
+        ("/pull_request/base/repo", nothing),
+    ];
+    assert!(own_with("pull-request-draft", &changes).contains(" from fork "));
+    assert!(!own_with("pull-request-draft", &[]).contains(" from fork "));
+}
