@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | how the git command is called | [`git`] |
 //! | a revision brought into a workspace, mirrors, hostile repositories | [`checkout`] |
+//! | what a person's checkout has changed, what a local commit says | [`local`] |
 //! | a plan's job as the shim's order; what a step's environment holds | [`order`] |
 //! | the four verbs of an executor | [`executor`] |
 //! | processes on this machine | [`executor::process`] |
@@ -14,4 +15,5 @@
 pub mod checkout;
 pub mod executor;
 pub mod git;
+pub mod local;
 pub mod order;

@@ -28,17 +28,25 @@ const SHIM: &[u8] = include_bytes!(env!("WINDLASS_SHIM"));
 pub(crate) struct Folders {
     /// The data folder itself.
     pub(crate) root: PathBuf,
+    /// Nobody named it.
+    default: bool,
 }
 
 impl Folders {
     /// `--data`, or `$XDG_DATA_HOME/windlass`, or `~/.local/share/windlass`.
     pub(crate) fn choose(given: Option<PathBuf>) -> Result<Self, Problem> {
+        let default = given.is_none();
         let root = match given {
             Some(path) => std::path::absolute(path)
                 .map_err(|e| Problem::new(format!("the data folder is not a path: {e}")))?,
             None => xdg("XDG_DATA_HOME", ".local/share")?.join("windlass"),
         };
-        Ok(Self { root })
+        Ok(Self { root, default })
+    }
+
+    /// Whether this is the folder that is used when nobody names one.
+    pub(crate) fn is_default(&self) -> bool {
+        self.default
     }
 
     /// Makes the data folder, readable for nobody else: it holds secrets and logs.

@@ -10,7 +10,7 @@ mod prepare;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) pass_env: Vec<String>,
     /// How many jobs run at once.
     pub(crate) slots: usize,
+    /// Set when what runs may end, but nothing more is taken.
+    pub(crate) draining: AtomicBool,
 }
 
 impl Worker {
@@ -58,7 +60,7 @@ impl Worker {
         loop {
             // Mark what was seen before looking, so that nothing that comes meanwhile is missed.
             changes.mark_unchanged();
-            while !stop.is_cancelled() && self.take_one(&running, &stop, &jobs).await {}
+            while self.may_take(&stop) && self.take_one(&running, &stop, &jobs).await {}
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = changes.changed() => {
@@ -69,6 +71,15 @@ impl Worker {
                 () = tokio::time::sleep(TICK) => {}
             }
         }
+    }
+
+    /// From now on no attempt is taken; those that run go on.
+    pub(crate) fn take_no_more(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    fn may_take(&self, stop: &CancellationToken) -> bool {
+        !stop.is_cancelled() && !self.draining.load(Ordering::SeqCst)
     }
 
     /// Claims one attempt and spawns its task; `false` if there is none to take.

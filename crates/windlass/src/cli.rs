@@ -1,0 +1,197 @@
+//! The command line: one file per command.
+
+mod builds;
+mod cancel;
+mod check;
+mod db;
+mod deliveries;
+mod hook;
+mod init;
+mod logs;
+mod repo;
+mod retry;
+mod run;
+mod secret;
+mod serve;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use windlass_model::RepoName;
+use windlass_store::db::OnPending;
+use windlass_store::{Repo, Store};
+
+use crate::folders::Folders;
+use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
+
+/// From a pushed commit to a running release, in one program.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, max_term_width = 100)]
+struct Cli {
+    /// The data folder [default: $XDG_DATA_HOME/windlass or ~/.local/share/windlass]
+    #[arg(long, global = true, value_name = "DIR", env = "WINDLASS_DATA")]
+    data: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the build spec of this checkout here, as the server would
+    Run(run::Args),
+    /// Write a first windlass.yml by looking at this folder
+    Init(init::Args),
+    /// Say what is wrong with a build spec
+    Check(check::Args),
+    /// Run the server
+    Serve(serve::Args),
+    /// Add, list, change and remove repositories
+    #[command(subcommand)]
+    Repo(repo::Command),
+    /// Set, list and remove a repository's secrets
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Let a plain git repository tell Windlass of pushes
+    #[command(subcommand)]
+    Hook(hook::Command),
+    /// List what forges delivered and what became of it; replay one
+    Deliveries(deliveries::Args),
+    /// List builds
+    Builds(builds::Args),
+    /// Print a build's output
+    Logs(logs::Args),
+    /// Stop a build
+    Cancel(cancel::Args),
+    /// Build the same revision again, as a new attempt
+    Retry(retry::Args),
+    /// Look after the server's database
+    #[command(subcommand)]
+    Db(db::Command),
+}
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Folders::choose(cli.data).and_then(|folders| dispatch(cli.command, folders));
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            terminal_error(&problem);
+            ExitCode::from(problem.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is where problems are told")]
+fn terminal_error(problem: &Problem) {
+    eprintln!("{problem}");
+}
+
+fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
+    let threads = match &command {
+        Command::Serve(_) | Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let mut threads = threads;
+    let runtime = threads.enable_all().build().map_err(|e| {
+        Problem::new(format!("could not start threads: {e}")).code(EXIT_INTERNAL)
+    })?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Run(args) => run::run(args).await,
+            Command::Init(args) => init::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Serve(args) => serve::run(args, folders).await,
+            Command::Repo(command) => repo::run(command, &folders).await,
+            Command::Secret(command) => secret::run(command, &folders).await,
+            Command::Hook(command) => hook::run(command, &folders).await,
+            Command::Deliveries(args) => deliveries::run(&args, &folders).await,
+            Command::Builds(args) => builds::run(&args, &folders).await,
+            Command::Logs(args) => logs::run(&args, &folders).await,
+            Command::Cancel(args) => cancel::run(&args, &folders).await,
+            Command::Retry(args) => retry::run(&args, &folders).await,
+            Command::Db(command) => db::run(command, &folders).await,
+        }
+    });
+    // Threads that still follow a journal must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+/// Opens the store of the data folder, for commands that work without the server.
+async fn open_store(folders: &Folders) -> Result<Store, Problem> {
+    folders.create()?;
+    Ok(Store::open(&folders.root, on_pending()).await?)
+}
+
+fn on_pending() -> OnPending {
+    match std::env::var("WINDLASS_MIGRATE").as_deref() {
+        Ok("1" | "true" | "yes") => OnPending::Migrate,
+        _ => OnPending::Refuse,
+    }
+}
+
+/// The repository of this name, and if there is none, which there are.
+async fn find_repo(store: &Store, name: &RepoName) -> Result<Repo, Problem> {
+    let repos = store.repos().await?;
+    if let Some(repo) = repos.iter().find(|repo| repo.name == *name) {
+        return Ok(repo.clone());
+    }
+    let known: Vec<&str> = repos.iter().map(|repo| repo.name.as_str()).collect();
+    let problem = Problem::new(format!("there is no repository named {name}"));
+    Err(match known.as_slice() {
+        [] => problem.hint("add one: windlass repo add NAME --url URL"),
+        known => problem.hint(format!("there are: {}", known.join(", "))),
+    })
+}
+
+/// The contents of a secret's file, without the newline that editors put at the end. `-` is
+/// standard input. Never an argument: those are visible to every process of the machine.
+fn read_secret_file(path: &std::path::Path) -> Result<windlass_model::Secret, Problem> {
+    use std::io::Read as _;
+    let failed = |e: std::io::Error| {
+        Problem::new(format!("could not read {}: {e}", path.display()))
+            .hint("give a file that holds the value, or - to type it or pipe it in")
+    };
+    let mut text = String::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+    } else {
+        text = std::fs::read_to_string(path).map_err(failed)?;
+    }
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    if value.is_empty() {
+        return Err(Problem::new(format!("{} is empty", path.display()))
+            .hint("an empty secret protects nothing: put a value into the file"));
+    }
+    Ok(windlass_model::Secret::new(value))
+}
+
+/// Prints a line to standard output. A reader that went away (`| head`) ends the program quietly.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(i32::from(EXIT_OK));
+    }
+}
+
+/// Whether standard output is a terminal that wants colours (https://no-color.org).
+fn wants_colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,69 @@
+//! `windlass check`: what is wrong with a build spec.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use windlass_model::Severity;
+
+use super::say;
+use crate::report::{EXIT_OK, EXIT_SPEC, Problem};
+use crate::spec_file;
+
+/// Which spec.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The file [default: windlass.yml, windlass.yaml or windlass.toml in this folder]
+    file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
+    let (name, text) = match &args.file {
+        Some(path) => {
+            let text = std::fs::read(path)
+                .map_err(|e| Problem::new(format!("could not read {}: {e}", path.display())))?;
+            (path.display().to_string(), text)
+        }
+        None => spec_file::read(Path::new(".").canonicalize()?.as_path())?
+            .ok_or_else(spec_file::missing)?,
+    };
+    let loaded = windlass_spec::load(&name, &text);
+    if !loaded.diagnostics.is_empty() {
+        say(render(&name, &text, &loaded.diagnostics).trim_end());
+    }
+    let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    match (&loaded.plan, errors) {
+        (Some(plan), _) => {
+            let steps: usize = plan.jobs.iter().map(|job| job.steps.len()).sum();
+            let word = if steps == 1 { "step" } else { "steps" };
+            say(format_args!("{name} is good: {steps} {word}"));
+            Ok(EXIT_OK)
+        }
+        (None, 1) => Err(Problem::new(format!("{name} has an error")).code(EXIT_SPEC)),
+        (None, n) => Err(Problem::new(format!("{name} has {n} errors")).code(EXIT_SPEC)),
+    }
+}
+
+/// The problems as a compiler shows them, with colour on a terminal.
+pub(crate) fn render(
+    name: &str,
+    text: &[u8],
+    diagnostics: &[windlass_model::Diagnostic],
+) -> String {
+    let plain = windlass_spec::render::plain(text, name, diagnostics);
+    if !(std::io::stdout().is_terminal() && super::wants_colour()) {
+        return plain;
+    }
+    plain
+        .lines()
+        .map(|line| {
+            if line.starts_with("error") {
+                format!("\x1b[1;31m{line}\x1b[0m\n")
+            } else if line.starts_with("warning") {
+                format!("\x1b[1;33m{line}\x1b[0m\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect()
+}

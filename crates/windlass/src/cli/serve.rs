@@ -1,0 +1,100 @@
+//! `windlass serve`: the server.
+
+use std::net::SocketAddr;
+
+use clap::Args as ClapArgs;
+
+use super::{on_pending, say};
+use crate::demo;
+use crate::folders::{Folders, xdg};
+use crate::report::Problem;
+use crate::server::{Server, Settings};
+
+/// How to serve. Everything has a default that works on a laptop.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", env = "WINDLASS_LISTEN")]
+    listen: SocketAddr,
+    /// Where people and forges reach this server, if not at --listen: https://ci.example.org
+    #[arg(long, value_name = "URL", env = "WINDLASS_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// How many jobs run at once [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
+    /// A further variable of this machine that steps may see (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pass_env: Vec<String>,
+    /// GitHub's API, if it does not follow from the repositories' URLs
+    #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
+    github_api: Option<String>,
+    /// Ask for the token for reading too, not only for changing
+    #[arg(long)]
+    private: bool,
+    /// When told to stop, wait for running jobs (without this they go on under their shims, and
+    /// the next start takes them up again)
+    #[arg(long)]
+    drain: bool,
+    /// Make a sample repository, push commits to it and print what to open; uses a data folder of
+    /// its own
+    #[arg(long)]
+    demo: bool,
+}
+
+pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem> {
+    start_log();
+    if args.demo && folders.is_default() {
+        folders.root = xdg("XDG_DATA_HOME", ".local/share")?.join("windlass-demo");
+    }
+    if let Some(url) = &args.public_url {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Problem::new(format!("--public-url {url} is not an http(s) URL"))
+                .hint("give the address that people type, such as https://ci.example.org"));
+        }
+    }
+    if args.slots == Some(0) {
+        return Err(Problem::new("with --slots 0 nothing would ever run")
+            .hint("give at least 1, or leave it out"));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        listen: args.listen,
+        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        slots: args.slots.unwrap_or(cores),
+        pass_env: args.pass_env,
+        github_api: args.github_api,
+        private: args.private,
+        drain: args.drain,
+        on_pending: on_pending(),
+    };
+    let open_to_all = !args.listen.ip().is_loopback() && !args.private;
+    let server = Server::open(settings, folders.clone()).await?;
+    say(format_args!("windlass serves at {}", server.url()));
+    say(format_args!("  data   {}", folders.root.display()));
+    say(format_args!(
+        "  token  {} (for buttons, and for everything that changes something)",
+        folders.root.join("admin.token").display()
+    ));
+    if open_to_all {
+        say("  note   everybody who reaches this address can read builds and logs; \
+             --private asks for the token");
+    }
+    if args.demo {
+        demo::set_up(&server, &folders).await?;
+    }
+    server.run().await
+}
+
+/// Diagnostic output to stderr; `RUST_LOG` or `WINDLASS_LOG` chooses what.
+fn start_log() {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let wanted = std::env::var("WINDLASS_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    let filter = wanted.unwrap_or_else(|_| "info,hyper=warn,sqlx=warn,reqwest=warn".to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

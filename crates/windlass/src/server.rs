@@ -1,0 +1,218 @@
+//! The server: what runs, in which order it starts, and how it stops.
+//!
+//! Nothing here needs a tidy end. SIGTERM only saves the next start some work: it stops taking
+//! jobs, gives up the leases, and exits at once. Jobs go on under their shims, and the next server
+//! takes them up again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::Flock;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use windlass_engine::executor::process::ProcessExecutor;
+use windlass_engine::git::Git;
+use windlass_logs::Hub;
+use windlass_model::Secret;
+use windlass_store::Store;
+use windlass_store::db::OnPending;
+use windlass_web::AppState;
+
+use crate::folders::Folders;
+use crate::intake::Intake;
+use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
+use crate::reporter::Reporter;
+use crate::spool;
+use crate::worker::Worker;
+
+/// How often commits of other processes (the command line) are looked for.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
+
+/// What the server was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<String>,
+    pub(crate) slots: usize,
+    pub(crate) pass_env: Vec<String>,
+    pub(crate) github_api: Option<String>,
+    pub(crate) private: bool,
+    pub(crate) drain: bool,
+    pub(crate) on_pending: OnPending,
+}
+
+/// A server that listens, but does not work yet.
+pub(crate) struct Server {
+    settings: Settings,
+    folders: Folders,
+    listener: TcpListener,
+    store: Store,
+    token: Secret,
+    public_url: String,
+    executor: ProcessExecutor,
+    /// Held as long as the server lives.
+    _lock: Flock<std::fs::File>,
+}
+
+impl Server {
+    /// Takes the data folder, opens the store, listens.
+    pub(crate) async fn open(settings: Settings, folders: Folders) -> Result<Self, Problem> {
+        folders.create()?;
+        let lock = folders.lock()?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(|e| {
+            Problem::new(format!("could not listen on {}: {e}", settings.listen))
+                .hint("choose another address with --listen HOST:PORT")
+        })?;
+        let address = listener.local_addr()?;
+        let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let store = Store::open(&folders.root, settings.on_pending).await?;
+        // This process holds the folder's lock, so whoever has a lease in it is dead.
+        store.release_leases(None).await?;
+        let token = folders.token()?;
+        let executor = ProcessExecutor::new(folders.work(), folders.shim()?);
+        note_address(&folders, address)?;
+        Ok(Self {
+            settings,
+            folders,
+            listener,
+            store,
+            token,
+            public_url,
+            executor,
+            _lock: lock,
+        })
+    }
+
+    /// Where people reach it.
+    pub(crate) fn url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// The store, for what is to be done before the work starts.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Works until a signal says stop.
+    pub(crate) async fn run(self) -> Result<u8, Problem> {
+        let git = Git::find()?;
+        let hub = Hub::new();
+        let stop = CancellationToken::new();
+        let end_streams = CancellationToken::new();
+        let worker = Arc::new(Worker {
+            store: self.store.clone(),
+            executor: self.executor.clone(),
+            git: git.clone(),
+            hub: hub.clone(),
+            owner: format!("{}-{}", std::process::id(), windlass_store::db::now_ms()),
+            logs: self.folders.logs(),
+            mirrors: self.folders.mirrors(),
+            public_url: self.public_url.clone(),
+            pass_env: self.settings.pass_env.clone(),
+            slots: self.settings.slots,
+            draining: false.into(),
+        });
+        let app = windlass_web::router(AppState {
+            store: self.store.clone(),
+            hub,
+            logs_root: self.folders.logs(),
+            public_url: self.public_url.clone(),
+            token: self.token.clone(),
+            shutdown: end_streams.clone(),
+            private: self.settings.private,
+        });
+        let intake =
+            Intake { store: self.store.clone(), git, public_url: self.public_url.clone() };
+        let reporter = Reporter {
+            store: self.store.clone(),
+            github_api: self.settings.github_api.clone(),
+        };
+
+        let jobs = TaskTracker::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let others = self.store.clone();
+        tasks.spawn(async move {
+            if let Err(error) = others.watch_other_processes(LOOK_FOR_OTHERS).await {
+                tracing::error!(%error, "can't see what other processes write");
+            }
+        });
+        tasks.spawn(intake.run());
+        tasks.spawn(spool::watch(self.store.clone()));
+        tasks.spawn(reporter.run());
+        tasks.spawn(Arc::clone(&worker).heartbeat());
+        tasks.spawn(Arc::clone(&worker).sweep());
+        tasks.spawn(Arc::clone(&worker).run(stop.clone(), jobs.clone()));
+        let listener = self.listener;
+        tasks.spawn(async move {
+            if let Err(error) = windlass_web::serve(listener, app).await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+
+        let stopped = tokio::select! {
+            () = until_stopped() => Ok(EXIT_OK),
+            // Each of them runs for ever; an end is a bug, and a server that only half works is
+            // worse than one that its supervisor starts anew.
+            ended = tasks.join_next() => {
+                let words = match ended {
+                    Some(Err(error)) => format!("a part of the server ended: {error}"),
+                    _ => "a part of the server ended".to_owned(),
+                };
+                Err(Problem::new(words).code(EXIT_INTERNAL))
+            }
+        };
+        if self.settings.drain && stopped.is_ok() {
+            tracing::info!(jobs = jobs.len(), "waiting for running jobs; again to stop at once");
+            worker.take_no_more();
+            jobs.close();
+            tokio::select! {
+                () = jobs.wait() => {}
+                () = until_stopped() => {}
+            }
+        }
+        stop.cancel();
+        end_streams.cancel();
+        tasks.abort_all();
+        let owner = worker.owner.clone();
+        // Not needed for safety: without this the next start releases them.
+        let release = self.store.release_leases(Some(&owner));
+        if tokio::time::timeout(Duration::from_secs(2), release).await.is_err() {
+            tracing::warn!("the leases could not be given up in time");
+        }
+        std::fs::remove_file(self.folders.server_file()).unwrap_or_default();
+        stopped
+    }
+}
+
+async fn until_stopped() {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("can't listen to signals");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// So that the command line finds the server of its data folder.
+fn note_address(folders: &Folders, address: SocketAddr) -> Result<(), Problem> {
+    let mut reachable = address;
+    if address.ip().is_unspecified() {
+        reachable.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let note = serde_json::json!({
+        "url": format!("http://{reachable}"),
+        "pid": std::process::id(),
+    });
+    let path = folders.server_file();
+    let temporary = path.with_extension("json.new");
+    std::fs::write(&temporary, note.to_string())
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .map_err(|e| Problem::new(format!("could not write {}: {e}", path.display())))
+}
