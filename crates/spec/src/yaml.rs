@@ -152,7 +152,11 @@ impl<'r, 's> Reader<'r, 's> {
                 };
                 // The parser says `~` where nothing is written.
                 let nothing = style == Style::Plain && span.is_empty();
-                let text = if nothing { String::new() } else { text.into_owned() };
+                let text = if nothing {
+                    String::new()
+                } else {
+                    text.into_owned()
+                };
                 let bytes = text.len();
                 let node = Node::scalar(span, text, style);
                 self.finished(

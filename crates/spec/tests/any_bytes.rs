@@ -27,14 +27,54 @@ const SPECS: [(&str, &str); 3] = [
 
 /// Pieces that mean something to one of the parsers.
 const PIECES: [&str; 40] = [
-    "\t", "\n", "\r\n", "\r", " ", "  ", ": ", ":", "- ", "-", "? ", "|", ">-", "|2", "&a ", "*a",
-    "<<: ", "!!str ", "!x", "%YAML 1.2\n", "---\n", "...\n", "#", "'", "\"", "\"\"\"", "'''", "[",
-    "]", "{", "}", ",", "=", "[[steps]]\n", "\\u0000", "\u{feff}", "\u{202e}", "日", "steps", "run",
+    "\t",
+    "\n",
+    "\r\n",
+    "\r",
+    " ",
+    "  ",
+    ": ",
+    ":",
+    "- ",
+    "-",
+    "? ",
+    "|",
+    ">-",
+    "|2",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!str ",
+    "!x",
+    "%YAML 1.2\n",
+    "---\n",
+    "...\n",
+    "#",
+    "'",
+    "\"",
+    "\"\"\"",
+    "'''",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "=",
+    "[[steps]]\n",
+    "\\u0000",
+    "\u{feff}",
+    "\u{202e}",
+    "日",
+    "steps",
+    "run",
 ];
 
 fn check(name: &str, source: &[u8]) -> Result<(), TestCaseError> {
     let loaded = load(name, source);
-    let errors = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    let errors = loaded
+        .diagnostics
+        .iter()
+        .any(|d| d.severity == Severity::Error);
     prop_assert_eq!(loaded.plan.is_none(), errors);
     for diagnostic in &loaded.diagnostics {
         prop_assert!(diagnostic.span.start <= diagnostic.span.end);

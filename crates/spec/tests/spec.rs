@@ -21,7 +21,10 @@ fn messages() {
     let mut inputs: Vec<PathBuf> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "yml" || end == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| end == "yml" || end == "toml")
+        })
         .collect();
     inputs.sort();
     assert!(inputs.len() >= 40, "{}", inputs.len());
@@ -30,7 +33,10 @@ fn messages() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let source = fs::read(&path).unwrap();
         let loaded = load(name, &source);
-        let errors = loaded.diagnostics.iter().any(|d| d.severity == Severity::Error);
+        let errors = loaded
+            .diagnostics
+            .iter()
+            .any(|d| d.severity == Severity::Error);
         assert_eq!(loaded.plan.is_none(), errors, "{name}");
         let shown = match render::plain(&source, name, &loaded.diagnostics) {
             shown if shown.is_empty() => "nothing to complain of\n".to_owned(),
@@ -49,7 +55,11 @@ fn is_current(path: &Path, made: &str) {
         fs::write(path, made).unwrap();
     }
     let kept = fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == made, "{} is old: UPDATE=1 cargo test -p windlass-spec", path.display());
+    assert!(
+        kept == made,
+        "{} is old: UPDATE=1 cargo test -p windlass-spec",
+        path.display()
+    );
 }
 
 #[test]
@@ -70,7 +80,9 @@ fn examples_have_no_problems() {
     for folder in fs::read_dir(root().join("examples")).unwrap() {
         let folder = folder.unwrap().path();
         for name in windlass_spec::FILE_NAMES {
-            let Ok(source) = fs::read(folder.join(name)) else { continue };
+            let Ok(source) = fs::read(folder.join(name)) else {
+                continue;
+            };
             let loaded = load(name, &source);
             assert_eq!(loaded.diagnostics, [], "{}", folder.display());
             assert!(loaded.plan.is_some());
@@ -84,7 +96,8 @@ fn examples_have_no_problems() {
 fn yaml_toml_and_json_say_the_same() {
     let yaml = "env: {A: 3.10}\ntimeout: 5m\nsteps:\n- make\n- run: x\n  tty: true\n";
     let toml = "timeout = '5m'\nsteps = ['make', { run = 'x', tty = true }]\nenv.A = 3.10\n";
-    let json = r#"{"env": {"A": 3.10}, "timeout": "5m", "steps": ["make", {"run": "x", "tty": true}]}"#;
+    let json =
+        r#"{"env": {"A": 3.10}, "timeout": "5m", "steps": ["make", {"run": "x", "tty": true}]}"#;
     let plan = |name: &str, source: &str| {
         let loaded = load(name, source.as_bytes());
         assert_eq!(loaded.diagnostics, [], "{name}");
@@ -98,9 +111,16 @@ fn yaml_toml_and_json_say_the_same() {
 #[test]
 fn limits_hold() {
     let codes = |source: &[u8], name: &str| -> Vec<String> {
-        load(name, source).diagnostics.into_iter().map(|d| d.code).collect()
+        load(name, source)
+            .diagnostics
+            .into_iter()
+            .map(|d| d.code)
+            .collect()
     };
-    assert_eq!(codes(&vec![b'#'; 256 * 1024 + 1], "windlass.yml"), ["E0101"]);
+    assert_eq!(
+        codes(&vec![b'#'; 256 * 1024 + 1], "windlass.yml"),
+        ["E0101"]
+    );
     assert_eq!(codes(&vec![b'#'; 256 * 1024], "windlass.yml"), ["E0104"]);
 
     let mut laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
