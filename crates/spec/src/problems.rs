@@ -44,10 +44,18 @@ impl Problem {
     }
 }
 
+/// The language of a file: help shows how to write something in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Yaml,
+    Toml,
+}
+
 /// All problems of one file.
 #[derive(Debug)]
 pub(crate) struct Problems<'s> {
     source: &'s [u8],
+    language: Language,
     line_starts: Vec<usize>,
     list: Vec<Diagnostic>,
     cut_off: bool,
@@ -56,7 +64,7 @@ pub(crate) struct Problems<'s> {
 
 impl<'s> Problems<'s> {
     /// None yet.
-    pub(crate) fn new(source: &'s [u8]) -> Self {
+    pub(crate) fn new(source: &'s [u8], language: Language) -> Self {
         let newlines = source
             .iter()
             .enumerate()
@@ -66,6 +74,7 @@ impl<'s> Problems<'s> {
             .collect();
         Self {
             source,
+            language,
             line_starts,
             list: Vec::new(),
             cut_off: false,
@@ -105,6 +114,11 @@ impl<'s> Problems<'s> {
             label: problem.label,
             help: problem.help,
         });
+    }
+
+    /// What the file is written in.
+    pub(crate) fn language(&self) -> Language {
+        self.language
     }
 
     /// The rest of the file could not be read, so what seems to be missing may be there.
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn places_count_characters_from_one() {
-        let problems = Problems::new("aé\nb".as_bytes());
+        let problems = Problems::new("aé\nb".as_bytes(), Language::Yaml);
         assert_eq!(problems.place(0), (1, 1));
         assert_eq!(problems.place(3), (1, 3));
         assert_eq!(problems.place(4), (2, 1));
@@ -180,13 +194,16 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_not_a_column() {
-        assert_eq!(Problems::new("\u{feff}ab".as_bytes()).place(4), (1, 2));
+        assert_eq!(
+            Problems::new("\u{feff}ab".as_bytes(), Language::Yaml).place(4),
+            (1, 2)
+        );
     }
 
     #[test]
     fn the_same_problem_counts_once_and_the_list_ends() {
         let source = vec![b'x'; 500];
-        let mut problems = Problems::new(&source);
+        let mut problems = Problems::new(&source, Language::Yaml);
         for at in (0..300).chain(0..50) {
             problems.push(Problem::new(codes::UNKNOWN_KEY, at..at + 1, "unknown"));
         }
