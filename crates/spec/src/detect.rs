@@ -109,7 +109,8 @@ pub fn first_spec(suggestions: &[Suggestion]) -> String {
     };
     let mut spec = "\
 # What Windlass does for each build. The steps run in order, in the root of the
-# repository; the first that fails ends the build. All keys: docs/spec/reference.md
+# repository; the first that fails ends the build. All keys are explained in
+# docs/spec/reference.md of Windlass.
 
 "
     .to_owned();

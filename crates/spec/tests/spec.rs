@@ -149,74 +149,32 @@ fn limits_hold() {
     assert!(codes(beyond.as_bytes(), "windlass.toml").contains(&"E0117".to_owned()));
 }
 
-/// Files of the largest size, made to take long.
+/// Files of the largest size, made to take long: no step of ours may be quadratic. The limit is far
+/// above what it takes, for slow machines.
 #[test]
-fn large_files_are_read_in_no_time() {
-    let fill = |piece: &str| piece.repeat(256 * 1024 / piece.len());
-    for piece in [
-        "a",
-        "a ",
-        "\n",
-        "- ",
-        "-\n",
-        "- a\n",
-        "a: b\n",
-        "a:\n",
-        "? ",
-        "? a\n",
-        "&a ",
-        "*a ",
-        "!a ",
-        "\"a\" ",
-        "'",
-        "\"",
-        "[",
-        "[a,",
-        "{",
-        "{a: ",
-        "a,",
-        ": ",
-        "#\n",
-        "# a",
-        "\t",
-        "\t\n",
-        "%a\n",
-        "---\n",
-        "|\n",
-        "\\",
-        "\u{301}",
-        "日",
-        "\u{feff}",
-        "a = 1\n",
-        "[a]\n",
-        "[[a]]\n",
-        "a.",
-        "a=[",
-        "\"\"\"",
-        "'''",
-        "a.b.c.d = 1\n",
+fn large_files_take_no_time() {
+    let begin = std::time::Instant::now();
+    for (prefix, piece) in [
+        ("steps: [", "a, "),
+        ("steps: [", "{a: "),
+        ("steps:\n", "- a\n"),
+        ("steps:\n", "- a: b\n"),
+        ("env:\n", "  a: b\n"),
+        ("steps = [", "a, "),
+        ("steps = [", "'a', "),
+        ("", "a.a = 1\n"),
+        ("", "[[steps]]\n"),
+        ("a: \"", "\u{301}"),
     ] {
-        for prefix in [
-            "",
-            "steps: [",
-            "steps:\n- a: ",
-            "env: {a: \"",
-            "steps = [",
-            "a = \"",
-        ] {
-            let mut source = prefix.to_owned() + &fill(piece);
-            while source.len() > 256 * 1024 {
-                source.pop();
-            }
-            for name in ["windlass.yml", "windlass.toml"] {
-                let begin = std::time::Instant::now();
-                let loaded = load(name, source.as_bytes());
-                render::plain(source.as_bytes(), name, &loaded.diagnostics);
-                let took = begin.elapsed();
-                if took.as_millis() > 500 {
-                    eprintln!("{name} {prefix:?}{piece:?}: {took:?}");
-                }
-            }
+        let mut source = prefix.to_owned() + &piece.repeat(256 * 1024 / piece.len());
+        while source.len() > 256 * 1024 {
+            source.pop();
+        }
+        for name in ["windlass.yml", "windlass.toml"] {
+            let loaded = load(name, source.as_bytes());
+            let shown = render::plain(source.as_bytes(), name, &loaded.diagnostics);
+            assert!(shown.len() < 256 * 1024, "{name} {prefix}{piece}");
         }
     }
+    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
 }

@@ -37,7 +37,7 @@ fn job_schema() -> Json {
         "maxItems": limits::STEPS,
         "items": {
             "anyOf": [
-                { "type": "string", "minLength": 1, "description": "The step's script" },
+                { "type": ["string", "number", "boolean"], "minLength": 1, "description": "the script of the step" },
                 schema::object(keys::STEP),
             ],
         },
