@@ -51,7 +51,11 @@ pub(crate) fn to_json(source: &str) -> serde_json::Value {
 }
 
 fn syntax(message: &str, span: Range<usize>) -> Problem {
-    let message = message.to_lowercase();
+    // Some of the parser's messages are sentences.
+    let message = message
+        .to_lowercase()
+        .trim_end_matches(['.', ' '])
+        .to_owned();
     if message.contains("duplicate key") {
         return Problem::new(codes::DUPLICATE_KEY, span, "this key stands here twice")
             .label("the second one")
