@@ -16,7 +16,7 @@ pub(crate) mod timeout;
 pub(crate) mod tty;
 
 /// What a person calls the map of the whole file.
-pub(crate) const TOP: &str = "the top level";
+pub(crate) const TOP: &str = "the spec";
 /// What a person calls a step's map.
 pub(crate) const IN_STEP: &str = "a step";
 

@@ -9,7 +9,7 @@ use crate::key;
 use crate::keys;
 use crate::limits;
 use crate::node::{Node, Value};
-use crate::problems::{Problem, Problems};
+use crate::problems::{Language, Problem, Problems};
 use crate::toml;
 use crate::value;
 use crate::yaml;
@@ -29,8 +29,14 @@ pub struct Loaded {
 /// Reads a spec. The ending of the name decides the language: `.toml`, or else YAML, which JSON
 /// is too. Any bytes will do: what can't be read is a diagnostic.
 pub fn load(file_name: &str, source: &[u8]) -> Loaded {
-    let mut problems = Problems::new(source);
-    let plan = plan(file_name, source, &mut problems);
+    let is_toml = file_name.to_lowercase().ends_with(".toml");
+    let language = if is_toml {
+        Language::Toml
+    } else {
+        Language::Yaml
+    };
+    let mut problems = Problems::new(source, language);
+    let plan = plan(source, &mut problems);
     let plan = plan.filter(|_| !problems.has_errors());
     Loaded {
         plan,
@@ -38,18 +44,16 @@ pub fn load(file_name: &str, source: &[u8]) -> Loaded {
     }
 }
 
-fn plan(file_name: &str, source: &[u8], problems: &mut Problems<'_>) -> Option<Plan> {
+fn plan(source: &[u8], problems: &mut Problems<'_>) -> Option<Plan> {
     let text = text(source, problems)?;
-    let is_toml = file_name.to_lowercase().ends_with(".toml");
-    let root = if is_toml {
-        toml::read(text, problems)
-    } else {
-        yaml::read(text, problems)
+    let root = match problems.language() {
+        Language::Toml => toml::read(text, problems),
+        Language::Yaml => yaml::read(text, problems),
     };
     let root = root.filter(|root| !root.is_nothing());
     let Some(root) = root else {
         if !problems.is_cut_off() {
-            problems.push(empty(is_toml));
+            problems.push(empty(problems.language()));
         }
         return None;
     };
@@ -115,11 +119,10 @@ fn text<'s>(source: &'s [u8], problems: &mut Problems<'_>) -> Option<&'s str> {
     Some(text)
 }
 
-fn empty(is_toml: bool) -> Problem {
-    let example = if is_toml {
-        "`steps = [\"make\"]`"
-    } else {
-        "`steps: [make]`"
+fn empty(language: Language) -> Problem {
+    let example = match language {
+        Language::Toml => "`steps = [\"make\"]`",
+        Language::Yaml => "`steps: [make]`",
     };
     Problem::new(codes::EMPTY, 0..0, "the file is empty")
         .label("expected `steps`")

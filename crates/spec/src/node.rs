@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// What a person would call it: "a list", "the number 90", "nothing".
+    /// What a person would call it: "a list", "the number `90`", "nothing".
     pub(crate) fn found(&self) -> String {
         match &self.value {
             Value::List(items) if items.is_empty() => "an empty list".to_owned(),
@@ -101,7 +101,7 @@ impl Node {
                 match (style, text.as_str()) {
                     (Style::Plain, "null" | "Null" | "NULL" | "~") => format!("`{shown}`"),
                     (Style::Plain, text) if looks_like_number(text) => {
-                        format!("the number {shown}")
+                        format!("the number `{shown}`")
                     }
                     (Style::Plain, _) => format!("`{shown}`"),
                     (Style::Quoted | Style::Block, _) => format!("the text `{shown}`"),
@@ -143,7 +143,7 @@ mod tests {
     fn found_says_what_a_person_sees() {
         let found = |text: &str, style| Node::scalar(0..0, text, style).found();
         assert_eq!(found("", Style::Plain), "nothing");
-        assert_eq!(found("90", Style::Plain), "the number 90");
+        assert_eq!(found("90", Style::Plain), "the number `90`");
         assert_eq!(found("yes", Style::Plain), "`yes`");
         assert_eq!(found("90", Style::Quoted), "the text `90`");
     }

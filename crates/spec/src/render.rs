@@ -20,6 +20,8 @@ use width::width;
 
 /// Columns of a source line that are shown; of a longer one, the part around the problem.
 const MOST_COLUMNS: usize = 120;
+/// Bytes before and behind the problem among which these columns are.
+const REACH: usize = 1024;
 /// Columns between two tab stops.
 const TAB: usize = 4;
 
@@ -95,10 +97,17 @@ impl Excerpt {
         let newline = source[start..].iter().position(|b| *b == b'\n');
         let line_end = newline.map_or(source.len(), |at| start + at);
         let end = end.clamp(start, line_end);
+        // Of a very long line only what may be shown is looked at.
+        let (from, to) = (
+            line_start.max(start.saturating_sub(REACH)),
+            line_end.min(start + REACH),
+        );
+        let (far_left, far_right) = (from > line_start, to < line_end);
+        let end = end.min(to);
 
         let mut cells = Vec::new();
         let mut column = 0;
-        for part in [line_start..start, start..end, end..line_end] {
+        for part in [from..start, start..end, end..to] {
             let text = String::from_utf8_lossy(&source[part]);
             let first = cells.len();
             for c in text.chars().filter(|c| !matches!(c, '\r' | '\u{feff}')) {
@@ -110,12 +119,12 @@ impl Excerpt {
             cells.push((String::new(), 0));
             debug_assert!(cells.len() > first);
         }
-        Self::cut(&cells)
+        Self::cut(&cells, far_left, far_right)
     }
 
     /// Puts the cells together, leaving out what is too far from the span. A cell without text
     /// and width is a border: the first before the span, the second behind it.
-    fn cut(cells: &[(String, usize)]) -> Self {
+    fn cut(cells: &[(String, usize)], far_left: bool, far_right: bool) -> Self {
         let border = |(text, width): &(String, usize)| text.is_empty() && *width == 0;
         let mut borders = cells.iter().enumerate().filter(|(_, cell)| border(cell));
         let first = borders.next().map_or(0, |(index, _)| index);
@@ -123,7 +132,6 @@ impl Excerpt {
         let columns = |cells: &[(String, usize)]| cells.iter().map(|cell| cell.1).sum::<usize>();
 
         let (mut from, mut to) = (0, cells.len());
-        let (mut left, mut right) = ("", "");
         if columns(cells) > MOST_COLUMNS {
             let mut room = MOST_COLUMNS / 3;
             from = first;
@@ -137,9 +145,13 @@ impl Excerpt {
                 room -= cells[to].1;
                 to += 1;
             }
-            left = if from > 0 { "…" } else { "" };
-            right = if to < cells.len() { "…" } else { "" };
         }
+        let left = if from > 0 || far_left { "…" } else { "" };
+        let right = if to < cells.len() || far_right {
+            "…"
+        } else {
+            ""
+        };
         let text: String = cells[from..to].iter().map(|cell| cell.0.as_str()).collect();
         Self {
             line: format!("{left}{text}{right}"),

@@ -128,9 +128,15 @@ pub(crate) fn unknown_key(entry: &Entry, known: &[&str], place: &str) -> Problem
             .help(format!("write `{near}`"));
     }
     if let Some(other) = keys::place_of(&entry.key) {
-        return problem
-            .label(format!("belongs to {other}"))
-            .help(format!("put it in {other}"));
+        return if other == keys::TOP {
+            problem
+                .label("belongs to the top level")
+                .help("write it at the top level, beside `steps`")
+        } else {
+            problem
+                .label(format!("belongs to {other}"))
+                .help(format!("put it in {other}"))
+        };
     }
     if entry.key.contains(' ') || looks_like_number(&entry.key) {
         return problem.label("a colon and a space make a key of this").help(

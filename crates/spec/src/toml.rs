@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ::toml::de::{DeTable, DeValue};
+use ::toml::de::{DeTable, DeValue, Error};
 
 use crate::codes;
 use crate::limits;
@@ -14,22 +14,35 @@ use crate::problems::{Problem, Problems};
 
 /// Reads the document; after syntax errors, what could be read in spite of them.
 pub(crate) fn read(source: &str, problems: &mut Problems<'_>) -> Option<Node> {
-    let (table, errors) = DeTable::parse_recoverable(source);
-    for error in &errors {
+    let (table, mut errors) = DeTable::parse_recoverable(source);
+    let place = |error: &Error| error.span().map_or(source.len(), |span| span.start);
+    errors.sort_by_key(place);
+    // Where the structure breaks, the parser goes on by guessing: what it says then is noise.
+    let breaks = errors
+        .iter()
+        .filter(|error| !keeps_structure(error.message()));
+    let end = breaks.map(place).min().unwrap_or(source.len());
+    let is_empty = table.get_ref().is_empty() && errors.is_empty();
+    for error in errors.iter().filter(|error| place(error) <= end) {
         let span = error.span().unwrap_or(source.len()..source.len());
         problems.push(syntax(error.message(), span));
         problems.cut_off();
     }
-    let table = table.into_inner();
-    if table.is_empty() && errors.is_empty() {
+    if is_empty {
         return None;
     }
     let mut reader = Reader {
         source,
         problems,
         nodes: 0,
+        end,
     };
-    reader.map(table, 0..source.len(), 1)
+    reader.map(table.into_inner(), 0..source.len(), 1)
+}
+
+/// Whether the rest of the file is read rightly in spite of this error.
+fn keeps_structure(message: &str) -> bool {
+    message.contains("must be quoted") || message.contains("duplicate key")
 }
 
 /// A table of pyproject.toml and the like as JSON, for [`crate::detect`]. Best effort.
@@ -38,7 +51,11 @@ pub(crate) fn to_json(source: &str) -> serde_json::Value {
 }
 
 fn syntax(message: &str, span: Range<usize>) -> Problem {
-    let message = message.to_lowercase();
+    // Some of the parser's messages are sentences.
+    let message = message
+        .to_lowercase()
+        .trim_end_matches(['.', ' '])
+        .to_owned();
     if message.contains("duplicate key") {
         return Problem::new(codes::DUPLICATE_KEY, span, "this key stands here twice")
             .label("the second one")
@@ -52,10 +69,26 @@ fn syntax(message: &str, span: Range<usize>) -> Problem {
         )
         .label(format!("at most {} levels", limits::DEPTH));
     }
-    let problem =
-        Problem::new(codes::TOML_SYNTAX, span, message.clone()).label("can't be read as TOML");
-    if message.contains("string values must be quoted") || message.contains("missing") {
-        problem.help("texts stand in quotes in TOML: `timeout = \"10m\"`")
+    if message.contains("must be quoted") {
+        return Problem::new(codes::TOML_SYNTAX, span, "a text without quotes")
+            .label("expected a value")
+            .help("put it in quotes; only numbers, `true` and `false` go without");
+    }
+    if message.contains("invalid basic string") || message.contains("invalid literal string") {
+        return Problem::new(
+            codes::UNCLOSED,
+            span,
+            "this text is not closed, or has a bad escape",
+        )
+        .label(message)
+        .help("close it with the quote that it began with; write a backslash twice in `\"…\"`");
+    }
+    let problem = Problem::new(codes::TOML_SYNTAX, span, message.clone());
+    let problem = problem.label("can't be read as TOML from here on");
+    if message.contains("comma") || message.contains("array") {
+        problem.help("put `,` between the items of a list, and `]` at its end")
+    } else if message.contains("expected `=`") || message.contains("missing assignment") {
+        problem.help("write `key = value`, with texts in quotes")
     } else {
         problem
     }
@@ -65,6 +98,8 @@ struct Reader<'r, 's> {
     source: &'r str,
     problems: &'r mut Problems<'s>,
     nodes: usize,
+    /// Where the structure breaks: nothing behind it counts.
+    end: usize,
 }
 
 impl Reader<'_, '_> {
@@ -72,6 +107,9 @@ impl Reader<'_, '_> {
         let mut entries = Vec::new();
         for (key, value) in table {
             let key_span = key.span();
+            if key_span.start >= self.end {
+                continue;
+            }
             let Some(value) = self.node(value.span(), value.into_inner(), depth) else {
                 continue;
             };
@@ -111,6 +149,9 @@ impl Reader<'_, '_> {
             DeValue::Array(items) => {
                 let mut list = Vec::new();
                 for item in items {
+                    if item.span().start >= self.end {
+                        continue;
+                    }
                     list.extend(self.node(item.span(), item.into_inner(), depth + 1));
                 }
                 Some(Node {

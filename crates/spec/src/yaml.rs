@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use crate::codes;
 use crate::limits;
@@ -30,7 +30,7 @@ pub(crate) fn read(source: &str, problems: &mut Problems<'_>) -> Option<Node> {
         let going_on = match event {
             Ok((event, span)) => reader.event(event, span),
             Err(error) => {
-                syntax::report(source, &error, reader.problems);
+                reader.syntax_error(&error);
                 Err(Stop)
             }
         };
@@ -247,6 +247,33 @@ impl<'r, 's> Reader<'r, 's> {
     fn too_deep(&mut self, span: Range<usize>) -> Result<(), Stop> {
         syntax::too_deep(span, self.problems);
         Err(Stop)
+    }
+
+    /// Reports it, and forgets the value that it broke off: `[ -f x ] && make` is no list.
+    fn syntax_error(&mut self, error: &ScanError) {
+        let place = error.marker().byte_offset().unwrap_or(self.source.len());
+        let flow = self
+            .stack
+            .iter()
+            .rev()
+            .map(|frame| frame.start)
+            .find(|start| {
+                self.source
+                    .get(*start..)
+                    .is_some_and(|rest| rest.starts_with(['[', '{']))
+            });
+        syntax::report(self.source, error, flow, self.problems);
+        let (line, _) = self.problems.place(place.min(self.source.len()));
+        let on_this_line = |node: &Node| self.problems.place(node.span.end).0 == line;
+        match self.stack.last_mut().map(|frame| &mut frame.open) {
+            Some(Open::List(items)) => {
+                items.pop_if(|item| on_this_line(item));
+            }
+            Some(Open::Map { entries, .. }) => {
+                entries.pop_if(|entry| on_this_line(&entry.value));
+            }
+            None => {}
+        }
     }
 
     /// Puts the value of an anchor in place of its alias.

@@ -137,6 +137,21 @@ fn mutate(source: &mut Vec<u8>, mutation: &Mutation) {
     }
 }
 
+/// What an earlier and longer run of these properties found.
+#[test]
+fn found_before() {
+    let (name, source) = SPECS[1];
+    let mut source = source.as_bytes().to_vec();
+    for mutation in [
+        Mutation::Cut(43, 25),
+        Mutation::Insert(603, "...\n"),
+        Mutation::Insert(7, " "),
+    ] {
+        mutate(&mut source, &mutation);
+    }
+    check(name, &source).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8_000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -51,8 +51,8 @@ fn messages() {
 /// Compares a file with what it is made from; `UPDATE=1` writes it.
 fn is_current(path: &Path, made: &str) {
     if std::env::var_os("UPDATE").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, made).unwrap();
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder");
+        fs::write(path, made).expect("a file");
     }
     let kept = fs::read_to_string(path).unwrap_or_default();
     assert!(
@@ -144,7 +144,37 @@ fn limits_hold() {
     let fits = format!("steps: {}x{}", "[".repeat(31), "]".repeat(31));
     assert_eq!(codes(fits.as_bytes(), "windlass.yml"), ["E0132"]);
     let beyond = format!("steps: {}x{}", "[".repeat(32), "]".repeat(32));
-    assert_eq!(codes(beyond.as_bytes(), "windlass.yml"), ["E0117"]);
+    assert!(codes(beyond.as_bytes(), "windlass.yml").contains(&"E0117".to_owned()));
     let beyond = format!("steps = {}1{}", "[".repeat(32), "]".repeat(32));
-    assert_eq!(codes(beyond.as_bytes(), "windlass.toml"), ["E0117"]);
+    assert!(codes(beyond.as_bytes(), "windlass.toml").contains(&"E0117".to_owned()));
+}
+
+/// Files of the largest size, made to take long: no step of ours may be quadratic. The limit is far
+/// above what it takes, for slow machines.
+#[test]
+fn large_files_take_no_time() {
+    let begin = std::time::Instant::now();
+    for (prefix, piece) in [
+        ("steps: [", "a, "),
+        ("steps: [", "{a: "),
+        ("steps:\n", "- a\n"),
+        ("steps:\n", "- a: b\n"),
+        ("env:\n", "  a: b\n"),
+        ("steps = [", "a, "),
+        ("steps = [", "'a', "),
+        ("", "a.a = 1\n"),
+        ("", "[[steps]]\n"),
+        ("a: \"", "\u{301}"),
+    ] {
+        let mut source = prefix.to_owned() + &piece.repeat(256 * 1024 / piece.len());
+        while source.len() > 256 * 1024 {
+            source.pop();
+        }
+        for name in ["windlass.yml", "windlass.toml"] {
+            let loaded = load(name, source.as_bytes());
+            let shown = render::plain(source.as_bytes(), name, &loaded.diagnostics);
+            assert!(shown.len() < 256 * 1024, "{name} {prefix}{piece}");
+        }
+    }
+    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
 }

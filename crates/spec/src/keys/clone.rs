@@ -37,7 +37,7 @@ const DEPTH: Key<ClonePlan> = Key {
         name: "depth",
         required: false,
         summary: "how many commits of history are fetched",
-        details: "A number from 1, or `full` for all of them and all tags. Default: 1. Programs \
+        details: "A number from 1, or `full` for all of them. Default: 1. Programs \
                   that look at the history, such as `git describe`, need more.",
         example: "clone:\n  depth: 50\nsteps:\n  - git log --oneline\n",
         schema: || {

@@ -144,9 +144,12 @@ fn check_name(name: &str, span: &std::ops::Range<usize>, problems: &mut Problems
         } else {
             ""
         };
-        problem
-            .label("expected letters, digits and `_`, and no digit first")
-            .help(format!("for example `{under}{fixed}`"))
+        let problem = problem.label("expected letters, digits and `_`, and no digit first");
+        if fixed.bytes().any(|b| b.is_ascii_alphanumeric()) {
+            problem.help(format!("for example `{under}{fixed}`"))
+        } else {
+            problem.help("take another name")
+        }
     });
     false
 }

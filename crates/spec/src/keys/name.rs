@@ -55,7 +55,7 @@ fn lower(step: &mut StepDraft, entry: &Entry, problems: &mut Problems<'_>) {
             Problem::new(
                 codes::TOO_LONG,
                 node.span.clone(),
-                format!("{length} characters"),
+                format!("a name of {length} characters"),
             )
             .label(format!("a name has at most {}", limits::NAME))
             .help("shorten it"),

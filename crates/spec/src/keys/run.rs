@@ -6,7 +6,7 @@ use crate::draft::StepDraft;
 use crate::key::{About, Key};
 use crate::keys::steps;
 use crate::node::{Entry, Value};
-use crate::problems::Problems;
+use crate::problems::{Language, Problems};
 use crate::value;
 
 /// In a step.
@@ -32,7 +32,10 @@ fn lower(step: &mut StepDraft, entry: &Entry, problems: &mut Problems<'_>) {
             step.script = steps::script(&entry.value, scalar, "`run`", EXPECTED, problems);
         }
         Value::List(_) => {
-            let help = "write `run: |` and the commands on the lines below, without dashes";
+            let help = match problems.language() {
+                Language::Yaml => "write `run: |` and the commands on the lines below, no dashes",
+                Language::Toml => "put the commands into one text in `\'\'\'`, one per line",
+            };
             value::wrong_type(
                 &entry.value,
                 "`run`",

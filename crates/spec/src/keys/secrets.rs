@@ -6,7 +6,7 @@ use crate::codes;
 use crate::draft::JobDraft;
 use crate::key::{About, Key};
 use crate::node::{Entry, Node, Value, shorten};
-use crate::problems::{Problem, Problems};
+use crate::problems::{Language, Problem, Problems};
 use crate::value::{self, At};
 
 /// At the top level.
@@ -36,7 +36,11 @@ fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
     let items = match &node.value {
         Value::List(items) => items,
         Value::Scalar(scalar) if !node.is_nothing() => {
-            let help = format!("write `secrets: [{}]`", shorten(&scalar.text, 40));
+            let first = shorten(&scalar.text, 40);
+            let help = match problems.language() {
+                Language::Yaml => format!("write `secrets: [{first}]`"),
+                Language::Toml => format!("write `secrets = [\"{first}\"]`"),
+            };
             value::wrong_type(node, "`secrets`", "a list of names", Some(help), problems);
             return;
         }

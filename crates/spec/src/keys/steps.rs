@@ -8,7 +8,7 @@ use crate::key::{self, About, Key};
 use crate::keys;
 use crate::limits;
 use crate::node::{Entry, Node, Scalar, Style, Value};
-use crate::problems::{Problem, Problems};
+use crate::problems::{Language, Problem, Problems};
 use crate::schema;
 use crate::value;
 
@@ -37,7 +37,7 @@ fn job_schema() -> Json {
         "maxItems": limits::STEPS,
         "items": {
             "anyOf": [
-                { "type": "string", "minLength": 1, "description": "The step's script" },
+                { "type": ["string", "number", "boolean"], "minLength": 1, "description": "the script of the step" },
                 schema::object(keys::STEP),
             ],
         },
@@ -50,12 +50,18 @@ fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
         Value::List(items) => items,
         Value::Scalar(scalar) if !entry.value.is_nothing() => {
             let first = crate::node::shorten(&scalar.text, 40);
-            let help = format!("begin each step on a line of its own with a dash: `- {first}`");
+            let help = match problems.language() {
+                Language::Yaml => format!("begin each step on a line with a dash: `- {first}`"),
+                Language::Toml => format!("put it into a list: `steps = [\"{first}\"]`"),
+            };
             value::wrong_type(&entry.value, "`steps`", EXPECTED, Some(help), problems);
             return;
         }
         Value::Map(_) => {
-            let help = "begin each step on a line of its own with a dash: `- run: make`";
+            let help = match problems.language() {
+                Language::Yaml => "begin each step on a line with a dash: `- run: make`",
+                Language::Toml => "write `[[steps]]`, with two brackets, above each step",
+            };
             value::wrong_type(
                 &entry.value,
                 "`steps`",
@@ -110,7 +116,12 @@ fn step(node: &Node, problems: &mut Problems<'_>) -> StepDraft {
         }
         Value::Scalar(scalar) => step.script = script(node, scalar, "a step", EXPECTED, problems),
         Value::List(_) => {
-            let help = "put the commands of one step into one text: `- |`, and below it the lines";
+            let help = match problems.language() {
+                Language::Yaml => {
+                    "put a step's commands into one text: `- |`, and below it the lines"
+                }
+                Language::Toml => "put a step's commands into one text in `\'\'\'`, one per line",
+            };
             value::wrong_type(node, "a step", EXPECTED, Some(help.to_owned()), problems);
         }
     }

@@ -82,11 +82,18 @@ fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Option<Duration> {
             None
         }
         None if looks_like_number(text) => {
-            let (whole, _) = text.split_once('.').unwrap_or((text, ""));
-            problems.push(problem(format!("`{shown}` has no unit")).help(format!(
-                "write `{0}s` for seconds or `{0}m` for minutes",
-                shorten(whole.trim_start_matches(['-', '+']), 20)
-            )));
+            let problem = problem(format!("`{shown}` has no unit"));
+            let (seconds, minutes) = (guess(&format!("{text}s")), guess(&format!("{text}m")));
+            problems.push(match (seconds, minutes) {
+                // `90` is shown as `90s`, not as the `1m30s` that it also is.
+                (Some(_), Some(_)) if !text.contains('.') => problem.help(format!(
+                    "write `{text}s` for seconds or `{text}m` for minutes"
+                )),
+                (Some(seconds), Some(minutes)) => problem.help(format!(
+                    "write `{seconds}` for seconds or `{minutes}` for minutes"
+                )),
+                _ => problem.help("add a unit: `h`, `m`, `s` or `ms`"),
+            });
             None
         }
         None => {

@@ -9,8 +9,13 @@ use crate::limits;
 use crate::node::shorten;
 use crate::problems::{Problem, Problems};
 
-/// Reports the parser's error.
-pub(super) fn report(source: &str, error: &ScanError, problems: &mut Problems<'_>) {
+/// Reports the parser's error. `flow` is where the innermost `[` or `{` that is open begins.
+pub(super) fn report(
+    source: &str,
+    error: &ScanError,
+    flow: Option<usize>,
+    problems: &mut Problems<'_>,
+) {
     let at = error
         .marker()
         .byte_offset()
@@ -26,8 +31,23 @@ pub(super) fn report(source: &str, error: &ScanError, problems: &mut Problems<'_
         | ErrorKind::UnexpectedEofImplicitFlowMapping => {
             problems.push(unclosed(source, at, error.kind()));
         }
-        _ if line.tab().is_some() => tabs(source, &line, problems),
-        kind => problems.push(other(source, at, &line, kind)),
+        ErrorKind::TabInPlainScalar
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabNotAllowed
+            if tabs(source, &line, problems) => {}
+        _ if line.tab().is_some() && tabs(source, &line, problems) => {}
+        kind => problems.push(match flow {
+            Some(start) if start < line.start => {
+                let open = if source[start..].starts_with('[') {
+                    '['
+                } else {
+                    '{'
+                };
+                unclosed(source, start, &ErrorKind::UnclosedFlowCollection { open })
+            }
+            _ => other(source, at, &line, kind),
+        }),
     }
 }
 
@@ -74,8 +94,9 @@ fn character(source: &str, at: usize) -> Range<usize> {
     at..end.unwrap_or(source.len())
 }
 
-/// All lines from here on that begin with a tab: a person wants to mend them in one go.
-fn tabs(source: &str, line: &Line<'_>, problems: &mut Problems<'_>) {
+/// All lines from here on that begin with a tab: a person wants to mend them in one go. `false`
+/// if there is none.
+fn tabs(source: &str, line: &Line<'_>, problems: &mut Problems<'_>) -> bool {
     let mut start = line.start;
     let mut lines = Vec::new();
     for text in source[line.start..].split_inclusive('\n') {
@@ -85,7 +106,7 @@ fn tabs(source: &str, line: &Line<'_>, problems: &mut Problems<'_>) {
         start += text.len();
     }
     let Some(first) = lines.first() else {
-        return;
+        return false;
     };
     let mut help = "put spaces there, two for each level".to_owned();
     if lines.len() > 1 {
@@ -105,6 +126,7 @@ fn tabs(source: &str, line: &Line<'_>, problems: &mut Problems<'_>) {
             .label("YAML indents with spaces only")
             .help(help),
     );
+    true
 }
 
 fn unclosed(source: &str, at: usize, kind: &ErrorKind) -> Problem {
@@ -146,6 +168,27 @@ fn unclosed(source: &str, at: usize, kind: &ErrorKind) -> Problem {
     .help(help)
 }
 
+/// The line above, if it looks like a key without its colon, or without the space behind it.
+fn key_without_colon(source: &str, line: &Line<'_>) -> Option<Problem> {
+    let above = Line::around(source, line.start.checked_sub(1)?);
+    let text = above.text.trim();
+    let indent = |text: &str| text.len() - text.trim_start().len();
+    let is_key = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && indent(above.text) == indent(line.text)
+        && !text.contains(": ")
+        && !text.ends_with(':');
+    if !is_key {
+        return None;
+    }
+    let start = above.start + indent(above.text);
+    let (key, value) = text.split_once([':', ' ', '='])?;
+    let written = format!("{}: {}", shorten(key, 30), shorten(value, 40));
+    let message = "a key needs a colon and a space";
+    let problem = Problem::new(codes::YAML_SYNTAX, start..start + text.len(), message)
+        .label("there is no `: ` in this line");
+    Some(problem.help(format!("write `{written}`")))
+}
+
 fn other(source: &str, at: usize, line: &Line<'_>, kind: &ErrorKind) -> Problem {
     let span = character(source, at);
     let problem = |message: &str| Problem::new(codes::YAML_SYNTAX, span.clone(), message);
@@ -167,6 +210,15 @@ fn other(source: &str, at: usize, line: &Line<'_>, kind: &ErrorKind) -> Problem 
         | ErrorKind::BlockSequenceEntryNotAllowed
         | ErrorKind::SimpleKeyExpected
         | ErrorKind::InvalidSimpleKey => {
+            if let Some(above) = key_without_colon(source, line) {
+                return above;
+            }
+            let before = &source[line.start..at.max(line.start)];
+            if before.trim_end().ends_with([']', '}']) {
+                return problem("the text goes on after its closing bracket")
+                    .label("expected the end of the line")
+                    .help("put the whole text in quotes, if the bracket belongs to it");
+            }
             let shown = shorten(line.text, 40);
             problem("this line doesn't fit to the lines above")
                 .label(format!("found `{shown}`"))
