@@ -99,6 +99,39 @@ fn the_job_has_a_time_limit_of_its_own() {
 }
 
 #[test]
+fn waiting_costs_nothing_even_when_the_jobs_time_ends_during_a_grace_period() {
+    let mut step = sh("trap '' TERM; echo ready; sleep 1000 & wait; sleep 1000");
+    step.timeout_ms = Some(300);
+    let mut attempt = Attempt::new(vec![step]);
+    attempt.order.timeout_ms = Some(500);
+    attempt.order.grace_ms = 2000;
+    let shim = attempt.start();
+    let stat = format!("/proc/{}/stat", shim.pid());
+    let mut ticks = 0;
+    until("the end of the shim", || {
+        let text = std::fs::read_to_string(&stat).unwrap_or_default();
+        // utime and stime; a zombie keeps its last values.
+        let fields: Vec<&str> = text
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
+        ticks = [12, 13]
+            .iter()
+            .map(|i| fields[*i].parse::<u64>().unwrap())
+            .sum();
+        fields[1] == "Z"
+    });
+    assert_eq!(shim.wait().code(), Some(0));
+    assert_eq!(attempt.journal().results(), [StepResult::StepTimeout]);
+    assert!(
+        ticks < 50,
+        "{ticks} hundredths of a second of processor time"
+    );
+}
+
+#[test]
 fn cancel_on_the_fifo_stops_the_job() {
     let attempt = Attempt::new(vec![
         sh("echo ready; sleep 1000 & sleep 1000; echo never"),

@@ -1,10 +1,12 @@
 //! Memory and process limits, and the full disk. All of this needs root.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use windlass_shim::journal::StepResult;
 
 use crate::attempt::{Attempt, Journal, sh, until};
@@ -162,6 +164,44 @@ fn a_full_disk_pauses_the_program_and_loses_nothing() {
     assert_eq!(shim.wait().code(), Some(0));
     let expected: String = (1..=300_000).map(|i| format!("{i}\n")).collect();
     assert!(attempt.journal().text() == expected + "end\n");
+}
+
+#[test]
+fn a_cancel_between_two_steps_is_carried_by_the_next_one() {
+    // The only pause between steps that a test can make: the first one's end can't be written.
+    let script = "echo ready; while [ ! -e go ]; do sleep 0.02; done; seq 9000";
+    let attempt = Attempt::new(vec![sh(script), sh("echo never"), sh("echo never")]);
+    let disk = TinyDisk::mount(&attempt.dir);
+    let shim = attempt.start();
+    attempt.until_output("ready");
+    let filler = fs::write(attempt.dir.join("filler"), vec![0; 1 << 20]);
+    assert!(filler.is_err(), "the disk is full now");
+    fs::write(attempt.order.workspace.join("go"), "").unwrap();
+    until("the first step's end", || attempt.left().is_empty());
+    attempt.cancel();
+    // Until the shim has heard it: the FIFO is read every few milliseconds.
+    until("an empty FIFO", || {
+        let fifo = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(attempt.dir.join("control"));
+        let fifo = fifo.unwrap();
+        let mut fds = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 0
+    });
+    disk.grow();
+    assert_eq!(shim.wait().code(), Some(0));
+    let journal = attempt.journal();
+    assert_eq!(
+        journal.results(),
+        [
+            StepResult::Exited { code: 0 },
+            StepResult::Cancelled,
+            StepResult::Skipped
+        ]
+    );
+    assert_eq!(journal.began, [0]);
+    assert!(!journal.text().contains("never"));
 }
 
 #[test]

@@ -80,6 +80,15 @@ fn a_terminal_loses_nothing_at_its_end() {
 }
 
 #[test]
+fn a_program_may_leave_its_terminal_and_come_back() {
+    let mut step = sh("echo a; exec >/dev/null 2>&1; sleep 0.3; echo b >/dev/tty; exit 5");
+    step.output = OutputMode::Tty;
+    let journal = Attempt::new(vec![step]).run();
+    assert_eq!(journal.results(), [StepResult::Exited { code: 5 }]);
+    assert_eq!(journal.text(), "a\nb\n");
+}
+
+#[test]
 fn the_environment_is_exactly_the_orders() {
     let mut step = sh("");
     step.argv = vec!["env".to_owned(), "-0".to_owned()];
