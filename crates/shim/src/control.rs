@@ -117,8 +117,10 @@ impl Control {
         outputs: &[BorrowedFd<'_>],
         until: Option<Instant>,
     ) -> io::Result<Vec<bool>> {
-        // After the job's end is known, its time no longer wakes anybody.
-        let deadline = self.deadline.filter(|_| self.stop.is_none());
+        // Once the job has to stop, its time no longer wakes anybody: without this question, a
+        // time that ends during a grace period would make every sleep end at once.
+        let stopping = self.stop().is_some();
+        let deadline = self.deadline.filter(|_| !stopping);
         let until = [until, deadline].into_iter().flatten().min();
         let mut fds = Vec::with_capacity(outputs.len() + 2);
         fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));

@@ -193,7 +193,7 @@ mod tests {
     fn lines_of_a_key_are_found_one_by_one_and_short_texts_never() {
         let all = needles(["-----BEGIN-----\nabcdefgh\nxy\n-----END-----\n"]);
         assert!(found(&all, "> abcdefgh <"));
-        assert!(!all.contains(&b"xy".to_vec()));
+        assert!(!all.contains(b"xy".as_slice()));
         assert!(needles(["abc", "a\n", "   \n\n   "]).is_empty());
     }
 }

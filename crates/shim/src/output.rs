@@ -23,6 +23,10 @@ const ROWS: u16 = 100;
 /// The shim's ends of a step's output.
 pub(crate) struct Output<'a> {
     channels: Vec<Channel>,
+    /// The program's end of a terminal, kept open by the shim. Without it, a program that has
+    /// sent its output elsewhere would seem to have ended it, and closing our end then would hang
+    /// up on it (SIGHUP).
+    terminal: Option<OwnedFd>,
     automaton: Option<&'a Automaton>,
     buffer: Vec<u8>,
     masked: Vec<u8>,
@@ -57,6 +61,7 @@ impl<'a> Output<'a> {
         automaton: Option<&'a Automaton>,
     ) -> io::Result<(Self, ProgramEnds)> {
         let stdin = File::open("/dev/null")?;
+        let mut kept = None;
         let mut channels = Vec::new();
         let mut pipe = |stream| {
             let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
@@ -72,11 +77,13 @@ impl<'a> Output<'a> {
             OutputMode::Tty => {
                 let (ours, theirs) = terminal()?;
                 channels.push(Channel::new(ours, Stream::Merged)?);
+                kept = Some(theirs.try_clone()?);
                 (theirs.try_clone()?, theirs)
             }
         };
         let output = Self {
             channels,
+            terminal: kept,
             automaton,
             buffer: vec![0; READ],
             masked: Vec::new(),
@@ -133,6 +140,11 @@ impl<'a> Output<'a> {
             }
         });
         self.channels = channels;
+    }
+
+    /// Lets a terminal end once all its users are gone.
+    pub(crate) fn release_terminal(&mut self) {
+        self.terminal = None;
     }
 
     /// Closes what is still open.

@@ -27,6 +27,7 @@ const JOURNAL_VERSION: u32 = 1;
 /// There is no journal, or not a whole one.
 pub(crate) fn run(folder: &Path) -> io::Result<i32> {
     let begin = Instant::now();
+    close_inherited();
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -81,6 +82,22 @@ pub(crate) fn run(folder: &Path) -> io::Result<i32> {
         Err(broken) => refuse(&broken, &mut control, &mut journal)?,
     }
     Ok(0)
+}
+
+/// Closes what the executor had open when it started the shim: neither the shim nor a step shall
+/// hold the server's port or log open, possibly for hours after its end.
+fn close_inherited() {
+    let list = fs::read_dir("/proc/self/fd");
+    let open: Vec<i32> = list
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // The list itself was one of them and is closed already.
+        nix::unistd::close(fd).unwrap_or_default();
+    }
 }
 
 fn run_steps(

@@ -170,10 +170,20 @@ fn child(
         if wiring.terminal && libc::ioctl(1, libc::TIOCSCTTY, 0) < 0 {
             give_up(tell, WIRING);
         }
-        // What is ignored or blocked here would stay so after exec. The numbers that libc keeps
-        // to itself (32, 33) refuse, rightly.
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+        // What is ignored or blocked here would stay so after exec. By the bare system call,
+        // because libc refuses the signals that it keeps to itself (32, 33), and whoever started
+        // us may have them ignored. Zeros are the default action, no flags and an empty mask, in
+        // the kernel's layout of any architecture (at most 4 words; its mask has 64 bits).
+        let default = [0_u64; 8];
+        for signal in 1..=64 {
+            let nowhere = std::ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                nowhere,
+                size_of::<u64>(),
+            );
         }
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);

@@ -32,6 +32,8 @@ const KILL_PAUSE: Duration = Duration::from_millis(5);
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// How long output is awaited that a process outside the step's tree could still write.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// Stands for a grace period that no clock can hold.
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
 /// How often a full disk is tried again.
 pub(crate) const FULL_DISK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -319,7 +321,7 @@ impl Running<'_> {
             job.note(self.step, &text);
         }
         let now = Instant::now();
-        let kill_at = now.checked_add(grace).unwrap_or(now + KILL_LIMIT);
+        let kill_at = now.checked_add(grace).unwrap_or(now + NEVER);
         self.phase = Phase::Ending { cause, kill_at };
     }
 
@@ -357,6 +359,7 @@ impl Running<'_> {
             }
             _ => {}
         }
+        self.output.release_terminal();
         let until = Instant::now() + DRAIN_LIMIT;
         self.phase = Phase::Draining { until };
     }

@@ -156,7 +156,7 @@ fn contains(text: &[u8], needle: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn no_needle_is_visible(
