@@ -34,7 +34,14 @@ impl Git {
         object: &Revision,
     ) -> Result<String, GitError> {
         let commit = format!("{object}^{{commit}}");
-        let args = ["log", "-1", "--no-show-signature", "--format=%H%x00%an%x00%B", &commit, "--"];
+        let args = [
+            "log",
+            "-1",
+            "--no-show-signature",
+            "--format=%H%x00%an%x00%B",
+            &commit,
+            "--",
+        ];
         let said = self.call(args).dir(repository).run().await?;
         Ok(String::from_utf8_lossy(&said.stdout).trim_end().to_owned())
     }
@@ -45,7 +52,12 @@ impl Git {
     /// When git can't be run, or the checkout can't be read.
     pub async fn working_tree(&self, folder: &Path) -> Result<Option<WorkingTree>, GitError> {
         let ask = |args: Vec<&'static str>, dir: PathBuf| async move {
-            let said = self.call(args).dir(&dir).env("GIT_LITERAL_PATHSPECS", "0").run().await?;
+            let said = self
+                .call(args)
+                .dir(&dir)
+                .env("GIT_LITERAL_PATHSPECS", "0")
+                .run()
+                .await?;
             Ok::<_, GitError>(said.stdout)
         };
         let line = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
@@ -60,10 +72,22 @@ impl Git {
         else {
             return Ok(None);
         };
-        let Ok(head) = head.parse() else { return Ok(None) };
+        let Ok(head) = head.parse() else {
+            return Ok(None);
+        };
         let root = PathBuf::from(root);
-        let branch = ask(vec!["symbolic-ref", "--quiet", "--short", "HEAD"], root.clone()).await;
-        let status = vec!["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"];
+        let branch = ask(
+            vec!["symbolic-ref", "--quiet", "--short", "HEAD"],
+            root.clone(),
+        )
+        .await;
+        let status = vec![
+            "status",
+            "--porcelain",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+        ];
         let changed = ask(status, root.clone()).await?;
         Ok(Some(WorkingTree {
             git_dir: PathBuf::from(git_dir),

@@ -22,8 +22,10 @@
 //! reaches into no process.
 
 pub mod routes;
+pub mod serve;
 pub mod state;
 pub mod urls;
 
 pub use routes::router;
+pub use serve::serve;
 pub use state::AppState;

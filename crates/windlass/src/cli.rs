@@ -96,9 +96,10 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let mut threads = threads;
-    let runtime = threads.enable_all().build().map_err(|e| {
-        Problem::new(format!("could not start threads: {e}")).code(EXIT_INTERNAL)
-    })?;
+    let runtime = threads
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(format!("could not start threads: {e}")).code(EXIT_INTERNAL))?;
     let done = runtime.block_on(async {
         match command {
             Command::Run(args) => run::run(args).await,

@@ -32,7 +32,9 @@ pub(crate) fn server_url(given: Option<&str>, folders: &Folders) -> String {
         Some(noted.get("url")?.as_str()?.to_owned())
     };
     let url = given.map(ToOwned::to_owned).or_else(noted);
-    url.unwrap_or_else(|| DEFAULT_URL.to_owned()).trim_end_matches('/').to_owned()
+    url.unwrap_or_else(|| DEFAULT_URL.to_owned())
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 impl Client {
@@ -42,7 +44,9 @@ impl Client {
         let http = if url.starts_with("https:") {
             windlass_forge::http_client().map_err(|e| Problem::new(e.to_string()))?
         } else {
-            rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .unwrap_or_default();
             reqwest::Client::builder()
                 .tls_certs_only(std::iter::empty::<reqwest::Certificate>())
                 .build()
@@ -80,22 +84,29 @@ impl Client {
             request = request.bearer_auth(token.expose());
         }
         let answer = request.send().await.map_err(|e| {
-            Problem::new(format!("the server {} can't be reached: {}", self.url, e.without_url()))
-                .hint("start it with `windlass serve`, or name another one with --server URL")
-                .code(EXIT_UNREACHABLE)
+            Problem::new(format!(
+                "the server {} can't be reached: {}",
+                self.url,
+                e.without_url()
+            ))
+            .hint("start it with `windlass serve`, or name another one with --server URL")
+            .code(EXIT_UNREACHABLE)
         })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
         let body: serde_json::Value = answer.json().await.unwrap_or_default();
-        let text = |key: &str| body.get(key).and_then(|v| v.as_str()).map(ToOwned::to_owned);
+        let text = |key: &str| {
+            body.get(key)
+                .and_then(|v| v.as_str())
+                .map(ToOwned::to_owned)
+        };
         let message = text("error").unwrap_or_else(|| format!("the server answered {status}"));
         let problem = Problem::new(message);
         Err(match text("hint") {
-            _ if status == StatusCode::UNAUTHORIZED => {
-                problem.hint("put the server's token (its data folder's admin.token) into WINDLASS_TOKEN")
-            }
+            _ if status == StatusCode::UNAUTHORIZED => problem
+                .hint("put the server's token (its data folder's admin.token) into WINDLASS_TOKEN"),
             Some(hint) => problem.hint(hint),
             None => problem,
         })
@@ -115,7 +126,11 @@ impl Client {
         let names: Vec<&str> = repos
             .get("repos")
             .and_then(|r| r.as_array())
-            .map(|r| r.iter().filter_map(|repo| repo.get("name")?.as_str()).collect())
+            .map(|r| {
+                r.iter()
+                    .filter_map(|repo| repo.get("name")?.as_str())
+                    .collect()
+            })
             .unwrap_or_default();
         match names.as_slice() {
             [only] => Ok((only.parse()?, number)),

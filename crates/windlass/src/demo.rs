@@ -20,9 +20,17 @@ const NAME: &str = "demo";
 const COMMITS: &[(&str, &[(&str, &str)])] = &[
     (
         "Count the words of a text",
-        &[("windlass.yml", SPEC), ("count.sh", COUNT), ("test.sh", TEST), ("text", TEXT)],
+        &[
+            ("windlass.yml", SPEC),
+            ("count.sh", COUNT),
+            ("test.sh", TEST),
+            ("text", TEXT),
+        ],
     ),
-    ("Count faster (this one breaks the test)", &[("count.sh", BROKEN)]),
+    (
+        "Count faster (this one breaks the test)",
+        &[("count.sh", BROKEN)],
+    ),
 ];
 
 const SPEC: &str = r#"# How this repository is built: one step after the other, each must pass.
@@ -86,7 +94,11 @@ pub(crate) async fn set_up(server: &Server, folders: &Folders) -> Result<(), Pro
         if work.exists() {
             std::fs::remove_dir_all(&work)?;
         }
-        git(&folders.root, &["init", "-q", "-b", "main", "demo-checkout"]).await?;
+        git(
+            &folders.root,
+            &["init", "-q", "-b", "main", "demo-checkout"],
+        )
+        .await?;
         for (message, files) in COMMITS {
             for (file, text) in *files {
                 std::fs::write(work.join(file), text)?;
@@ -102,17 +114,28 @@ pub(crate) async fn set_up(server: &Server, folders: &Folders) -> Result<(), Pro
     say("the demo repository got two pushes; open");
     say(format_args!("  {url}{}  all builds", urls::builds()));
     for (number, words) in [(1, "passes"), (2, "fails in its test")] {
-        say(format_args!("  {url}{}  {words}", urls::build(&name, number)));
+        say(format_args!(
+            "  {url}{}  {words}",
+            urls::build(&name, number)
+        ));
     }
     say("push more yourself:");
-    say(format_args!("  cd {} && git commit --allow-empty -m again", work.display()));
+    say(format_args!(
+        "  cd {} && git commit --allow-empty -m again",
+        work.display()
+    ));
     say(format_args!("  git push {} HEAD:main", bare.display()));
     Ok(())
 }
 
 async fn git(dir: &Path, args: &[&str]) -> Result<(), Problem> {
     let ran = tokio::process::Command::new("git")
-        .args(["-c", "user.name=Windlass demo", "-c", "user.email=demo@windlass.invalid"])
+        .args([
+            "-c",
+            "user.name=Windlass demo",
+            "-c",
+            "user.email=demo@windlass.invalid",
+        ])
         .args(["-c", "commit.gpgsign=false", "-c", "core.hooksPath=hooks"])
         .args(args)
         .current_dir(dir)
@@ -128,5 +151,9 @@ async fn git(dir: &Path, args: &[&str]) -> Result<(), Problem> {
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    Err(Problem::new(format!("git {} failed: {}", args[0], words.trim())))
+    Err(Problem::new(format!(
+        "git {} failed: {}",
+        args[0],
+        words.trim()
+    )))
 }

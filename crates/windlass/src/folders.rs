@@ -52,10 +52,14 @@ impl Folders {
     /// Makes the data folder, readable for nobody else: it holds secrets and logs.
     pub(crate) fn create(&self) -> Result<(), Problem> {
         for dir in [self.root.clone(), self.logs(), self.work(), self.mirrors()] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|e| {
-                Problem::new(format!("could not create {}: {e}", dir.display()))
-                    .hint("choose another data folder with --data DIR")
-            })?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .map_err(|e| {
+                    Problem::new(format!("could not create {}: {e}", dir.display()))
+                        .hint("choose another data folder with --data DIR")
+                })?;
         }
         Ok(())
     }
@@ -107,9 +111,13 @@ impl Folders {
             _ => {}
         }
         let mut bytes = [0_u8; 24];
-        File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).map_err(failed)?;
+        File::open("/dev/urandom")
+            .and_then(|mut f| f.read_exact(&mut bytes))
+            .map_err(failed)?;
         let token = format!("wl_{}", hex::encode(bytes));
-        let temporary = self.root.join(format!("admin.token.{}", std::process::id()));
+        let temporary = self
+            .root
+            .join(format!("admin.token.{}", std::process::id()));
         OpenOptions::new()
             .write(true)
             .create(true)
@@ -140,22 +148,29 @@ pub(crate) fn install_shim(dir: &Path) -> Result<PathBuf, Problem> {
     let temporary = dir.join(format!(".shim.{}", std::process::id()));
     std::fs::create_dir_all(dir)
         .and_then(|()| std::fs::write(&temporary, SHIM))
-        .and_then(|()| {
-            std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755))
-        })
+        .and_then(|()| std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755)))
         .and_then(|()| std::fs::rename(&temporary, &path))
         .map_err(|e| {
-            Problem::new(format!("could not write the shim to {}: {e}", path.display()))
-                .hint("the folder must be writable and must allow programs to run")
+            Problem::new(format!(
+                "could not write the shim to {}: {e}",
+                path.display()
+            ))
+            .hint("the folder must be writable and must allow programs to run")
         })?;
     Ok(path)
 }
 
 /// A folder of the XDG base directory specification, with its default below the home folder.
 pub(crate) fn xdg(variable: &str, default: &str) -> Result<PathBuf, Problem> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute(variable).or_else(|| Some(absolute("HOME")?.join(default))).ok_or_else(|| {
-        Problem::new("there is no home folder: neither HOME nor the XDG variables are set")
-            .hint("say where data shall lie with --data DIR")
-    })
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
+    absolute(variable)
+        .or_else(|| Some(absolute("HOME")?.join(default)))
+        .ok_or_else(|| {
+            Problem::new("there is no home folder: neither HOME nor the XDG variables are set")
+                .hint("say where data shall lie with --data DIR")
+        })
 }

@@ -149,7 +149,10 @@ impl Intake {
 
     async fn read_git(&self, delivery: &Delivery, body: &[u8]) -> Result<Verdict, StoreError> {
         let Some(repo_id) = delivery.repo_id else {
-            return Ok(failed(None, "the hook does not say which repository it belongs to"));
+            return Ok(failed(
+                None,
+                "the hook does not say which repository it belongs to",
+            ));
         };
         let repo = self.store.repo(repo_id).await?;
         let line = String::from_utf8_lossy(body);
@@ -171,7 +174,11 @@ impl Intake {
 
     /// What the repository on this machine says about the commit that was pushed, if it is there.
     async fn describe(&self, repo: &Repo, line: &str) -> Option<Described> {
-        let new = line.split(' ').nth(1)?.parse::<windlass_model::Revision>().ok()?;
+        let new = line
+            .split(' ')
+            .nth(1)?
+            .parse::<windlass_model::Revision>()
+            .ok()?;
         let path = local_path(&repo.url)?;
         if new.is_zero() {
             return None;
@@ -230,7 +237,8 @@ struct Described {
 
 /// The path of a repository on this machine, from its URL.
 pub(crate) fn local_path(url: &str) -> Option<&str> {
-    url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url))
+    url.strip_prefix("file://")
+        .or_else(|| url.starts_with('/').then_some(url))
 }
 
 fn done(repo: Option<i64>, verdict: impl Into<String>) -> Verdict {

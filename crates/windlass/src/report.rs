@@ -44,7 +44,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: EXIT_PROBLEM }
+        Self {
+            message: message.into(),
+            hint: None,
+            code: EXIT_PROBLEM,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -90,21 +90,31 @@ impl Reporter {
 
     async fn try_send(&self, repo: i64, row: &OutboxRow) -> Result<Sent, StoreError> {
         let repo = self.store.repo(repo).await?;
-        let refused = |reason: &str| Ok(Sent::Refused { reason: reason.to_owned() });
+        let refused = |reason: &str| {
+            Ok(Sent::Refused {
+                reason: reason.to_owned(),
+            })
+        };
         let Some(token) = self.store.status_token(repo.id).await? else {
             return refused("the repository has no status token any more");
         };
         let Some(name) = &repo.forge_name else {
             return refused("the repository's URL does not name an owner and a repository");
         };
-        let base = self.github_api.clone().or_else(|| github::api_base_from_url(&repo.url));
+        let base = self
+            .github_api
+            .clone()
+            .or_else(|| github::api_base_from_url(&repo.url));
         let Some(base) = base else {
             return refused("the repository's URL does not lead to GitHub; use --github-api URL");
         };
         let client = match http_client() {
             Ok(client) => client,
             Err(error) => {
-                return Ok(Sent::Later { after: None, reason: error.to_string() });
+                return Ok(Sent::Later {
+                    after: None,
+                    reason: error.to_string(),
+                });
             }
         };
         match GithubStatuses::new(&base, client) {

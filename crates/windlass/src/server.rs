@@ -67,7 +67,10 @@ impl Server {
                 .hint("choose another address with --listen HOST:PORT")
         })?;
         let address = listener.local_addr()?;
-        let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let public_url = settings
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
         let store = Store::open(&folders.root, settings.on_pending).await?;
         // This process holds the folder's lock, so whoever has a lease in it is dead.
         store.release_leases(None).await?;
@@ -124,8 +127,11 @@ impl Server {
             shutdown: end_streams.clone(),
             private: self.settings.private,
         });
-        let intake =
-            Intake { store: self.store.clone(), git, public_url: self.public_url.clone() };
+        let intake = Intake {
+            store: self.store.clone(),
+            git,
+            public_url: self.public_url.clone(),
+        };
         let reporter = Reporter {
             store: self.store.clone(),
             github_api: self.settings.github_api.clone(),
@@ -165,7 +171,10 @@ impl Server {
             }
         };
         if self.settings.drain && stopped.is_ok() {
-            tracing::info!(jobs = jobs.len(), "waiting for running jobs; again to stop at once");
+            tracing::info!(
+                jobs = jobs.len(),
+                "waiting for running jobs; again to stop at once"
+            );
             worker.take_no_more();
             jobs.close();
             tokio::select! {
@@ -179,7 +188,10 @@ impl Server {
         let owner = worker.owner.clone();
         // Not needed for safety: without this the next start releases them.
         let release = self.store.release_leases(Some(&owner));
-        if tokio::time::timeout(Duration::from_secs(2), release).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(2), release)
+            .await
+            .is_err()
+        {
             tracing::warn!("the leases could not be given up in time");
         }
         std::fs::remove_file(self.folders.server_file()).unwrap_or_default();
@@ -188,9 +200,10 @@ impl Server {
 }
 
 async fn until_stopped() {
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         tracing::error!("can't listen to signals");
         return std::future::pending().await;
     };

@@ -51,14 +51,20 @@ pub(crate) fn install(repository: &Path) -> Result<PathBuf, Problem> {
     };
     let hooks = repository.join("hooks");
     if !repository.join("HEAD").is_file() || !repository.join("objects").is_dir() {
-        return Err(Problem::new(format!("{} is not a bare git repository", repository.display()))
-            .hint("give the folder that pushes go to; `git init --bare DIR` makes one"));
+        return Err(Problem::new(format!(
+            "{} is not a bare git repository",
+            repository.display()
+        ))
+        .hint("give the folder that pushes go to; `git init --bare DIR` makes one"));
     }
     let spool = repository.join(SPOOL);
     std::fs::create_dir_all(&hooks).map_err(|e| problem("create", &hooks, e))?;
     std::fs::create_dir_all(&spool).map_err(|e| problem("create", &spool, e))?;
     // Whoever may push (write objects) may spool.
-    let mode = repository.join("objects").metadata().map_or(0o755, |m| m.mode() & 0o7777);
+    let mode = repository
+        .join("objects")
+        .metadata()
+        .map_or(0o755, |m| m.mode() & 0o7777);
     std::fs::set_permissions(&spool, std::fs::Permissions::from_mode(mode))
         .map_err(|e| problem("share", &spool, e))?;
     let path = hooks.join("post-receive");
@@ -75,9 +81,7 @@ pub(crate) fn install(repository: &Path) -> Result<PathBuf, Problem> {
     })?;
     let temporary = hooks.join(".post-receive.windlass");
     std::fs::write(&temporary, text)
-        .and_then(|()| {
-            std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755))
-        })
+        .and_then(|()| std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755)))
         .and_then(|()| std::fs::rename(&temporary, &path))
         .map_err(|e| problem("write", &path, e))?;
     Ok(path)
@@ -96,9 +100,7 @@ fn with_hook(old: &str) -> Option<String> {
     let (first, rest) = old.split_once('\n')?;
     let shell = first.starts_with("#!") && first.split(['/', ' ']).any(|w| w.ends_with("sh"));
     shell.then(|| {
-        format!(
-            "{first}\n{HOOK}exec <<WINDLASS_LINES\n$windlass_lines\nWINDLASS_LINES\n{rest}",
-        )
+        format!("{first}\n{HOOK}exec <<WINDLASS_LINES\n$windlass_lines\nWINDLASS_LINES\n{rest}",)
     })
 }
 
@@ -128,12 +130,16 @@ pub(crate) async fn watch(store: Store) {
 
 fn spool_of(repo: &Repo) -> Option<PathBuf> {
     let path = Path::new(local_path(&repo.url)?);
-    [path.join(SPOOL), path.join(".git").join(SPOOL)].into_iter().find(|p| p.is_dir())
+    [path.join(SPOOL), path.join(".git").join(SPOOL)]
+        .into_iter()
+        .find(|p| p.is_dir())
 }
 
 /// Reads the spool's files, the oldest first.
 async fn collect(store: &Store, repo: &Repo, spool: &Path) {
-    let Ok(entries) = std::fs::read_dir(spool) else { return };
+    let Ok(entries) = std::fs::read_dir(spool) else {
+        return;
+    };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".push") && !name.starts_with('.'))
@@ -150,7 +156,11 @@ async fn collect(store: &Store, repo: &Repo, spool: &Path) {
 
 async fn deliver(store: &Store, repo: &Repo, name: &str, path: &Path) -> Result<(), StoreError> {
     let failed = |doing| {
-        move |source| StoreError::File { doing, path: path.to_path_buf(), source }
+        move |source| StoreError::File {
+            doing,
+            path: path.to_path_buf(),
+            source,
+        }
     };
     let body = std::fs::read(path).map_err(failed("read"))?;
     let key = format!("{}/{name}", repo.id);
@@ -177,8 +187,11 @@ struct Watcher {
 
 impl Watcher {
     fn new() -> Self {
-        let inotify = Inotify::init().and_then(AsyncFd::new).ok();
-        Self { inotify, watched: Vec::new() }
+        let inotify = Inotify::init().and_then(AsyncFd::register).ok();
+        Self {
+            inotify,
+            watched: Vec::new(),
+        }
     }
 
     fn add(&mut self, folder: &Path) {
@@ -186,7 +199,12 @@ impl Watcher {
             return;
         }
         if let Some(inotify) = &self.inotify {
-            if inotify.get_ref().watches().add(folder, WatchMask::MOVED_TO).is_ok() {
+            if inotify
+                .get_ref()
+                .watches()
+                .add(folder, WatchMask::MOVED_TO)
+                .is_ok()
+            {
                 self.watched.push(folder.to_path_buf());
             }
         }
@@ -201,7 +219,11 @@ impl Watcher {
         };
         let mut events = [0; 4096];
         // What happened does not matter: all spools are read anyway.
-        ready.get_inner_mut().read_events(&mut events).map(drop).unwrap_or_default();
+        ready
+            .get_inner_mut()
+            .read_events(&mut events)
+            .map(drop)
+            .unwrap_or_default();
         ready.clear_ready();
     }
 }
@@ -226,7 +248,9 @@ mod tests {
     fn the_hook_spools_each_line_and_passes_them_on_to_what_was_there() {
         let dir = tempfile::tempdir().unwrap();
         let git = dir.path().join("x.git");
-        let init = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(&git);
+        let init = std::process::Command::new("git")
+            .args(["init", "-q", "--bare"])
+            .arg(&git);
         let mut init = { init }.spawn().unwrap();
         assert!(init.wait().unwrap().success());
         std::fs::write(git.join("hooks/post-receive"), "#!/bin/sh\ncat > seen\n").unwrap();

@@ -7,7 +7,9 @@ use windlass_store::queue::Finish;
 /// The build's end, given those of its steps.
 pub(crate) fn verdict(steps: &[Step]) -> Finish {
     let decisive = steps.iter().find(|step| {
-        step.outcome.as_ref().is_none_or(|o| !o.is_success() && *o != Outcome::Skipped)
+        step.outcome
+            .as_ref()
+            .is_none_or(|o| !o.is_success() && *o != Outcome::Skipped)
     });
     let mut finish = Finish {
         state: BuildState::Passed,
@@ -20,19 +22,22 @@ pub(crate) fn verdict(steps: &[Step]) -> Finish {
     let Some(step) = decisive else {
         return finish;
     };
-    let outcome = step
-        .outcome
-        .clone()
-        .unwrap_or_else(|| Outcome::Lost { reason: "the job ended without this step".to_owned() });
+    let outcome = step.outcome.clone().unwrap_or_else(|| Outcome::Lost {
+        reason: "the job ended without this step".to_owned(),
+    });
     finish.failed_step = Some(step.index);
     finish.summary = format!("step \"{}\": {outcome}", step.name);
     finish.state = match &outcome {
         Outcome::Exited { .. }
         | Outcome::Signaled { .. }
         | Outcome::OutOfMemory { .. }
-        | Outcome::Stopped { cause: StopCause::StepTimeout | StopCause::JobTimeout }
+        | Outcome::Stopped {
+            cause: StopCause::StepTimeout | StopCause::JobTimeout,
+        }
         | Outcome::Skipped => BuildState::Failed,
-        Outcome::Stopped { cause: StopCause::Cancelled } => BuildState::Cancelled,
+        Outcome::Stopped {
+            cause: StopCause::Cancelled,
+        } => BuildState::Cancelled,
         Outcome::NotStarted { .. } => {
             finish.error = Some(finish.summary.clone());
             finish.hint = Some(
@@ -82,26 +87,43 @@ mod tests {
         let table = [
             (vec![ok.clone(), ok.clone()], BuildState::Passed, ""),
             (
-                vec![ok.clone(), Some(Outcome::Exited { code: 2 }), Some(Outcome::Skipped)],
+                vec![
+                    ok.clone(),
+                    Some(Outcome::Exited { code: 2 }),
+                    Some(Outcome::Skipped),
+                ],
                 BuildState::Failed,
                 "step \"s1\": exit code 2",
             ),
             (
-                vec![Some(Outcome::Stopped { cause: StopCause::Cancelled })],
+                vec![Some(Outcome::Stopped {
+                    cause: StopCause::Cancelled,
+                })],
                 BuildState::Cancelled,
                 "step \"s0\": cancelled",
             ),
             (
-                vec![ok.clone(), Some(Outcome::Stopped { cause: StopCause::StepTimeout })],
+                vec![
+                    ok.clone(),
+                    Some(Outcome::Stopped {
+                        cause: StopCause::StepTimeout,
+                    }),
+                ],
                 BuildState::Failed,
                 "step \"s1\": timed out",
             ),
             (
-                vec![Some(Outcome::Lost { reason: "killed".to_owned() })],
+                vec![Some(Outcome::Lost {
+                    reason: "killed".to_owned(),
+                })],
                 BuildState::Error,
                 "step \"s0\": lost: killed",
             ),
-            (vec![ok, None], BuildState::Error, "step \"s1\": lost: the job ended without this step"),
+            (
+                vec![ok, None],
+                BuildState::Error,
+                "step \"s1\": lost: the job ended without this step",
+            ),
         ];
         for (outcomes, state, summary) in table {
             let finish = verdict(&steps(&outcomes));

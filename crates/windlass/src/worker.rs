@@ -90,7 +90,11 @@ impl Worker {
         jobs: &TaskTracker,
     ) -> bool {
         let free = running.load(Ordering::SeqCst) < self.slots;
-        let willing = if free { Willing::Anything } else { Willing::Orphans };
+        let willing = if free {
+            Willing::Anything
+        } else {
+            Willing::Orphans
+        };
         let claim = match self.store.claim(&self.owner, LEASE_MS, willing).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return false,
@@ -156,7 +160,13 @@ impl Worker {
                 None => windlass_web::urls::build(&build.repo, build.number),
             };
             let url = format!("{}{path}", self.public_url);
-            commit_status(&build.trigger.revision, build.number, state, summary, Some(url))
+            commit_status(
+                &build.trigger.revision,
+                build.number,
+                state,
+                summary,
+                Some(url),
+            )
         })
     }
 }

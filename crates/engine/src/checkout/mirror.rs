@@ -62,7 +62,12 @@ impl Origin {
         if let Some(name) = &source.git_ref {
             check_ref(name)?;
         }
-        Ok(Self { location, credential, git_ref: source.git_ref.clone(), stranger: false })
+        Ok(Self {
+            location,
+            credential,
+            git_ref: source.git_ref.clone(),
+            stranger: false,
+        })
     }
 
     pub(super) fn access(&self) -> Access<'_> {
@@ -125,14 +130,18 @@ impl Mirror {
     /// # Errors
     /// [`CheckoutError::Refused`] for a key that could.
     pub fn open(root: &Path, key: &str) -> Result<Self, CheckoutError> {
-        let key: windlass_model::RepoName = key
-            .parse()
-            .map_err(|e| CheckoutError::Refused { what: format!("the mirror's name: {e}") })?;
+        let key: windlass_model::RepoName = key.parse().map_err(|e| CheckoutError::Refused {
+            what: format!("the mirror's name: {e}"),
+        })?;
         Ok(Self::named(root, key.as_str().to_owned()))
     }
 
     fn named(root: &Path, key: String) -> Self {
-        Self { root: root.to_owned(), path: root.join(format!("{key}.git")), key }
+        Self {
+            root: root.to_owned(),
+            path: root.join(format!("{key}.git")),
+            key,
+        }
     }
 
     /// The mirror of a submodule. It belongs to the repository that names it: if repositories
@@ -166,7 +175,8 @@ impl Mirror {
         plan: &ClonePlan,
         log: Log<'_>,
     ) -> Result<Fetched, CheckoutError> {
-        self.ensure_from(git, &Origin::of(source)?, revision, plan, log).await
+        self.ensure_from(git, &Origin::of(source)?, revision, plan, log)
+            .await
     }
 
     pub(super) async fn ensure_from(
@@ -180,7 +190,10 @@ impl Mirror {
         if plan.lfs && !git.has_lfs() {
             return Err(CheckoutError::LfsMissing);
         }
-        let mut fetched = Fetched { from_network: false, healed: false };
+        let mut fetched = Fetched {
+            from_network: false,
+            healed: false,
+        };
         if self.note(revision, plan.depth).is_some() {
             return Ok(fetched);
         }
@@ -195,7 +208,9 @@ impl Mirror {
         match self.fetch(git, origin, revision, plan, &lock, log).await {
             Err(error) if !fresh && self.is_damaged(git, &error).await => {
                 tracing::warn!(mirror = %self.path.display(), %error, "fetching a mirror anew");
-                log(&format!("The local mirror is damaged ({error}); fetching it anew."));
+                log(&format!(
+                    "The local mirror is damaged ({error}); fetching it anew."
+                ));
                 self.delete()?;
                 self.prepare(revision)?;
                 fetched.healed = true;
@@ -229,7 +244,12 @@ impl Mirror {
             // Unreachable objects stay: a workspace of a running build may need them.
             &["repack", "-a", "-d", "--keep-unreachable", "--quiet"],
         ] {
-            git.call(args).dir(&self.path).git_dir(&self.path).started(&started).run().await?;
+            git.call(args)
+                .dir(&self.path)
+                .git_dir(&self.path)
+                .started(&started)
+                .run()
+                .await?;
         }
         Ok(true)
     }
@@ -270,7 +290,9 @@ impl Mirror {
 
     fn note_path(&self, revision: &Revision, depth: Option<u32>) -> PathBuf {
         let depth = depth.map_or_else(|| "full".to_owned(), |d| d.max(1).to_string());
-        self.path.join("windlass").join(format!("{revision}.{depth}"))
+        self.path
+            .join("windlass")
+            .join(format!("{revision}.{depth}"))
     }
 
     /// Brings the commit here, or finds that it is here already. Returns whether it was fetched.
@@ -290,8 +312,10 @@ impl Mirror {
         // Another build may have brought it, as a part of its own history.
         if self.packs() > 0
             && (has_all || depth.is_some())
-            && let History::Found { ends, missing: false } =
-                history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?
+            && let History::Found {
+                ends,
+                missing: false,
+            } = history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?
         {
             let ends = if depth.is_some() { ends } else { Vec::new() };
             self.write_note(revision, plan.depth, &ends)?;
@@ -305,7 +329,15 @@ impl Mirror {
             None if self.is_cut() => Some(INFINITE),
             depth => depth,
         };
-        Fetch { mirror: self, git, origin, lock, log }.run(revision, wanted).await?;
+        Fetch {
+            mirror: self,
+            git,
+            origin,
+            lock,
+            log,
+        }
+        .run(revision, wanted)
+        .await?;
 
         let found = history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?;
         let ends = match found {
@@ -324,7 +356,10 @@ impl Mirror {
             }
             History::Absent => {
                 let url = origin.url().to_owned();
-                return Err(CheckoutError::NoSuchRevision { revision: revision.clone(), url });
+                return Err(CheckoutError::NoSuchRevision {
+                    revision: revision.clone(),
+                    url,
+                });
             }
         };
         self.write_note(revision, plan.depth, &ends)?;
@@ -354,8 +389,12 @@ impl Mirror {
     }
 
     fn packs(&self) -> usize {
-        let Ok(dir) = fs::read_dir(self.path.join("objects/pack")) else { return 0 };
-        dir.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "pack")).count()
+        let Ok(dir) = fs::read_dir(self.path.join("objects/pack")) else {
+            return 0;
+        };
+        dir.flatten()
+            .filter(|e| e.path().extension().is_some_and(|x| x == "pack"))
+            .count()
     }
 
     /// Makes an empty mirror if there is none that git would recognise. Written by hand instead of
@@ -377,7 +416,10 @@ impl Mirror {
             let part = self.path.join(part);
             fs::create_dir_all(&part).map_err(CheckoutError::io("creating", &part))?;
         }
-        for (name, text) in [("config", config.as_str()), ("HEAD", "ref: refs/heads/none\n")] {
+        for (name, text) in [
+            ("config", config.as_str()),
+            ("HEAD", "ref: refs/heads/none\n"),
+        ] {
             let path = self.path.join(name);
             fs::write(&path, text).map_err(CheckoutError::io("writing", &path))?;
         }
@@ -407,7 +449,12 @@ impl Mirror {
             CheckoutError::MirrorDamaged { .. } => true,
             // Something unheard of. It is rare enough to spend a check on it.
             CheckoutError::Other { .. } => git
-                .call(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"])
+                .call([
+                    "fsck",
+                    "--connectivity-only",
+                    "--no-dangling",
+                    "--no-progress",
+                ])
                 .git_dir(&self.path)
                 .run()
                 .await
@@ -420,7 +467,11 @@ impl Mirror {
     pub(super) async fn heal(&self, seen: SystemTime) -> Result<(), CheckoutError> {
         let _lock = self.lock().await?;
         let born = fs::metadata(self.path.join("config")).and_then(|m| m.modified());
-        if born.is_ok_and(|born| born > seen) { Ok(()) } else { self.delete() }
+        if born.is_ok_and(|born| born > seen) {
+            Ok(())
+        } else {
+            self.delete()
+        }
     }
 
     /// Each ref costs a little in every fetch, and so does each end of history.
@@ -444,7 +495,10 @@ impl Mirror {
             fs::remove_file(path).map_err(CheckoutError::io("removing", path))?;
             if !kept(commit) {
                 let name = format!("refs/windlass/{commit}");
-                git.call(["update-ref", "-d", &name]).git_dir(&self.path).run().await?;
+                git.call(["update-ref", "-d", &name])
+                    .git_dir(&self.path)
+                    .run()
+                    .await?;
             }
         }
         if self.is_cut() {
@@ -479,7 +533,9 @@ pub(super) fn repository_config(revision: &Revision, bare: bool) -> String {
 }
 
 fn sweep_dir(dir: &Path, deep: bool) {
-    let Ok(listing) = fs::read_dir(dir) else { return };
+    let Ok(listing) = fs::read_dir(dir) else {
+        return;
+    };
     for entry in listing.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -584,7 +640,10 @@ impl Fetch<'_> {
         if let Some(depth) = depth {
             call = call.arg(format!("--depth={depth}"));
         }
-        call.args(["--", self.origin.url(), spec]).run().await.map(drop)
+        call.args(["--", self.origin.url(), spec])
+            .run()
+            .await
+            .map(drop)
     }
 
     fn class(&self, error: &GitError) -> Option<Complaint> {

@@ -38,7 +38,12 @@ pub async fn checkout(
 ) -> Result<(), CheckoutError> {
     let origin = Origin::of(source)?;
     claim(workspace)?;
-    let job = Job { git, plan, log, top: &origin };
+    let job = Job {
+        git,
+        plan,
+        log,
+        top: &origin,
+    };
     let result = async {
         job.fill(mirror, &origin, revision, workspace).await?;
         if plan.submodules {
@@ -73,13 +78,19 @@ impl Job<'_> {
         workspace: &Path,
     ) -> Result<(), CheckoutError> {
         let begun = SystemTime::now();
-        mirror.ensure_from(self.git, origin, revision, self.plan, self.log).await?;
+        mirror
+            .ensure_from(self.git, origin, revision, self.plan, self.log)
+            .await?;
         match self.write(mirror, origin, revision, workspace).await {
             Err(CheckoutError::MirrorDamaged { detail }) => {
                 tracing::warn!(mirror = %mirror.path().display(), detail, "fetching it anew");
-                (self.log)(&format!("The local mirror is damaged ({detail}); fetching it anew."));
+                (self.log)(&format!(
+                    "The local mirror is damaged ({detail}); fetching it anew."
+                ));
                 mirror.heal(begun).await?;
-                mirror.ensure_from(self.git, origin, revision, self.plan, self.log).await?;
+                mirror
+                    .ensure_from(self.git, origin, revision, self.plan, self.log)
+                    .await?;
                 empty(workspace)?;
                 self.write(mirror, origin, revision, workspace).await
             }
@@ -99,7 +110,9 @@ impl Job<'_> {
             return Err(CheckoutError::MirrorDamaged { detail });
         };
         write_repository(mirror, origin, revision, &ends, workspace)?;
-        let mut call = self.git.call(["read-tree", "--reset", "-u", revision.as_str()]);
+        let mut call = self
+            .git
+            .call(["read-tree", "--reset", "-u", revision.as_str()]);
         if self.plan.lfs {
             self.check_lfs_urls(origin, revision, workspace).await?;
             // As `git lfs install` would have it, but without a line in anybody's configuration.
@@ -119,7 +132,10 @@ impl Job<'_> {
                 .setting("filter.lfs.required", "false")
                 .env("GIT_LFS_SKIP_SMUDGE", "1");
         }
-        self.inside(call, workspace).run().await.map_err(|e| from_git(e, &origin.location.url))?;
+        self.inside(call, workspace)
+            .run()
+            .await
+            .map_err(|e| from_git(e, &origin.location.url))?;
         Ok(())
     }
 
@@ -135,7 +151,9 @@ impl Job<'_> {
         if !self.has_file(revision, ".lfsconfig", workspace).await? {
             return Ok(());
         }
-        let out = self.ask(&["config", "-z", "--list", "--blob", &blob], workspace).await?;
+        let out = self
+            .ask(&["config", "-z", "--list", "--blob", &blob], workspace)
+            .await?;
         for (key, value) in config_entries(&out.stdout) {
             if key.ends_with("url") {
                 origin.location.submodule(&value)?;
@@ -151,7 +169,9 @@ impl Job<'_> {
         name: &str,
         workspace: &Path,
     ) -> Result<bool, CheckoutError> {
-        let out = self.ask(&["ls-tree", "-z", revision.as_str(), "--", name], workspace).await?;
+        let out = self
+            .ask(&["ls-tree", "-z", revision.as_str(), "--", name], workspace)
+            .await?;
         Ok(out.stdout.starts_with(b"100"))
     }
 
@@ -161,15 +181,16 @@ impl Job<'_> {
         args: &[&str],
         workspace: &Path,
     ) -> Result<Output, CheckoutError> {
-        Ok(self.inside(self.git.call(args).access(Access::None), workspace).run().await?)
+        Ok(self
+            .inside(self.git.call(args).access(Access::None), workspace)
+            .run()
+            .await?)
     }
 
-    fn inside<'c>(
-        &self,
-        call: crate::git::Call<'c>,
-        workspace: &Path,
-    ) -> crate::git::Call<'c> {
-        call.dir(workspace).git_dir(&workspace.join(".git")).env("GIT_WORK_TREE", workspace)
+    fn inside<'c>(&self, call: crate::git::Call<'c>, workspace: &Path) -> crate::git::Call<'c> {
+        call.dir(workspace)
+            .git_dir(&workspace.join(".git"))
+            .env("GIT_WORK_TREE", workspace)
     }
 }
 
@@ -206,7 +227,10 @@ fn claim(workspace: &Path) -> Result<(), CheckoutError> {
             if free {
                 return Ok(());
             }
-            let what = format!("the workspace {} is not an empty folder", workspace.display());
+            let what = format!(
+                "the workspace {} is not an empty folder",
+                workspace.display()
+            );
             Err(CheckoutError::Refused { what })
         }
     }
@@ -228,7 +252,13 @@ fn write_repository(
     workspace: &Path,
 ) -> Result<(), CheckoutError> {
     let dir = workspace.join(".git");
-    for part in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
+    for part in [
+        "objects/info",
+        "objects/pack",
+        "refs/heads",
+        "refs/tags",
+        "info",
+    ] {
         let part = dir.join(part);
         fs::create_dir_all(&part).map_err(CheckoutError::io("creating", &part))?;
     }

@@ -62,7 +62,11 @@ impl Bridge {
                 std::thread::spawn(move || shared.serve(stream));
             }
         });
-        Self { url: format!("http://{address}"), state, address }
+        Self {
+            url: format!("http://{address}"),
+            state,
+            address,
+        }
     }
 
     pub(crate) fn stall(&self, on: bool) {
@@ -99,17 +103,28 @@ impl State {
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
-            let Some((name, value)) = line.trim().split_once(':') else { break };
+            let Some((name, value)) = line.trim().split_once(':') else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let header =
-            |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.clone())
+        };
         let authorization = header("authorization");
-        self.seen.lock().unwrap().push((request.trim().to_owned(), authorization.clone()));
+        self.seen
+            .lock()
+            .unwrap()
+            .push((request.trim().to_owned(), authorization.clone()));
         let body = if header("transfer-encoding").is_some() {
             read_chunks(&mut reader)
         } else {
-            let length = header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+            let length = header("content-length")
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0);
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             body
@@ -161,7 +176,10 @@ impl State {
             .env("QUERY_STRING", query)
             .env("CONTENT_LENGTH", body.len().to_string())
             .env("CONTENT_TYPE", header("content-type").unwrap_or_default())
-            .env("HTTP_CONTENT_ENCODING", header("content-encoding").unwrap_or_default())
+            .env(
+                "HTTP_CONTENT_ENCODING",
+                header("content-encoding").unwrap_or_default(),
+            )
             .env("REMOTE_ADDR", "127.0.0.1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -169,7 +187,9 @@ impl State {
         if let (Some(protocol), false) = (header("git-protocol"), self.manner.old) {
             backend.env("GIT_PROTOCOL", protocol);
         }
-        let mut child = backend.spawn().expect("git http-backend: apt-get install git");
+        let mut child = backend
+            .spawn()
+            .expect("git http-backend: apt-get install git");
         let mut stdin = child.stdin.take().unwrap();
         std::thread::spawn(move || {
             let _ = stdin.write_all(&body);

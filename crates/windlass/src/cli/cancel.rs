@@ -20,7 +20,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
     let client = Client::new(&args.server, folders)?;
     let (repo, number) = client.find(&args.build).await?;
-    client.post(&format!("{}/cancel", urls::api::build(&repo, number))).await?;
+    client
+        .post(&format!("{}/cancel", urls::api::build(&repo, number)))
+        .await?;
     say(format_args!("asked build {number} of {repo} to stop"));
     Ok(EXIT_OK)
 }

@@ -31,7 +31,11 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
     if !loaded.diagnostics.is_empty() {
         say(render(&name, &text, &loaded.diagnostics).trim_end());
     }
-    let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let errors = loaded
+        .diagnostics
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .count();
     match (&loaded.plan, errors) {
         (Some(plan), _) => {
             let steps: usize = plan.jobs.iter().map(|job| job.steps.len()).sum();

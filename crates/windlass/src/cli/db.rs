@@ -20,7 +20,10 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
     let Command::Migrate = command;
     folders.create()?;
     let store = Store::open(&folders.root, OnPending::Migrate).await?;
-    say(format_args!("{} has this release's schema", store.path().display()));
+    say(format_args!(
+        "{} has this release's schema",
+        store.path().display()
+    ));
     store.close().await;
     Ok(EXIT_OK)
 }

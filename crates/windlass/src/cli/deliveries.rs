@@ -35,7 +35,11 @@ pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
             say("nothing was delivered yet");
         }
         for d in deliveries {
-            let verdict = if d.verdict.is_empty() { d.state.as_str() } else { &d.verdict };
+            let verdict = if d.verdict.is_empty() {
+                d.state.as_str()
+            } else {
+                &d.verdict
+            };
             let repo = d.repo_name.as_deref().unwrap_or("-");
             say(format_args!(
                 "{:>6}  {:>8}  {:<6} {:<13} {repo:<16} {verdict}",

@@ -33,7 +33,9 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
     let repos = store.repos().await?;
     let known = repos.iter().find(|repo| {
         local_path(&repo.url).is_some_and(|path| {
-            std::path::Path::new(path).canonicalize().is_ok_and(|path| path == repository)
+            std::path::Path::new(path)
+                .canonicalize()
+                .is_ok_and(|path| path == repository)
         })
     });
     match known {

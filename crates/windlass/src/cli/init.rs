@@ -25,7 +25,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
     let folder = &args.folder;
-    let there = spec_file::NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists());
+    let there = spec_file::NAMES
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| path.exists());
     if let (Some(path), false) = (&there, args.print) {
         return Err(Problem::new(format!("there is {} already", path.display()))
             .hint("look at what would be written with `windlass init --print`"));
@@ -35,14 +38,24 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
     let mut files: Vec<(String, String)> = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let small = entry.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAX_BYTES);
-        let contents = if small { std::fs::read(entry.path())? } else { Vec::new() };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let small = entry
+            .metadata()
+            .is_ok_and(|m| m.is_file() && m.len() <= MAX_BYTES);
+        let contents = if small {
+            std::fs::read(entry.path())?
+        } else {
+            Vec::new()
+        };
         files.push((name, String::from_utf8_lossy(&contents).into_owned()));
     }
     files.sort();
-    let files: Vec<RootFile<'_>> =
-        files.iter().map(|(name, contents)| RootFile { name, contents }).collect();
+    let files: Vec<RootFile<'_>> = files
+        .iter()
+        .map(|(name, contents)| RootFile { name, contents })
+        .collect();
     let suggestions = detect(&files);
     let spec = first_spec(&suggestions);
     if args.print {

@@ -102,10 +102,19 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
             }
             for repo in repos {
                 let (forge, builds) = (repo.forge.as_str(), repo.last_build);
-                say(format_args!("{:<24} {forge:<7} {builds:>6} builds  {}", repo.name, repo.url));
+                say(format_args!(
+                    "{:<24} {forge:<7} {builds:>6} builds  {}",
+                    repo.name, repo.url
+                ));
             }
         }
-        Command::Set { name, url, webhook_secret_file, status_token_file, build_forks } => {
+        Command::Set {
+            name,
+            url,
+            webhook_secret_file,
+            status_token_file,
+            build_forks,
+        } => {
             let repo = find_repo(&store, &name).await?;
             let read = |file: Option<PathBuf>| file.map(|f| read_secret_file(&f)).transpose();
             let change = RepoChange {
@@ -120,7 +129,10 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
         Command::Remove { name } => {
             let repo = find_repo(&store, &name).await?;
             store.remove_repo(repo.id).await?;
-            say(format_args!("removed {}; its builds and logs stay", repo.name));
+            say(format_args!(
+                "removed {}; its builds and logs stay",
+                repo.name
+            ));
         }
     }
     store.close().await;
@@ -130,8 +142,10 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
 /// A relative path would mean another folder for the server: it is made absolute here.
 fn usable_url(url: &str) -> Result<String, Problem> {
     if url.trim().is_empty() || url.starts_with('-') {
-        return Err(Problem::new(format!("{url:?} is not a URL that git can fetch from"))
-            .hint("give https://..., ssh://..., user@host:path, or a path on this machine"));
+        return Err(
+            Problem::new(format!("{url:?} is not a URL that git can fetch from"))
+                .hint("give https://..., ssh://..., user@host:path, or a path on this machine"),
+        );
     }
     if let Some((_, rest)) = url.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();
@@ -169,7 +183,10 @@ fn next_steps(new: &NewRepo, folders: &Folders) {
     match new.forge {
         ForgeKind::Github => {
             say("next, on GitHub: Settings, Webhooks, Add webhook");
-            say(format_args!("  Payload URL   {server}/hooks/github/{}", new.name));
+            say(format_args!(
+                "  Payload URL   {server}/hooks/github/{}",
+                new.name
+            ));
             say("  Content type  application/json");
             match new.webhook_secret {
                 Some(_) => say("  Secret        the one in your --webhook-secret-file"),
@@ -183,10 +200,8 @@ fn next_steps(new: &NewRepo, folders: &Folders) {
         }
         ForgeKind::Git => match local_path(&new.url) {
             Some(path) => say(format_args!("next: windlass hook install {path}")),
-            None => say(
-                "next: this server hears of no pushes to it; \
-                 `windlass hook install` works for repositories on this machine",
-            ),
+            None => say("next: this server hears of no pushes to it; \
+                 `windlass hook install` works for repositories on this machine"),
         },
     }
 }

@@ -20,7 +20,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
     let client = Client::new(&args.server, folders)?;
     let (repo, number) = client.find(&args.build).await?;
-    client.post(&format!("{}/retry", urls::api::build(&repo, number))).await?;
+    client
+        .post(&format!("{}/retry", urls::api::build(&repo, number)))
+        .await?;
     say(format_args!("build {number} of {repo} is queued again"));
     Ok(EXIT_OK)
 }

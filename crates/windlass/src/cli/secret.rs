@@ -42,16 +42,25 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Problem> {
     let store = open_store(folders).await?;
     match command {
-        Command::Set { repo, name, from_file } => {
+        Command::Set {
+            repo,
+            name,
+            from_file,
+        } => {
             let repo = find_repo(&store, &repo).await?;
             check_name(&name)?;
             let value = read_secret_file(&from_file)?;
             if value.expose().len() < MIN_BYTES {
-                return Err(Problem::new(format!("the value has fewer than {MIN_BYTES} bytes"))
-                    .hint("such a short value can't be masked in output; use a longer one"));
+                return Err(
+                    Problem::new(format!("the value has fewer than {MIN_BYTES} bytes"))
+                        .hint("such a short value can't be masked in output; use a longer one"),
+                );
             }
             store.set_secret(repo.id, &name, &value).await?;
-            say(format_args!("set {name} for {}; a spec asks for it with", repo.name));
+            say(format_args!(
+                "set {name} for {}; a spec asks for it with",
+                repo.name
+            ));
             say(format_args!("  secrets: [{name}]"));
         }
         Command::List { repo } => {
@@ -76,8 +85,10 @@ fn check_name(name: &str) -> Result<(), Problem> {
     if starts_well && name.chars().all(legal) && !name.starts_with("WINDLASS_") {
         Ok(())
     } else {
-        Err(Problem::new(format!("{name:?} can't be a secret's name")).hint(
-            "use capital letters, digits and '_', and none of Windlass's own WINDLASS_ names",
-        ))
+        Err(
+            Problem::new(format!("{name:?} can't be a secret's name")).hint(
+                "use capital letters, digits and '_', and none of Windlass's own WINDLASS_ names",
+            ),
+        )
     }
 }

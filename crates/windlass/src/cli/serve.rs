@@ -14,7 +14,12 @@ use crate::server::{Server, Settings};
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", env = "WINDLASS_LISTEN")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8080",
+        value_name = "HOST:PORT",
+        env = "WINDLASS_LISTEN"
+    )]
     listen: SocketAddr,
     /// Where people and forges reach this server, if not at --listen: https://ci.example.org
     #[arg(long, value_name = "URL", env = "WINDLASS_PUBLIC_URL")]
@@ -48,8 +53,10 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
     }
     if let Some(url) = &args.public_url {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Problem::new(format!("--public-url {url} is not an http(s) URL"))
-                .hint("give the address that people type, such as https://ci.example.org"));
+            return Err(
+                Problem::new(format!("--public-url {url} is not an http(s) URL"))
+                    .hint("give the address that people type, such as https://ci.example.org"),
+            );
         }
     }
     if args.slots == Some(0) {
@@ -59,7 +66,9 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         listen: args.listen,
-        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        public_url: args
+            .public_url
+            .map(|url| url.trim_end_matches('/').to_owned()),
         slots: args.slots.unwrap_or(cores),
         pass_env: args.pass_env,
         github_api: args.github_api,
@@ -76,8 +85,10 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         folders.root.join("admin.token").display()
     ));
     if open_to_all {
-        say("  note   everybody who reaches this address can read builds and logs; \
-             --private asks for the token");
+        say(
+            "  note   everybody who reaches this address can read builds and logs; \
+             --private asks for the token",
+        );
     }
     if args.demo {
         demo::set_up(&server, &folders).await?;

@@ -71,8 +71,15 @@ impl Worker {
 
     async fn start(&self, claim: &Claim, attempt: &AttemptId) -> Result<(), Setback> {
         let broken = |words: &str| Setback::Again(Problem::new(words.to_owned()));
-        let plan = claim.attempt.plan.as_ref().ok_or_else(|| broken("the plan is gone"))?;
-        let job = plan.jobs.first().ok_or_else(|| broken("the plan is empty"))?;
+        let plan = claim
+            .attempt
+            .plan
+            .as_ref()
+            .ok_or_else(|| broken("the plan is gone"))?;
+        let job = plan
+            .jobs
+            .first()
+            .ok_or_else(|| broken("the plan is empty"))?;
         let workspace = self.executor.workspace(attempt);
         let path = windlass_web::urls::build(&claim.build.repo, claim.build.number);
         let url = format!("{}{path}", self.public_url);
@@ -83,12 +90,18 @@ impl Worker {
             url: Some(&url),
         };
         let mut env = order::machine_env(&self.pass_env);
-        env.extend(order::build_env(&about, &workspace, &self.executor.tmp(attempt)));
+        env.extend(order::build_env(
+            &about,
+            &workspace,
+            &self.executor.tmp(attempt),
+        ));
         let order = order::order(attempt, job, &workspace, env);
         let values: BTreeMap<String, Secret> = if claim.build.trigger.event.is_untrusted() {
             BTreeMap::new()
         } else {
-            self.store.secret_values(claim.build.repo_id, &job.secrets).await?
+            self.store
+                .secret_values(claim.build.repo_id, &job.secrets)
+                .await?
         };
         // The fetching token never enters the job, but a careless tool may still print it.
         let token = self.store.status_token(claim.build.repo_id).await?;
@@ -113,7 +126,9 @@ impl Recording {
     /// `true` when the job has ended, `false` when the server stops before that.
     fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<bool, Problem> {
         let mut recorder = Recorder::open(&self.dir)?;
-        let mut follower = self.executor.follow(&self.attempt, recorder.position().offset)?;
+        let mut follower = self
+            .executor
+            .follow(&self.attempt, recorder.position().offset)?;
         let mut bytes = Vec::new();
         while !recorder.is_ended() {
             if self.stopping.load(Ordering::SeqCst) {
@@ -149,19 +164,25 @@ impl Recording {
 fn told(event: &LogEvent) -> Option<Told> {
     Some(match event {
         LogEvent::JobStarted { limits, .. } => Told::Remark(limits.clone()),
-        LogEvent::StepStarted { step, time_us } => {
-            Told::Started { step: *step, time_us: *time_us }
-        }
-        LogEvent::StepEnded { step, time_us, outcome, duration_us, output_bytes, leftovers } => {
-            Told::Ended {
-                step: *step,
-                time_us: *time_us,
-                outcome: outcome.clone(),
-                duration_us: *duration_us,
-                output_bytes: *output_bytes,
-                leftovers: *leftovers,
-            }
-        }
+        LogEvent::StepStarted { step, time_us } => Told::Started {
+            step: *step,
+            time_us: *time_us,
+        },
+        LogEvent::StepEnded {
+            step,
+            time_us,
+            outcome,
+            duration_us,
+            output_bytes,
+            leftovers,
+        } => Told::Ended {
+            step: *step,
+            time_us: *time_us,
+            outcome: outcome.clone(),
+            duration_us: *duration_us,
+            output_bytes: *output_bytes,
+            leftovers: *leftovers,
+        },
         LogEvent::Damage { text, .. } => {
             tracing::error!("{text}");
             Told::Remark(text.clone())

@@ -47,7 +47,10 @@ impl Worker {
             match self.go_on(&mut claim, stop, &mut slot).await {
                 Ok(()) | Err(Setback::Stopping) => break,
                 Err(Setback::LeaseLost) => {
-                    tracing::warn!(attempt = claim.attempt.id, "another worker took this attempt");
+                    tracing::warn!(
+                        attempt = claim.attempt.id,
+                        "another worker took this attempt"
+                    );
                     break;
                 }
                 Err(Setback::Again(problem)) => {
@@ -106,7 +109,9 @@ impl Worker {
             &finish.summary,
             finish.failed_step,
         );
-        self.store.finish(claim, &self.owner, finish, status).await?;
+        self.store
+            .finish(claim, &self.owner, finish, status)
+            .await?;
         claim.attempt = self.store.attempt_by_id(id).await?;
         self.hub.bump(claim.attempt.attempt_id().as_str());
         tracing::info!(
@@ -122,14 +127,21 @@ impl Worker {
         let dir = self.logs.join(attempt.as_str());
         failpoint::hit(format_args!("before-seal"));
         tokio::task::spawn_blocking(move || {
-            if dir.is_dir() { windlass_logs::seal(&dir).map(drop) } else { Ok(()) }
+            if dir.is_dir() {
+                windlass_logs::seal(&dir).map(drop)
+            } else {
+                Ok(())
+            }
         })
         .await
         .map_err(|e| Setback::Again(e.into()))?
         .map_err(|e| Setback::Again(e.into()))?;
         failpoint::hit(format_args!("after-seal"));
         self.hub.bump(attempt.as_str());
-        self.executor.remove(&attempt).await.map_err(|e| Setback::Again(e.into()))?;
+        self.executor
+            .remove(&attempt)
+            .await
+            .map_err(|e| Setback::Again(e.into()))?;
         failpoint::hit(format_args!("after-clean-up"));
         Ok(())
     }

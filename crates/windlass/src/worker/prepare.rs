@@ -99,9 +99,15 @@ impl Worker {
         };
         let loaded = windlass_spec::load(&file, &text);
         let Some(plan) = loaded.plan else {
-            let errors =
-                loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-            let first = loaded.diagnostics.iter().find(|d| d.severity == Severity::Error);
+            let errors = loaded
+                .diagnostics
+                .iter()
+                .filter(|d| d.severity == Severity::Error)
+                .count();
+            let first = loaded
+                .diagnostics
+                .iter()
+                .find(|d| d.severity == Severity::Error);
             let summary = match first {
                 Some(d) => format!("{file}:{}: {}", d.line, d.message),
                 None => format!("{file} has errors"),
@@ -111,17 +117,29 @@ impl Worker {
                 1 => format!("{file} has an error"),
                 n => format!("{file} has {n} errors"),
             });
-            finish.hint = Some(format!("`windlass check {file}` shows the same on your machine"));
+            finish.hint = Some(format!(
+                "`windlass check {file}` shows the same on your machine"
+            ));
             finish.spec_problems = Some((file, text, loaded.diagnostics));
             return Err(NotPrepared::Finish(Box::new(finish)));
         };
-        let clone = plan.jobs.first().map(|job| job.clone.clone()).unwrap_or_default();
+        let clone = plan
+            .jobs
+            .first()
+            .map(|job| job.clone.clone())
+            .unwrap_or_default();
         if clone != usual {
             self.check_out(&repo, &source, claim, &clone).await?;
         }
         self.check_secrets(&repo, claim, &plan).await?;
         self.store
-            .launched(claim.attempt.id, &self.owner, self.executor.name(), &file, &plan)
+            .launched(
+                claim.attempt.id,
+                &self.owner,
+                self.executor.name(),
+                &file,
+                &plan,
+            )
             .await?;
         Ok(())
     }
@@ -129,9 +147,10 @@ impl Worker {
     /// Where to fetch from, as whom.
     async fn source(&self, repo: &Repo, claim: &Claim) -> Result<Source, NotPrepared> {
         let credential = match self.store.status_token(repo.id).await? {
-            Some(password) if repo.url.starts_with("https://") => {
-                Some(Credential { username: "x-access-token".to_owned(), password })
-            }
+            Some(password) if repo.url.starts_with("https://") => Some(Credential {
+                username: "x-access-token".to_owned(),
+                password,
+            }),
             _ => None,
         };
         Ok(Source {
@@ -154,12 +173,19 @@ impl Worker {
         let log = |line: &str| tracing::debug!(%attempt, "git: {line}");
         let fetched = async {
             let mirror = Mirror::open(&self.mirrors, &format!("r{}", repo.id))?;
-            mirror.ensure(&self.git, source, revision, clone, &log).await?;
-            checkout::checkout(&self.git, &mirror, source, revision, clone, &workspace, &log).await
+            mirror
+                .ensure(&self.git, source, revision, clone, &log)
+                .await?;
+            checkout::checkout(
+                &self.git, &mirror, source, revision, clone, &workspace, &log,
+            )
+            .await
         };
         let removed = self.executor.remove(&attempt).await;
         removed.map_err(|e| Setback::Again(e.into()))?;
-        fetched.await.map_err(|error: CheckoutError| could_not(&error.into()))
+        fetched
+            .await
+            .map_err(|error: CheckoutError| could_not(&error.into()))
     }
 
     /// A secret that the spec names and that is not set would be an empty variable in the middle
@@ -185,8 +211,10 @@ impl Worker {
         match missing.first() {
             None => Ok(()),
             Some(first) => Err(could_not(
-                &Problem::new(format!("secret {} is not set", missing.join(", ")))
-                    .hint(format!("windlass secret set {} {first} --from-file FILE", repo.name)),
+                &Problem::new(format!("secret {} is not set", missing.join(", "))).hint(format!(
+                    "windlass secret set {} {first} --from-file FILE",
+                    repo.name
+                )),
             )),
         }
     }

@@ -1,0 +1,172 @@
+//! What `windlass run` shows: on a terminal with colour and a line that says what is running, in a
+//! pipe plain lines and nothing that moves.
+
+use std::io::{IsTerminal as _, StdoutLock, Write as _};
+use std::time::{Duration, Instant};
+
+use windlass_model::{JobPlan, Outcome, Revision};
+
+use crate::report::EXIT_OK;
+use crate::terminal::duration;
+
+/// A step that printed nothing for this long gets a status line.
+const QUIET: Duration = Duration::from_millis(900);
+
+/// How often the status line is drawn again.
+const REDRAW: Duration = Duration::from_millis(250);
+
+pub(super) struct Display {
+    names: Vec<String>,
+    colour: bool,
+    moving: bool,
+    began: Instant,
+    step: Option<(u32, Instant)>,
+    /// The last byte of output was not a newline.
+    in_line: bool,
+    last_output: Instant,
+    last_drawn: Instant,
+    status_shown: bool,
+}
+
+impl Display {
+    pub(super) fn new(job: &JobPlan) -> Self {
+        let now = Instant::now();
+        Self {
+            names: job.steps.iter().map(|step| step.name.clone()).collect(),
+            colour: crate::cli::wants_colour(),
+            moving: std::io::stdout().is_terminal(),
+            began: now,
+            step: None,
+            in_line: false,
+            last_output: now,
+            last_drawn: now,
+            status_shown: false,
+        }
+    }
+
+    pub(super) fn begin(&mut self, revision: &Revision, changed: usize) {
+        let changes = match changed {
+            0 => String::new(),
+            1 => " with 1 uncommitted change".to_owned(),
+            n => format!(" with {n} uncommitted changes"),
+        };
+        let line = format!("building {}{changes}", revision.short());
+        self.line(&self.painted("2", &line));
+    }
+
+    pub(super) fn step_began(&mut self, step: u32) {
+        let line = format!("▶ [{}/{}] {}", step + 1, self.names.len(), self.name(step));
+        self.line(&self.painted("1", &line));
+        let now = Instant::now();
+        self.step = Some((step, now));
+        self.last_output = now;
+    }
+
+    pub(super) fn output(&mut self, bytes: &[u8]) {
+        self.clear_status();
+        self.write(bytes);
+        self.in_line = bytes.last() != Some(&b'\n');
+        self.last_output = Instant::now();
+    }
+
+    pub(super) fn step_ended(
+        &mut self,
+        step: u32,
+        outcome: &Outcome,
+        duration_us: u64,
+        leftovers: u32,
+    ) {
+        self.step = None;
+        let name = self.name(step);
+        if *outcome == Outcome::Skipped {
+            self.line(&self.painted("2", &format!("- {name}  skipped")));
+            return;
+        }
+        let took = duration(duration_us);
+        let line = if outcome.is_success() {
+            self.painted("32", &format!("✓ {name}  {took}"))
+        } else {
+            self.painted("31", &format!("✗ {name}  {outcome}  {took}"))
+        };
+        self.line(&line);
+        if leftovers > 0 {
+            self.note(&format!(
+                "the step left {leftovers} processes running; they were stopped"
+            ));
+        }
+    }
+
+    pub(super) fn note(&mut self, text: &str) {
+        self.line(&self.painted("33", &format!("! {text}")));
+    }
+
+    pub(super) fn end(&mut self, worst: Option<&Outcome>) {
+        let took = duration(self.began.elapsed().as_micros() as u64);
+        let line = match worst {
+            None => self.painted("1;32", &format!("✓ passed in {took}")),
+            Some(_) => self.painted("1;31", &format!("✗ failed in {took}")),
+        };
+        self.line(&line);
+    }
+
+    /// Nothing new came: on a terminal, say that the step still runs.
+    pub(super) fn tick(&mut self) {
+        let Some((step, since)) = self.step else {
+            return;
+        };
+        let due = self.last_output.elapsed() >= QUIET && self.last_drawn.elapsed() >= REDRAW;
+        if !self.moving || self.in_line || !due {
+            return;
+        }
+        self.clear_status();
+        let ran = duration(since.elapsed().as_micros() as u64);
+        let line = format!(
+            "⋯ [{}/{}] {} {ran}",
+            step + 1,
+            self.names.len(),
+            self.name(step)
+        );
+        let line = self.painted("2", &line);
+        self.write(line.as_bytes());
+        self.status_shown = true;
+        self.last_drawn = Instant::now();
+    }
+
+    fn name(&self, step: u32) -> String {
+        self.names.get(step as usize).cloned().unwrap_or_default()
+    }
+
+    fn painted(&self, sgr: &str, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{sgr}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.clear_status();
+        if self.in_line {
+            // A step may leave colours and half a line behind.
+            self.write(if self.colour { b"\x1b[0m\n" } else { b"\n" });
+            self.in_line = false;
+        }
+        self.write(text.as_bytes());
+        self.write(b"\n");
+    }
+
+    fn clear_status(&mut self) {
+        if self.status_shown {
+            self.write(b"\r\x1b[K");
+            self.status_shown = false;
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut out: StdoutLock<'_> = std::io::stdout().lock();
+        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+            // The reader went away. The job is stopped by the next run's sweep.
+            std::process::exit(i32::from(EXIT_OK));
+        }
+    }
+}
