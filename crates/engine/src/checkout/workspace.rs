@@ -5,7 +5,7 @@
 //! to write the files: one process, however large the history is.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -99,6 +99,9 @@ impl Job<'_> {
             return Err(CheckoutError::MirrorDamaged { detail });
         };
         write_repository(mirror, origin, revision, &ends, workspace)?;
+        if self.plan.lfs {
+            share_lfs_store(mirror, workspace)?;
+        }
         let mut call = self.git.call(["read-tree", "--reset", "-u", revision.as_str()]);
         if self.plan.lfs {
             self.check_lfs_urls(origin, revision, workspace).await?;
@@ -108,7 +111,6 @@ impl Job<'_> {
                 .setting("filter.lfs.smudge", "git-lfs smudge -- %f")
                 .setting("filter.lfs.clean", "git-lfs clean -- %f")
                 .setting("filter.lfs.required", "true")
-                .setting("lfs.storage", mirror.path().join("lfs").to_string_lossy())
                 .access(origin.access())
                 .log(self.log);
         } else {
@@ -217,6 +219,21 @@ fn empty(dir: &Path) -> Result<(), CheckoutError> {
     fs::remove_dir_all(dir)
         .and_then(|()| fs::create_dir(dir))
         .map_err(CheckoutError::io("emptying", dir))
+}
+
+/// Large files are kept in the mirror too. This stands in the workspace's configuration and not in
+/// the environment of the call, because git-lfs hands that on to the repository it copies from.
+fn share_lfs_store(mirror: &Mirror, workspace: &Path) -> Result<(), CheckoutError> {
+    let store = mirror.path().join("lfs");
+    fs::create_dir_all(&store).map_err(CheckoutError::io("creating", &store))?;
+    let store = fs::canonicalize(&store).map_err(CheckoutError::io("finding", &store))?;
+    let path = workspace.join(".git/config");
+    let line = format!("[lfs]\n\tstorage = {}\n", quote(&store.to_string_lossy()));
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .map_err(CheckoutError::io("writing", &path))
 }
 
 /// Writes `.git`: what `git init` and some calls of `git config` would, in half a millisecond.
