@@ -172,7 +172,10 @@ impl Git {
         environment: Vec<(OsString, OsString)>,
         ssh: Option<String>,
     ) -> Result<Self, GitError> {
-        let path = environment.iter().find(|(k, _)| k == "PATH").map(|(_, v)| v.clone());
+        let path = environment
+            .iter()
+            .find(|(k, _)| k == "PATH")
+            .map(|(_, v)| v.clone());
         let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let program = find_program(&path, "git").ok_or(GitError::Missing)?;
         let ask = |args: &[&str]| {
@@ -188,7 +191,10 @@ impl Git {
                 .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
         };
         let version = ask(&["version"])?;
-        let version = version.strip_prefix("git version ").unwrap_or(&version).to_owned();
+        let version = version
+            .strip_prefix("git version ")
+            .unwrap_or(&version)
+            .to_owned();
         if parse_version(&version) < Some(MINIMUM_VERSION) {
             return Err(GitError::TooOld { found: version });
         }
@@ -198,7 +204,11 @@ impl Git {
             Some(ssh) => ssh,
             None => ask(&["config", "--get", "core.sshCommand"])?,
         };
-        let ssh = if ssh.trim().is_empty() { "ssh".to_owned() } else { ssh };
+        let ssh = if ssh.trim().is_empty() {
+            "ssh".to_owned()
+        } else {
+            ssh
+        };
         Ok(Self {
             lfs: find_program(&path, "git-lfs").is_some(),
             program: program.into(),
@@ -241,7 +251,10 @@ impl Git {
     }
 
     fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.environment.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_os_str())
+        self.environment
+            .iter()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_os_str())
     }
 
     /// The file in which the user's settings are, found as git does.
@@ -252,7 +265,9 @@ impl Git {
         let home = self.variable("HOME").map(PathBuf::from);
         let usual = home.as_ref().map(|h| h.join(".gitconfig"));
         let xdg = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
-        let xdg = xdg.or_else(|| home.map(|h| h.join(".config"))).map(|x| x.join("git/config"));
+        let xdg = xdg
+            .or_else(|| home.map(|h| h.join(".config")))
+            .map(|x| x.join("git/config"));
         usual.filter(|f| f.exists()).or(xdg)
     }
 
@@ -309,6 +324,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Output {
     /// At most 16 MiB.
     pub(crate) stdout: Vec<u8>,
+    /// What it complained about all the same: the end, at most 64 KiB.
+    pub(crate) stderr: String,
 }
 
 impl<'a> Call<'a> {
@@ -369,7 +386,8 @@ impl<'a> Call<'a> {
             Access::Stranger => ("https:http:ssh:git", None, true),
         };
         // Stronger than every `protocol.*.allow`.
-        self.environment.push(("GIT_ALLOW_PROTOCOL", protocols.into()));
+        self.environment
+            .push(("GIT_ALLOW_PROTOCOL", protocols.into()));
         let options = "-oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=30";
         let ssh = if stranger {
             format!(
@@ -382,7 +400,8 @@ impl<'a> Call<'a> {
         self.environment.push(("GIT_SSH_COMMAND", ssh.into()));
         if stranger {
             // No helper may answer, and curl must not find ~/.netrc. The user's settings stay.
-            self.settings.push(("credential.helper".into(), String::new()));
+            self.settings
+                .push(("credential.helper".into(), String::new()));
             if let Some(config) = self.git.user_config() {
                 self.environment.push(("GIT_CONFIG_GLOBAL", config.into()));
             }
@@ -398,11 +417,11 @@ impl<'a> Call<'a> {
                 r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$WINDLASS_GIT_USERNAME" "$WINDLASS_GIT_PASSWORD"; }; f"#
                     .into(),
             ));
-            // Saves the first, refused request where git knows how (2.46 and later).
-            self.settings.push((format!("http.{origin}/.proactiveAuth"), "basic".into()));
-            self.environment.push(("WINDLASS_GIT_USERNAME", (&credential.username).into()));
+            self.environment
+                .push(("WINDLASS_GIT_USERNAME", (&credential.username).into()));
             let password = credential.password.expose();
-            self.environment.push(("WINDLASS_GIT_PASSWORD", password.into()));
+            self.environment
+                .push(("WINDLASS_GIT_PASSWORD", password.into()));
             self.secret = Some(password);
         }
     }
@@ -497,9 +516,15 @@ impl<'a> Call<'a> {
         }
         let status = status?;
         if status.success() {
-            Ok(Output { stdout: out })
+            Ok(Output {
+                stdout: out,
+                stderr: err.into_text(),
+            })
         } else {
-            Err(GitError::Failed { status, stderr: err.into_text() })
+            Err(GitError::Failed {
+                status,
+                stderr: err.into_text(),
+            })
         }
     }
 }
@@ -515,7 +540,10 @@ impl Group {
             std::io::ErrorKind::NotFound => GitError::Missing,
             _ => GitError::Spawn(e),
         })?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         Ok((child, Self(pid)))
     }
 
@@ -559,7 +587,13 @@ struct Tail<'a> {
 
 impl<'a> Tail<'a> {
     fn new(log: Option<Log<'a>>, secret: Option<&'a str>) -> Self {
-        Self { kept: Vec::new(), line: Vec::new(), log, secret, last_progress: None }
+        Self {
+            kept: Vec::new(),
+            line: Vec::new(),
+            log,
+            secret,
+            last_progress: None,
+        }
     }
 
     async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
@@ -598,7 +632,10 @@ impl<'a> Tail<'a> {
         }
         if end == b'\r' {
             let now = Instant::now();
-            if self.last_progress.is_some_and(|t| now - t < Duration::from_secs(1)) {
+            if self
+                .last_progress
+                .is_some_and(|t| now - t < Duration::from_secs(1))
+            {
                 return;
             }
             self.last_progress = Some(now);
@@ -615,8 +652,10 @@ impl<'a> Tail<'a> {
 /// Text for people: no control characters but line ends and tabs, no secret.
 fn clean(bytes: &[u8], secret: Option<&str>) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let text: String =
-        text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let text: String = text
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect();
     match secret {
         Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
         _ => text,
@@ -625,9 +664,13 @@ fn clean(bytes: &[u8], secret: Option<&str>) -> String {
 
 fn find_program(path: &OsStr, name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(
-        |file| file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
-    )
+    std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// `2.47.3` or `2.39.5 (Apple Git-154)` -> (2, 39).
@@ -664,20 +707,26 @@ mod tests {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = vec![("PATH".into(), dir.path().into())];
         let error = Git::find_in(path, None).unwrap_err();
-        assert!(matches!(&error, GitError::TooOld { found } if found == "2.25.1"), "{error}");
+        assert!(
+            matches!(&error, GitError::TooOld { found } if found == "2.25.1"),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_people_see_holds_no_secret_and_no_control_character() {
-        assert_eq!(clean(b"a\x1b[31mb hunter2\n", Some("hunter2")), "a[31mb ***\n");
+        assert_eq!(
+            clean(b"a\x1b[31mb hunter2\n", Some("hunter2")),
+            "a[31mb ***\n"
+        );
         assert_eq!(clean(b"as it is", Some("")), "as it is");
     }
 
     #[tokio::test]
     async fn a_call_that_takes_too_long_is_killed_with_everything_it_started() {
-        let git = Git::find().expect("install git 2.39 or later").with_time_limit(
-            Duration::from_millis(300),
-        );
+        let git = Git::find()
+            .expect("install git 2.39 or later")
+            .with_time_limit(Duration::from_millis(300));
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("alive");
         let alias = format!("!sleep 2; touch {}", mark.display());
@@ -689,8 +738,15 @@ mod tests {
 
     #[tokio::test]
     async fn git_sees_none_of_our_environment_and_cannot_ask() {
-        let git = Git::find().expect("install git 2.39 or later").with_env("HOME", "/nonexistent");
-        let out = git.call(["env"]).setting("alias.env", "!env").run().await.unwrap();
+        let git = Git::find()
+            .expect("install git 2.39 or later")
+            .with_env("HOME", "/nonexistent");
+        let out = git
+            .call(["env"])
+            .setting("alias.env", "!env")
+            .run()
+            .await
+            .unwrap();
         let env = String::from_utf8(out.stdout).unwrap();
         assert!(!env.contains("CARGO"), "{env}");
         for line in ["GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "LC_ALL=C"] {

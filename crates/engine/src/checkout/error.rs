@@ -211,9 +211,9 @@ impl CheckoutError {
     pub(super) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let what = format!("{what} {}", path.display());
         move |source| match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { detail: format!("{what}: {source}") }
-            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                detail: format!("{what}: {source}"),
+            },
             _ => Self::Io { what, source },
         }
     }
@@ -248,11 +248,17 @@ pub(super) enum Complaint {
 }
 
 const COMPLAINTS: &[(Complaint, &[&str])] = &[
-    (Complaint::DiskFull, &["No space left on device", "Disk quota exceeded"]),
+    (
+        Complaint::DiskFull,
+        &["No space left on device", "Disk quota exceeded"],
+    ),
     (Complaint::DubiousOwnership, &["detected dubious ownership"]),
     (
         Complaint::HostKey,
-        &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"],
+        &[
+            "Host key verification failed",
+            "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        ],
     ),
     (
         Complaint::Certificate,
@@ -292,6 +298,7 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
             "Authentication failed",
             "could not read Username",
             "could not read Password",
+            "unable to get password",
             "Permission denied (",
             "Too many authentication failures",
             "The requested URL returned error: 401",
@@ -316,7 +323,10 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
             "remote did not send all necessary objects for requested",
         ],
     ),
-    (Complaint::NoSuchRef, &["couldn't find remote ref", "Couldn't find remote ref"]),
+    (
+        Complaint::NoSuchRef,
+        &["couldn't find remote ref", "Couldn't find remote ref"],
+    ),
     (
         Complaint::NotFound,
         &[
@@ -346,7 +356,12 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
     ),
     (
         Complaint::Refused,
-        &["' not allowed", "is not allowed", "strange hostname", "strange pathname"],
+        &[
+            "' not allowed",
+            "is not allowed",
+            "strange hostname",
+            "strange pathname",
+        ],
     ),
     (
         Complaint::Unsafe,
@@ -372,7 +387,10 @@ const COMPLAINTS: &[(Complaint, &[&str])] = &[
             "unable to read tree",
             "unable to read sha1 file",
             "failed to read object",
-            "packfile",
+            "packfile /",
+            "far too short to be a packfile",
+            "is too small",
+            "index not opened",
             "inflate: data stream error",
             "did not send all necessary objects",
             "bad config",
@@ -404,18 +422,27 @@ pub(super) fn from_git(error: GitError, url: &str) -> CheckoutError {
         GitError::TooOld { found } => return CheckoutError::GitTooOld { found },
         GitError::TimedOut { after } => return CheckoutError::TimedOut { after },
         GitError::Spawn(source) => {
-            return CheckoutError::Io { what: "starting git".into(), source };
+            return CheckoutError::Io {
+                what: "starting git".into(),
+                source,
+            };
         }
         GitError::Failed { stderr, status } if stderr.trim().is_empty() => {
-            return CheckoutError::Other { stderr: format!("it said nothing ({status})") };
+            return CheckoutError::Other {
+                stderr: format!("it said nothing ({status})"),
+            };
         }
         GitError::Failed { stderr, .. } => stderr,
     };
     let url = url.to_owned();
     let Some((class, detail)) = complaint(&stderr) else {
         let from = stderr.len().saturating_sub(4096);
-        let from = (from..stderr.len()).find(|&i| stderr.is_char_boundary(i)).unwrap_or(0);
-        return CheckoutError::Other { stderr: stderr[from..].trim().to_owned() };
+        let from = (from..stderr.len())
+            .find(|&i| stderr.is_char_boundary(i))
+            .unwrap_or(0);
+        return CheckoutError::Other {
+            stderr: stderr[from..].trim().to_owned(),
+        };
     };
     match class {
         Complaint::DiskFull => CheckoutError::DiskFull { detail },
@@ -428,7 +455,9 @@ pub(super) fn from_git(error: GitError, url: &str) -> CheckoutError {
         Complaint::NotFound => CheckoutError::RepositoryNotFound { url },
         Complaint::Connection => CheckoutError::ConnectionRefused { url, detail },
         Complaint::Refused => CheckoutError::Refused { what: detail },
-        Complaint::Unsafe => CheckoutError::Refused { what: unsafe_objects(&stderr, detail) },
+        Complaint::Unsafe => CheckoutError::Refused {
+            what: unsafe_objects(&stderr, detail),
+        },
         Complaint::Damaged => CheckoutError::MirrorDamaged { detail },
         // The caller knows what it asked for, and has looked at these before.
         Complaint::NoSuchRef | Complaint::NoSuchObject | Complaint::NoShallow => {
@@ -439,9 +468,15 @@ pub(super) fn from_git(error: GitError, url: &str) -> CheckoutError {
 
 /// The line that names the object is worth more than the one that says that there was one.
 fn unsafe_objects(stderr: &str, detail: String) -> String {
-    match stderr.lines().find(|l| l.contains("object ") && l.contains(": ")) {
+    match stderr
+        .lines()
+        .find(|l| l.contains("object ") && l.contains(": "))
+    {
         Some(line) if !line.contains("fsck error") => {
-            format!("the repository holds what git calls unsafe: {}", shorten(line))
+            format!(
+                "the repository holds what git calls unsafe: {}",
+                shorten(line)
+            )
         }
         _ => detail,
     }
@@ -449,7 +484,10 @@ fn unsafe_objects(stderr: &str, detail: String) -> String {
 
 fn shorten(line: &str) -> String {
     let line = line.trim();
-    let line = line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")).unwrap_or(line);
+    let line = line
+        .strip_prefix("fatal: ")
+        .or(line.strip_prefix("error: "))
+        .unwrap_or(line);
     line.chars().take(500).collect()
 }
 
@@ -514,8 +552,14 @@ mod tests {
                 "ERROR: Repository not found.\nfatal: Could not read from remote repository.",
                 C::NotFound,
             ),
-            ("fatal: '/srv/x' does not appear to be a git repository", C::NotFound),
-            ("fatal: remote error: access denied or repository not exported: /x", C::NotFound),
+            (
+                "fatal: '/srv/x' does not appear to be a git repository",
+                C::NotFound,
+            ),
+            (
+                "fatal: remote error: access denied or repository not exported: /x",
+                C::NotFound,
+            ),
             (
                 "fatal: unable to access 'https://h/': SSL certificate problem: self-signed certificate",
                 C::Certificate,
@@ -524,8 +568,15 @@ mod tests {
                 "fatal: unable to access 'https://h/': server certificate verification failed. CAfile: none CRLfile: none",
                 C::Certificate,
             ),
-            ("fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", C::DiskFull),
-            ("fatal: detected dubious ownership in repository at '/srv/a.git'", C::DubiousOwnership),
+            (
+                "fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output",
+                C::DiskFull,
+            ),
+            (
+                "fatal: detected dubious ownership in repository at '/srv/a.git'",
+                C::DubiousOwnership,
+            ),
+            ("fatal: unable to get password from user", C::Authentication),
             ("fatal: couldn't find remote ref refs/heads/x", C::NoSuchRef),
             (
                 "fatal: remote error: upload-pack: not our ref 1234567890123456789012345678901234567890",
@@ -541,13 +592,34 @@ mod tests {
                 C::Unsafe,
             ),
             ("error: invalid path '.git/config'", C::Unsafe),
-            ("error: inflate: data stream error (incorrect header check)", C::Damaged),
-            ("fatal: packed object 12 (stored in /x/y.pack) is corrupt", C::Damaged),
-            ("fatal: dumb http transport does not support shallow capabilities", C::NoShallow),
+            (
+                "error: inflate: data stream error (incorrect header check)",
+                C::Damaged,
+            ),
+            (
+                "fatal: packed object 12 (stored in /x/y.pack) is corrupt",
+                C::Damaged,
+            ),
+            (
+                "fatal: dumb http transport does not support shallow capabilities",
+                C::NoShallow,
+            ),
         ] {
             assert_eq!(complaint(stderr).map(|c| c.0), Some(expected), "{stderr}");
         }
         assert_eq!(complaint("fatal: something new"), None);
+    }
+
+    #[test]
+    fn a_broken_conversation_is_not_a_broken_mirror() {
+        for stderr in [
+            "fatal: expected 'packfile'",
+            "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output",
+            "fatal: Could not read from remote repository.",
+            "fatal: the remote end hung up unexpectedly",
+        ] {
+            assert_eq!(complaint(stderr), None, "{stderr}");
+        }
     }
 
     #[test]

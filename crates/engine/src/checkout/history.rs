@@ -40,7 +40,10 @@ pub(super) async fn walk(
     revision: &Revision,
     depth: u32,
 ) -> Result<History, CheckoutError> {
-    let mut command = git.call(["cat-file", "--batch"]).git_dir(mirror).into_command();
+    let mut command = git
+        .call(["cat-file", "--batch"])
+        .git_dir(mirror)
+        .into_command();
     command.stdin(Stdio::piped()).stderr(Stdio::null());
     let (mut child, _group) = Group::start(command)?;
     let (Some(mut ask), Some(answer)) = (child.stdin.take(), child.stdout.take()) else {
@@ -115,7 +118,11 @@ async fn read_commit(answer: &mut (impl AsyncBufRead + Unpin)) -> std::io::Resul
     let mut head = Vec::new();
     let kept = size.min(HEADER);
     (&mut *answer).take(kept).read_to_end(&mut head).await?;
-    tokio::io::copy(&mut (&mut *answer).take(size - kept + 1), &mut tokio::io::sink()).await?;
+    tokio::io::copy(
+        &mut (&mut *answer).take(size - kept + 1),
+        &mut tokio::io::sink(),
+    )
+    .await?;
     if kind != "commit" {
         return Ok(Found::Other);
     }
@@ -130,5 +137,7 @@ async fn read_commit(answer: &mut (impl AsyncBufRead + Unpin)) -> std::io::Resul
 }
 
 fn broken(error: std::io::Error) -> CheckoutError {
-    CheckoutError::MirrorDamaged { detail: format!("git cat-file ended early: {error}") }
+    CheckoutError::MirrorDamaged {
+        detail: format!("git cat-file ended early: {error}"),
+    }
 }

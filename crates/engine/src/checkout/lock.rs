@@ -57,7 +57,9 @@ impl Lock {
         // Only a safety net: without it a killed server's git would run on to its end.
         let _ = self.file.set_len(0);
         if let Some((pid, start)) = pid.and_then(|p| Some((p, start_time(p)?))) {
-            let _ = self.file.write_all_at(format!("{pid} {start}\n").as_bytes(), 0);
+            let _ = self
+                .file
+                .write_all_at(format!("{pid} {start}\n").as_bytes(), 0);
         }
     }
 
@@ -65,8 +67,12 @@ impl Lock {
         let mut text = [0; 64];
         let read = self.file.read_at(&mut text, 0).unwrap_or(0);
         let text = String::from_utf8_lossy(&text[..read]);
-        let mut numbers = text.split_whitespace().filter_map(|n| n.parse::<u64>().ok());
-        let (Some(pid), Some(start)) = (numbers.next(), numbers.next()) else { return };
+        let mut numbers = text
+            .split_whitespace()
+            .filter_map(|n| n.parse::<u64>().ok());
+        let (Some(pid), Some(start)) = (numbers.next(), numbers.next()) else {
+            return;
+        };
         let Ok(raw) = u32::try_from(pid) else { return };
         let group = Pid::from_raw(raw.cast_signed());
         // A number is given anew only when no group bears it. So this group is the old one, unless
@@ -90,7 +96,12 @@ impl Lock {
 fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in brackets, which may hold anything; the 22nd is wanted.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 fn queue(path: &Path) -> Arc<tokio::sync::Mutex<()>> {
@@ -116,12 +127,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let sleep = |s: &str| {
-            std::process::Command::new("sleep").arg(s).process_group(0).spawn().unwrap()
+            std::process::Command::new("sleep")
+                .arg(s)
+                .process_group(0)
+                .spawn()
+                .unwrap()
         };
         let (mut orphan, mut other) = (sleep("60"), sleep("60"));
         let start = start_time(orphan.id()).unwrap();
         std::fs::write(&path, format!("{} {start}\n", orphan.id())).unwrap();
-        drop(tokio::time::timeout(Duration::from_secs(5), Lock::take(&path)).await.unwrap());
+        drop(
+            tokio::time::timeout(Duration::from_secs(5), Lock::take(&path))
+                .await
+                .unwrap(),
+        );
         assert!(!orphan.wait().unwrap().success());
         // The same number, but of a younger process: not ours.
         std::fs::write(&path, format!("{} {}\n", other.id(), start - 1)).unwrap();

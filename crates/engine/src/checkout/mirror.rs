@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use windlass_model::Revision;
@@ -62,7 +63,12 @@ impl Origin {
         if let Some(name) = &source.git_ref {
             check_ref(name)?;
         }
-        Ok(Self { location, credential, git_ref: source.git_ref.clone(), stranger: false })
+        Ok(Self {
+            location,
+            credential,
+            git_ref: source.git_ref.clone(),
+            stranger: false,
+        })
     }
 
     pub(super) fn access(&self) -> Access<'_> {
@@ -125,14 +131,18 @@ impl Mirror {
     /// # Errors
     /// [`CheckoutError::Refused`] for a key that could.
     pub fn open(root: &Path, key: &str) -> Result<Self, CheckoutError> {
-        let key: windlass_model::RepoName = key
-            .parse()
-            .map_err(|e| CheckoutError::Refused { what: format!("the mirror's name: {e}") })?;
+        let key: windlass_model::RepoName = key.parse().map_err(|e| CheckoutError::Refused {
+            what: format!("the mirror's name: {e}"),
+        })?;
         Ok(Self::named(root, key.as_str().to_owned()))
     }
 
     fn named(root: &Path, key: String) -> Self {
-        Self { root: root.to_owned(), path: root.join(format!("{key}.git")), key }
+        Self {
+            root: root.to_owned(),
+            path: root.join(format!("{key}.git")),
+            key,
+        }
     }
 
     /// The mirror of a submodule. It belongs to the repository that names it: if repositories
@@ -166,7 +176,8 @@ impl Mirror {
         plan: &ClonePlan,
         log: Log<'_>,
     ) -> Result<Fetched, CheckoutError> {
-        self.ensure_from(git, &Origin::of(source)?, revision, plan, log).await
+        self.ensure_from(git, &Origin::of(source)?, revision, plan, log)
+            .await
     }
 
     pub(super) async fn ensure_from(
@@ -180,7 +191,10 @@ impl Mirror {
         if plan.lfs && !git.has_lfs() {
             return Err(CheckoutError::LfsMissing);
         }
-        let mut fetched = Fetched { from_network: false, healed: false };
+        let mut fetched = Fetched {
+            from_network: false,
+            healed: false,
+        };
         if self.note(revision, plan.depth).is_some() {
             return Ok(fetched);
         }
@@ -192,15 +206,21 @@ impl Mirror {
         }
         self.sweep();
         let fresh = self.prepare(revision)?;
-        match self.fetch(git, origin, revision, plan, &lock, log).await {
+        match self
+            .fetch(git, origin, revision, plan, (&lock, fresh), log)
+            .await
+        {
             Err(error) if !fresh && self.is_damaged(git, &error).await => {
                 tracing::warn!(mirror = %self.path.display(), %error, "fetching a mirror anew");
-                log(&format!("The local mirror is damaged ({error}); fetching it anew."));
+                log(&format!(
+                    "The local mirror is damaged ({error}); fetching it anew."
+                ));
                 self.delete()?;
                 self.prepare(revision)?;
                 fetched.healed = true;
                 fetched.from_network = true;
-                self.fetch(git, origin, revision, plan, &lock, log).await?;
+                self.fetch(git, origin, revision, plan, (&lock, true), log)
+                    .await?;
             }
             result => fetched.from_network = result?,
         }
@@ -229,7 +249,12 @@ impl Mirror {
             // Unreachable objects stay: a workspace of a running build may need them.
             &["repack", "-a", "-d", "--keep-unreachable", "--quiet"],
         ] {
-            git.call(args).dir(&self.path).git_dir(&self.path).started(&started).run().await?;
+            git.call(args)
+                .dir(&self.path)
+                .git_dir(&self.path)
+                .started(&started)
+                .run()
+                .await?;
         }
         Ok(true)
     }
@@ -270,7 +295,9 @@ impl Mirror {
 
     fn note_path(&self, revision: &Revision, depth: Option<u32>) -> PathBuf {
         let depth = depth.map_or_else(|| "full".to_owned(), |d| d.max(1).to_string());
-        self.path.join("windlass").join(format!("{revision}.{depth}"))
+        self.path
+            .join("windlass")
+            .join(format!("{revision}.{depth}"))
     }
 
     /// Brings the commit here, or finds that it is here already. Returns whether it was fetched.
@@ -280,7 +307,7 @@ impl Mirror {
         origin: &Origin,
         revision: &Revision,
         plan: &ClonePlan,
-        lock: &Lock,
+        (lock, fresh): (&Lock, bool),
         log: Log<'_>,
     ) -> Result<bool, CheckoutError> {
         let full_mark = self.path.join("windlass/full");
@@ -290,8 +317,10 @@ impl Mirror {
         // Another build may have brought it, as a part of its own history.
         if self.packs() > 0
             && (has_all || depth.is_some())
-            && let History::Found { ends, missing: false } =
-                history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?
+            && let History::Found {
+                ends,
+                missing: false,
+            } = history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?
         {
             let ends = if depth.is_some() { ends } else { Vec::new() };
             self.write_note(revision, plan.depth, &ends)?;
@@ -305,7 +334,19 @@ impl Mirror {
             None if self.is_cut() => Some(INFINITE),
             depth => depth,
         };
-        Fetch { mirror: self, git, origin, lock, log }.run(revision, wanted).await?;
+        let fetch = Fetch {
+            mirror: self,
+            git,
+            origin,
+            lock,
+            log,
+            suspicious: AtomicBool::new(false),
+        };
+        fetch.run(revision, wanted).await?;
+        if !fresh && fetch.suspicious.into_inner() {
+            let detail = "git complains about it while fetching".into();
+            return Err(CheckoutError::MirrorDamaged { detail });
+        }
 
         let found = history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?;
         let ends = match found {
@@ -324,7 +365,10 @@ impl Mirror {
             }
             History::Absent => {
                 let url = origin.url().to_owned();
-                return Err(CheckoutError::NoSuchRevision { revision: revision.clone(), url });
+                return Err(CheckoutError::NoSuchRevision {
+                    revision: revision.clone(),
+                    url,
+                });
             }
         };
         self.write_note(revision, plan.depth, &ends)?;
@@ -354,8 +398,12 @@ impl Mirror {
     }
 
     fn packs(&self) -> usize {
-        let Ok(dir) = fs::read_dir(self.path.join("objects/pack")) else { return 0 };
-        dir.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "pack")).count()
+        let Ok(dir) = fs::read_dir(self.path.join("objects/pack")) else {
+            return 0;
+        };
+        dir.flatten()
+            .filter(|e| e.path().extension().is_some_and(|x| x == "pack"))
+            .count()
     }
 
     /// Makes an empty mirror if there is none that git would recognise. Written by hand instead of
@@ -377,7 +425,10 @@ impl Mirror {
             let part = self.path.join(part);
             fs::create_dir_all(&part).map_err(CheckoutError::io("creating", &part))?;
         }
-        for (name, text) in [("config", config.as_str()), ("HEAD", "ref: refs/heads/none\n")] {
+        for (name, text) in [
+            ("config", config.as_str()),
+            ("HEAD", "ref: refs/heads/none\n"),
+        ] {
             let path = self.path.join(name);
             fs::write(&path, text).map_err(CheckoutError::io("writing", &path))?;
         }
@@ -407,7 +458,12 @@ impl Mirror {
             CheckoutError::MirrorDamaged { .. } => true,
             // Something unheard of. It is rare enough to spend a check on it.
             CheckoutError::Other { .. } => git
-                .call(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"])
+                .call([
+                    "fsck",
+                    "--connectivity-only",
+                    "--no-dangling",
+                    "--no-progress",
+                ])
                 .git_dir(&self.path)
                 .run()
                 .await
@@ -420,7 +476,11 @@ impl Mirror {
     pub(super) async fn heal(&self, seen: SystemTime) -> Result<(), CheckoutError> {
         let _lock = self.lock().await?;
         let born = fs::metadata(self.path.join("config")).and_then(|m| m.modified());
-        if born.is_ok_and(|born| born > seen) { Ok(()) } else { self.delete() }
+        if born.is_ok_and(|born| born > seen) {
+            Ok(())
+        } else {
+            self.delete()
+        }
     }
 
     /// Each ref costs a little in every fetch, and so does each end of history.
@@ -444,7 +504,10 @@ impl Mirror {
             fs::remove_file(path).map_err(CheckoutError::io("removing", path))?;
             if !kept(commit) {
                 let name = format!("refs/windlass/{commit}");
-                git.call(["update-ref", "-d", &name]).git_dir(&self.path).run().await?;
+                git.call(["update-ref", "-d", &name])
+                    .git_dir(&self.path)
+                    .run()
+                    .await?;
             }
         }
         if self.is_cut() {
@@ -479,7 +542,9 @@ pub(super) fn repository_config(revision: &Revision, bare: bool) -> String {
 }
 
 fn sweep_dir(dir: &Path, deep: bool) {
-    let Ok(listing) = fs::read_dir(dir) else { return };
+    let Ok(listing) = fs::read_dir(dir) else {
+        return;
+    };
     for entry in listing.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -510,6 +575,8 @@ struct Fetch<'a> {
     origin: &'a Origin,
     lock: &'a Lock,
     log: Log<'a>,
+    /// git has found damage on its way, though it got what it wanted.
+    suspicious: AtomicBool,
 }
 
 impl Fetch<'_> {
@@ -584,7 +651,11 @@ impl Fetch<'_> {
         if let Some(depth) = depth {
             call = call.arg(format!("--depth={depth}"));
         }
-        call.args(["--", self.origin.url(), spec]).run().await.map(drop)
+        let out = call.args(["--", self.origin.url(), spec]).run().await?;
+        if matches!(complaint(&out.stderr), Some((Complaint::Damaged, _))) {
+            self.suspicious.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn class(&self, error: &GitError) -> Option<Complaint> {

@@ -30,7 +30,10 @@ pub fn read_root_file(
         let path = workspace.join(name);
         // NONBLOCK, because opening a pipe would wait for a writer.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path);
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(&path);
         let mut file = match opened {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
@@ -42,7 +45,9 @@ pub fn read_root_file(
             }
             Err(e) => return Err(CheckoutError::io("opening", &path)(e)),
         };
-        let meta = file.metadata().map_err(CheckoutError::io("reading", &path))?;
+        let meta = file
+            .metadata()
+            .map_err(CheckoutError::io("reading", &path))?;
         if !meta.is_file() {
             return refused(format!("{name} is not a regular file"));
         }
@@ -83,8 +88,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("windlass.yml");
         let refused = |what: &str| {
-            let error = read_root_file(dir.path(), NAMES, 10).unwrap_err().to_string();
-            assert!(error.starts_with("refused: ") && error.contains(what), "{error}");
+            let error = read_root_file(dir.path(), NAMES, 10)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("refused: ") && error.contains(what),
+                "{error}"
+            );
         };
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         refused("symbolic link");

@@ -88,7 +88,10 @@ async fn one(job: &Job<'_>, parent: &Parent, entry: &Entry) -> Result<Parent, Ch
         location,
     };
     let mirror = parent.mirror.submodule(&origin.location.url);
-    (job.log)(&format!("Submodule {} from {}", entry.path, origin.location.url));
+    (job.log)(&format!(
+        "Submodule {} from {}",
+        entry.path, origin.location.url
+    ));
     job.fill(&mirror, &origin, &entry.revision, &dir)
         .await
         .map_err(|e| within(e, &entry.path))?;
@@ -104,19 +107,29 @@ async fn one(job: &Job<'_>, parent: &Parent, entry: &Entry) -> Result<Parent, Ch
 
 /// Reads `.gitmodules` as the commit has it, and the commits that the tree names.
 async fn entries(job: &Job<'_>, parent: &Parent) -> Result<Vec<Entry>, CheckoutError> {
-    if !job.has_file(&parent.revision, ".gitmodules", &parent.dir).await? {
+    if !job
+        .has_file(&parent.revision, ".gitmodules", &parent.dir)
+        .await?
+    {
         return Ok(Vec::new());
     }
     let blob = format!("{}:.gitmodules", parent.revision);
-    let out = job.ask(&["config", "-z", "--list", "--blob", &blob], &parent.dir).await?;
+    let out = job
+        .ask(&["config", "-z", "--list", "--blob", &blob], &parent.dir)
+        .await?;
     let all = config_entries(&out.stdout);
     let value = |name: &str, what: &str| {
         let wanted = format!("submodule.{name}.{what}");
-        all.iter().rev().find(|(key, _)| *key == wanted).map(|(_, value)| value.clone())
+        all.iter()
+            .rev()
+            .find(|(key, _)| *key == wanted)
+            .map(|(_, value)| value.clone())
     };
     let mut entries = Vec::new();
     for (key, path) in &all {
-        let name = key.strip_prefix("submodule.").and_then(|k| k.strip_suffix(".path"));
+        let name = key
+            .strip_prefix("submodule.")
+            .and_then(|k| k.strip_suffix(".path"));
         let Some(name) = name else { continue };
         check_name(name)?;
         check_path(path)?;
@@ -124,7 +137,13 @@ async fn entries(job: &Job<'_>, parent: &Parent) -> Result<Vec<Entry>, CheckoutE
             return refuse(format!("there are more than {MAX_COUNT} submodules"));
         }
         // An entry without a commit in the tree was removed or is not added yet: nothing to do.
-        let args = ["ls-tree", "-z", parent.revision.as_str(), "--", path.trim_end_matches('/')];
+        let args = [
+            "ls-tree",
+            "-z",
+            parent.revision.as_str(),
+            "--",
+            path.trim_end_matches('/'),
+        ];
         let tree = job.ask(&args, &parent.dir).await?.stdout;
         let tree = String::from_utf8_lossy(&tree).into_owned();
         let commit = tree
@@ -135,7 +154,12 @@ async fn entries(job: &Job<'_>, parent: &Parent) -> Result<Vec<Entry>, CheckoutE
         let Some(url) = value(name, "url") else {
             return refuse(format!("the submodule {path:?} has no URL in .gitmodules"));
         };
-        entries.push(Entry { name: name.to_owned(), path: path.clone(), url, revision });
+        entries.push(Entry {
+            name: name.to_owned(),
+            path: path.clone(),
+            url,
+            revision,
+        });
     }
     Ok(entries)
 }
@@ -146,7 +170,11 @@ fn check_name(name: &str) -> Result<(), CheckoutError> {
         || name.chars().any(char::is_control)
         || name.starts_with('-')
         || name.split(['/', '\\']).any(|part| part == "..");
-    if bad { refuse(format!("the submodule's name {name:?} is not safe")) } else { Ok(()) }
+    if bad {
+        refuse(format!("the submodule's name {name:?} is not safe"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_path(path: &str) -> Result<(), CheckoutError> {
@@ -154,7 +182,11 @@ fn check_path(path: &str) -> Result<(), CheckoutError> {
     let bad = path.starts_with(['-', '/'])
         || path.chars().any(|c| c.is_control() || c == '\\')
         || path.trim_end_matches('/').split('/').any(bad_part);
-    if bad { refuse(format!("the submodule's path {path:?} is not safe")) } else { Ok(()) }
+    if bad {
+        refuse(format!("the submodule's path {path:?} is not safe"))
+    } else {
+        Ok(())
+    }
 }
 
 /// What some file system takes for `.git`: any case, Windows' short name and trailing characters,
@@ -165,7 +197,11 @@ fn is_dot_git(part: &str) -> bool {
         .filter(|c| !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'))
         .flat_map(char::to_lowercase)
         .collect();
-    let plain = plain.split(':').next().unwrap_or_default().trim_end_matches([' ', '.']);
+    let plain = plain
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches([' ', '.']);
     plain == ".git" || plain == "git~1"
 }
 
@@ -176,7 +212,9 @@ fn real_folder(workspace: &Path, path: &str) -> Result<PathBuf, CheckoutError> {
         dir.push(part);
         let meta = fs::symlink_metadata(&dir).map_err(CheckoutError::io("looking at", &dir))?;
         if !meta.is_dir() {
-            return refuse(format!("the submodule's path {path:?} leads through a link or a file"));
+            return refuse(format!(
+                "the submodule's path {path:?} leads through a link or a file"
+            ));
         }
     }
     let mut listing = fs::read_dir(&dir).map_err(CheckoutError::io("listing", &dir))?;
@@ -193,18 +231,16 @@ fn register(parent: &Path, name: &str, origin: &Origin) -> Result<(), CheckoutEr
     fs::File::options()
         .append(true)
         .open(&path)
-        .and_then(|mut file| {
-            write!(file, "[submodule {name}]\n\tactive = true\n\turl = {url}\n")
-        })
+        .and_then(|mut file| write!(file, "[submodule {name}]\n\tactive = true\n\turl = {url}\n"))
         .map_err(CheckoutError::io("writing", &path))
 }
 
 /// Says which submodule a refusal is about.
 fn within(error: CheckoutError, path: &str) -> CheckoutError {
     match error {
-        CheckoutError::Refused { what } => {
-            CheckoutError::Refused { what: format!("submodule {path:?}: {what}") }
-        }
+        CheckoutError::Refused { what } => CheckoutError::Refused {
+            what: format!("submodule {path:?}: {what}"),
+        },
         error => error,
     }
 }
@@ -220,11 +256,29 @@ mod tests {
     #[test]
     fn paths_and_names_that_lead_elsewhere_are_refused() {
         for good in ["lib", "a/b-c/d", ".github", "x.git", "gitt"] {
-            assert!(check_path(good).is_ok() && check_name(good).is_ok(), "{good}");
+            assert!(
+                check_path(good).is_ok() && check_name(good).is_ok(),
+                "{good}"
+            );
         }
         for bad in [
-            "", "/a", "../a", "a/../b", "a//b", "./a", ".git", ".GIT/hooks", "a/.Git", "git~1",
-            "GIT~1/x", ".git ", ".git...", ".g\u{200c}it", ".git::$INDEX_ALLOCATION", "-u", "a\\b",
+            "",
+            "/a",
+            "../a",
+            "a/../b",
+            "a//b",
+            "./a",
+            ".git",
+            ".GIT/hooks",
+            "a/.Git",
+            "git~1",
+            "GIT~1/x",
+            ".git ",
+            ".git...",
+            ".g\u{200c}it",
+            ".git::$INDEX_ALLOCATION",
+            "-u",
+            "a\\b",
             "a\nb",
         ] {
             assert!(check_path(bad).is_err(), "{bad:?}");

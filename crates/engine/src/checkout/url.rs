@@ -46,14 +46,20 @@ impl Location {
         if text.is_empty() || text.len() > 2048 {
             return refuse("the URL is empty or longer than 2048 characters".into());
         }
-        if text.chars().any(|c| c.is_control()) {
+        if text.chars().any(char::is_control) {
             return refuse(format!("the URL {text:?} holds a control character"));
         }
         if text.starts_with('-') {
             return refuse(format!("the URL {text:?} looks like an option"));
         }
         if text.starts_with('/') {
-            return Ok((Self { url: text.to_owned(), transport: Transport::Local }, None));
+            return Ok((
+                Self {
+                    url: text.to_owned(),
+                    transport: Transport::Local,
+                },
+                None,
+            ));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Self::parse_scheme(&scheme.to_ascii_lowercase(), rest);
@@ -64,15 +70,28 @@ impl Location {
             Some((host, path)) if !host.contains('/') && !path.starts_with(':') => {
                 check_host(host)?;
                 if path.is_empty() || path.starts_with('-') {
-                    return refuse(format!("the path of {text:?} is empty or looks like an option"));
+                    return refuse(format!(
+                        "the path of {text:?} is empty or looks like an option"
+                    ));
                 }
-                let transport = Transport::Other { origin: format!("ssh://{host}") };
-                Ok((Self { url: text.to_owned(), transport }, None))
+                let transport = Transport::Other {
+                    origin: format!("ssh://{host}"),
+                };
+                Ok((
+                    Self {
+                        url: text.to_owned(),
+                        transport,
+                    },
+                    None,
+                ))
             }
             Some(_) if text.contains("::") => {
                 refuse(format!("{:?} would run a helper program", shown(text)))
             }
-            _ => refuse(format!("{:?} is neither a URL nor an absolute path", shown(text))),
+            _ => refuse(format!(
+                "{:?} is neither a URL nor an absolute path",
+                shown(text)
+            )),
         }
     }
 
@@ -88,7 +107,13 @@ impl Location {
             let path = percent_decode(path)
                 .filter(|p| p.starts_with('/') && !p.contains(char::is_control));
             return match path {
-                Some(url) => Ok((Self { url, transport: Transport::Local }, None)),
+                Some(url) => Ok((
+                    Self {
+                        url,
+                        transport: Transport::Local,
+                    },
+                    None,
+                )),
                 None => refuse(format!("file://{rest} is not an absolute path")),
             };
         }
@@ -112,11 +137,20 @@ impl Location {
                         let Some((username, password)) = decoded else {
                             return refuse("the user name in the URL is not valid".into());
                         };
-                        Some(Credential { username, password: Secret::new(password) })
+                        Some(Credential {
+                            username,
+                            password: Secret::new(password),
+                        })
                     }
                     None => None,
                 };
-                Ok((Self { url, transport: Transport::Http { origin } }, credential))
+                Ok((
+                    Self {
+                        url,
+                        transport: Transport::Http { origin },
+                    },
+                    credential,
+                ))
             }
             "ssh" | "git" => {
                 if user.is_some_and(|u| u.contains(':') || u.starts_with('-') || u.is_empty()) {
@@ -125,7 +159,13 @@ impl Location {
                 let at = user.map(|u| format!("{u}@")).unwrap_or_default();
                 let origin = format!("{scheme}://{at}{host}");
                 let url = format!("{origin}{path}");
-                Ok((Self { url, transport: Transport::Other { origin } }, None))
+                Ok((
+                    Self {
+                        url,
+                        transport: Transport::Other { origin },
+                    },
+                    None,
+                ))
             }
             _ => refuse(format!("{scheme}:// is not a transport that is allowed")),
         }
@@ -211,14 +251,18 @@ pub(super) fn check_ref(name: &str) -> Result<(), CheckoutError> {
     let bad_part = |p: &str| p.is_empty() || p.starts_with('.') || p.ends_with(".lock");
     let bad = name.is_empty()
         || name.len() > 1024
-        || name.starts_with('-')
+        || name.starts_with(['-', '+'])
         || name.ends_with('.')
         || name == "@"
         || name.contains("..")
         || name.contains("@{")
         || name.chars().any(bad_char)
         || name.split('/').any(bad_part);
-    if bad { refuse(format!("{name:?} is not a valid ref")) } else { Ok(()) }
+    if bad {
+        refuse(format!("{name:?} is not a valid ref"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_host(host: &str) -> Result<(), CheckoutError> {
@@ -277,11 +321,18 @@ mod tests {
         ] {
             assert_eq!(parse(url).unwrap().http_origin(), Some(origin));
         }
-        for url in ["ssh://git@example.com:2222/a/b", "git://example.com/a", "git@example.com:a/b"] {
+        for url in [
+            "ssh://git@example.com:2222/a/b",
+            "git://example.com/a",
+            "git@example.com:a/b",
+        ] {
             let location = parse(url).unwrap();
             assert_eq!((location.url.as_str(), location.http_origin()), (url, None));
         }
-        for (url, path) in [("/srv/a.git", "/srv/a.git"), ("file:///srv/a%20b", "/srv/a b")] {
+        for (url, path) in [
+            ("/srv/a.git", "/srv/a.git"),
+            ("file:///srv/a%20b", "/srv/a b"),
+        ] {
             let location = parse(url).unwrap();
             assert!(location.is_local() && location.url == path, "{location:?}");
         }
@@ -292,7 +343,10 @@ mod tests {
         let (location, credential) = Location::parse("https://me:p%40ss@example.com/r").unwrap();
         let credential = credential.unwrap();
         assert_eq!(location.url, "https://example.com/r");
-        assert_eq!((&*credential.username, credential.password.expose()), ("me", "p@ss"));
+        assert_eq!(
+            (&*credential.username, credential.password.expose()),
+            ("me", "p@ss")
+        );
     }
 
     #[test]
@@ -322,7 +376,10 @@ mod tests {
             "a/b::c",
         ] {
             let refused = parse(url);
-            assert!(matches!(refused, Err(CheckoutError::Refused { .. })), "{url:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(CheckoutError::Refused { .. })),
+                "{url:?}: {refused:?}"
+            );
             assert!(!refused.unwrap_err().to_string().contains("secret"));
         }
     }
@@ -342,23 +399,53 @@ mod tests {
         }
         let parent = parse("https://h/a/b").unwrap();
         let up = "../../../x";
-        for url in [up, "/srv/x", "file:///srv/x", "ext::x", "--x", "../a\nb", "https://u:p@h/x"] {
+        for url in [
+            up,
+            "/srv/x",
+            "file:///srv/x",
+            "ext::x",
+            "--x",
+            "../a\nb",
+            "https://u:p@h/x",
+        ] {
             let refused = parent.submodule(url);
-            assert!(matches!(refused, Err(CheckoutError::Refused { .. })), "{url}: {refused:?}");
+            assert!(
+                matches!(refused, Err(CheckoutError::Refused { .. })),
+                "{url}: {refused:?}"
+            );
         }
         let local = parse("/srv/a").unwrap();
-        assert!(local.submodule("/etc/x").is_err(), "absolute, though the parent is local");
+        assert!(
+            local.submodule("/etc/x").is_err(),
+            "absolute, though the parent is local"
+        );
         assert!(local.submodule("https://h/x").is_ok());
     }
 
     #[test]
     fn refs_that_are_options_or_patterns_are_refused() {
-        for good in ["main", "refs/heads/main", "refs/pull/7/head", "feature/a-b_c.d", "HEAD"] {
+        for good in [
+            "main",
+            "refs/heads/main",
+            "refs/pull/7/head",
+            "feature/a-b_c.d",
+            "HEAD",
+        ] {
             assert!(check_ref(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "-u", "--upload-pack=x", "a b", "a..b", "a:b", "+a:b", "*", "a/.b", "x.lock", "@{u}"]
-        {
+        for bad in [
+            "",
+            "-u",
+            "--upload-pack=x",
+            "a b",
+            "a..b",
+            "a:b",
+            "+a:b",
+            "*",
+            "a/.b",
+            "x.lock",
+            "@{u}",
+        ] {
             assert!(check_ref(bad).is_err(), "{bad}");
         }
     }

@@ -38,7 +38,12 @@ pub async fn checkout(
 ) -> Result<(), CheckoutError> {
     let origin = Origin::of(source)?;
     claim(workspace)?;
-    let job = Job { git, plan, log, top: &origin };
+    let job = Job {
+        git,
+        plan,
+        log,
+        top: &origin,
+    };
     let result = async {
         job.fill(mirror, &origin, revision, workspace).await?;
         if plan.submodules {
@@ -73,13 +78,19 @@ impl Job<'_> {
         workspace: &Path,
     ) -> Result<(), CheckoutError> {
         let begun = SystemTime::now();
-        mirror.ensure_from(self.git, origin, revision, self.plan, self.log).await?;
+        mirror
+            .ensure_from(self.git, origin, revision, self.plan, self.log)
+            .await?;
         match self.write(mirror, origin, revision, workspace).await {
             Err(CheckoutError::MirrorDamaged { detail }) => {
                 tracing::warn!(mirror = %mirror.path().display(), detail, "fetching it anew");
-                (self.log)(&format!("The local mirror is damaged ({detail}); fetching it anew."));
+                (self.log)(&format!(
+                    "The local mirror is damaged ({detail}); fetching it anew."
+                ));
                 mirror.heal(begun).await?;
-                mirror.ensure_from(self.git, origin, revision, self.plan, self.log).await?;
+                mirror
+                    .ensure_from(self.git, origin, revision, self.plan, self.log)
+                    .await?;
                 empty(workspace)?;
                 self.write(mirror, origin, revision, workspace).await
             }
@@ -102,7 +113,9 @@ impl Job<'_> {
         if self.plan.lfs {
             share_lfs_store(mirror, workspace)?;
         }
-        let mut call = self.git.call(["read-tree", "--reset", "-u", revision.as_str()]);
+        let mut call = self
+            .git
+            .call(["read-tree", "--reset", "-u", revision.as_str()]);
         if self.plan.lfs {
             self.check_lfs_urls(origin, revision, workspace).await?;
             // As `git lfs install` would have it, but without a line in anybody's configuration.
@@ -121,8 +134,21 @@ impl Job<'_> {
                 .setting("filter.lfs.required", "false")
                 .env("GIT_LFS_SKIP_SMUDGE", "1");
         }
-        self.inside(call, workspace).run().await.map_err(|e| from_git(e, &origin.location.url))?;
-        Ok(())
+        // git-lfs hands GIT_DIR on to the repository that it copies from, so it must do without.
+        let call = if self.plan.lfs {
+            call.dir(workspace)
+        } else {
+            self.inside(call, workspace)
+        };
+        match call.run().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match from_git(error, &origin.location.url) {
+                CheckoutError::Other { stderr } if is_full(workspace) => {
+                    CheckoutError::DiskFull { detail: stderr }
+                }
+                error => error,
+            }),
+        }
     }
 
     /// `.lfsconfig` is the one file of a repository that configures something: where the large
@@ -137,7 +163,9 @@ impl Job<'_> {
         if !self.has_file(revision, ".lfsconfig", workspace).await? {
             return Ok(());
         }
-        let out = self.ask(&["config", "-z", "--list", "--blob", &blob], workspace).await?;
+        let out = self
+            .ask(&["config", "-z", "--list", "--blob", &blob], workspace)
+            .await?;
         for (key, value) in config_entries(&out.stdout) {
             if key.ends_with("url") {
                 origin.location.submodule(&value)?;
@@ -153,7 +181,9 @@ impl Job<'_> {
         name: &str,
         workspace: &Path,
     ) -> Result<bool, CheckoutError> {
-        let out = self.ask(&["ls-tree", "-z", revision.as_str(), "--", name], workspace).await?;
+        let out = self
+            .ask(&["ls-tree", "-z", revision.as_str(), "--", name], workspace)
+            .await?;
         Ok(out.stdout.starts_with(b"100"))
     }
 
@@ -163,15 +193,16 @@ impl Job<'_> {
         args: &[&str],
         workspace: &Path,
     ) -> Result<Output, CheckoutError> {
-        Ok(self.inside(self.git.call(args).access(Access::None), workspace).run().await?)
+        Ok(self
+            .inside(self.git.call(args).access(Access::None), workspace)
+            .run()
+            .await?)
     }
 
-    fn inside<'c>(
-        &self,
-        call: crate::git::Call<'c>,
-        workspace: &Path,
-    ) -> crate::git::Call<'c> {
-        call.dir(workspace).git_dir(&workspace.join(".git")).env("GIT_WORK_TREE", workspace)
+    fn inside<'c>(&self, call: crate::git::Call<'c>, workspace: &Path) -> crate::git::Call<'c> {
+        call.dir(workspace)
+            .git_dir(&workspace.join(".git"))
+            .env("GIT_WORK_TREE", workspace)
     }
 }
 
@@ -193,6 +224,14 @@ pub(super) fn quote(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+/// Whether there is no room left. When git can't write a file, it does not say why.
+fn is_full(dir: &Path) -> bool {
+    nix::sys::statvfs::statvfs(dir).is_ok_and(|disk| {
+        let free = disk.blocks_available() * disk.fragment_size();
+        free < 1 << 20 || (disk.files() > 0 && disk.files_available() == 0)
+    })
+}
+
 /// Takes the folder for us: it is new, or a real and empty folder.
 fn claim(workspace: &Path) -> Result<(), CheckoutError> {
     match fs::symlink_metadata(workspace) {
@@ -208,7 +247,10 @@ fn claim(workspace: &Path) -> Result<(), CheckoutError> {
             if free {
                 return Ok(());
             }
-            let what = format!("the workspace {} is not an empty folder", workspace.display());
+            let what = format!(
+                "the workspace {} is not an empty folder",
+                workspace.display()
+            );
             Err(CheckoutError::Refused { what })
         }
     }
@@ -245,12 +287,20 @@ fn write_repository(
     workspace: &Path,
 ) -> Result<(), CheckoutError> {
     let dir = workspace.join(".git");
-    for part in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
+    for part in [
+        "objects/info",
+        "objects/pack",
+        "refs/heads",
+        "refs/tags",
+        "info",
+    ] {
         let part = dir.join(part);
         fs::create_dir_all(&part).map_err(CheckoutError::io("creating", &part))?;
     }
     let objects = mirror.path().join("objects");
-    let objects = fs::canonicalize(&objects).map_err(CheckoutError::io("finding", &objects))?;
+    let objects = fs::canonicalize(&objects).map_err(|e| CheckoutError::MirrorDamaged {
+        detail: format!("{}: {e}", objects.display()),
+    })?;
     let mut alternates = objects.as_os_str().as_bytes().to_vec();
     alternates.push(b'\n');
     let config = format!(

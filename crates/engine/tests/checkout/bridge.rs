@@ -62,7 +62,11 @@ impl Bridge {
                 std::thread::spawn(move || shared.serve(stream));
             }
         });
-        Self { url: format!("http://{address}"), state, address }
+        Self {
+            url: format!("http://{address}"),
+            state,
+            address,
+        }
     }
 
     pub(crate) fn stall(&self, on: bool) {
@@ -99,17 +103,28 @@ impl State {
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
-            let Some((name, value)) = line.trim().split_once(':') else { break };
+            let Some((name, value)) = line.trim().split_once(':') else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let header =
-            |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.clone())
+        };
         let authorization = header("authorization");
-        self.seen.lock().unwrap().push((request.trim().to_owned(), authorization.clone()));
+        self.seen
+            .lock()
+            .unwrap()
+            .push((request.trim().to_owned(), authorization.clone()));
         let body = if header("transfer-encoding").is_some() {
             read_chunks(&mut reader)
         } else {
-            let length = header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+            let length = header("content-length")
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0);
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             body
@@ -118,18 +133,18 @@ impl State {
         let (method, target) = (words.next().unwrap(), words.next().unwrap());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut out = stream;
+        if self.manner.private && authorization.as_deref() != Some(BASIC) {
+            let _ = out.write_all(
+                b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"lab\"\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+            return;
+        }
         if let Some(to) = &self.manner.redirect {
             let _ = write!(
                 out,
                 "HTTP/1.1 302 Found\r\nLocation: {to}{target}\r\nContent-Length: 0\r\n\
                  Connection: close\r\n\r\n"
-            );
-            return;
-        }
-        if self.manner.private && authorization.as_deref() != Some(BASIC) {
-            let _ = out.write_all(
-                b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"lab\"\r\n\
-                  Content-Length: 0\r\nConnection: close\r\n\r\n",
             );
             return;
         }
@@ -161,7 +176,10 @@ impl State {
             .env("QUERY_STRING", query)
             .env("CONTENT_LENGTH", body.len().to_string())
             .env("CONTENT_TYPE", header("content-type").unwrap_or_default())
-            .env("HTTP_CONTENT_ENCODING", header("content-encoding").unwrap_or_default())
+            .env(
+                "HTTP_CONTENT_ENCODING",
+                header("content-encoding").unwrap_or_default(),
+            )
             .env("REMOTE_ADDR", "127.0.0.1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -169,7 +187,9 @@ impl State {
         if let (Some(protocol), false) = (header("git-protocol"), self.manner.old) {
             backend.env("GIT_PROTOCOL", protocol);
         }
-        let mut child = backend.spawn().expect("git http-backend: apt-get install git");
+        let mut child = backend
+            .spawn()
+            .expect("git http-backend: apt-get install git");
         let mut stdin = child.stdin.take().unwrap();
         std::thread::spawn(move || {
             let _ = stdin.write_all(&body);
@@ -188,7 +208,7 @@ impl State {
         let _ = write!(out, "HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n");
         let (mut buffer, mut sent) = (vec![0; 4096], 0);
         while let Ok(n @ 1..) = answer.read(&mut buffer) {
-            while sent > 8192 && self.stalling.load(Ordering::SeqCst) {
+            while sent > 150_000 && self.stalling.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(10));
             }
             if out.write_all(&buffer[..n]).is_err() {

@@ -19,14 +19,20 @@ fn submodule(lab: &Lab, name: &str, path: &str, url: &str) -> (Repo, Revision) {
     let modules = format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = {url}\n");
     let modules = repo.blob(modules.as_bytes());
     let there = "1".repeat(40);
-    let tree = repo.tree(&[("100644", ".gitmodules", &modules), ("160000", "sub", &there)]);
+    let tree = repo.tree(&[
+        ("100644", ".gitmodules", &modules),
+        ("160000", "sub", &there),
+    ]);
     let at = repo.commit_tree("main", &tree);
     (repo, at)
 }
 
 fn refused<T>(result: Result<T, CheckoutError>, because: &str) {
     let text = assert_error!(result, CheckoutError::Refused { .. });
-    assert!(text.contains(because), "{because:?} is not the reason: {text}");
+    assert!(
+        text.contains(because),
+        "{because:?} is not the reason: {text}"
+    );
 }
 
 #[tokio::test]
@@ -65,7 +71,10 @@ async fn git_itself_would_refuse_them_too() {
     )
     .unwrap();
     let source = source("https://evil.invalid/x");
-    refused(resolve_head(&lab.git, &source, None).await, "'ext' not allowed");
+    refused(
+        resolve_head(&lab.git, &source, None).await,
+        "'ext' not allowed",
+    );
     assert!(!mark.exists());
 }
 
@@ -75,9 +84,18 @@ async fn refs_that_are_options_are_refused() {
     let repo = lab.repo("a.git");
     let at = repo.commit(&[("f", "x")]);
     let mark = lab.path("pwned");
-    for name in [&format!("--upload-pack=touch {}", mark.display()), "-u", "a:b", "+x", "*"] {
+    for name in [
+        &format!("--upload-pack=touch {}", mark.display()),
+        "-u",
+        "a:b",
+        "+x",
+        "*",
+    ] {
         let mut source = repo.source();
-        refused(resolve_head(&lab.git, &source, Some(name)).await, "not a valid ref");
+        refused(
+            resolve_head(&lab.git, &source, Some(name)).await,
+            "not a valid ref",
+        );
         source.git_ref = Some(name.to_owned());
         refused(lab.ensure(&source, &at, &depth(1)).await, "not a valid ref");
     }
@@ -101,7 +119,11 @@ async fn hooks_templates_and_monitors_of_the_user_do_not_run() {
     let script = format!("#!/bin/sh\ntouch {}\n", mark.display());
     // Everywhere git looks for hooks: the user's, the template's, and those of the source itself.
     let hooks = lab.path("hooks");
-    let folders = [hooks.clone(), lab.path("template/hooks"), repo.path.join("hooks")];
+    let folders = [
+        hooks.clone(),
+        lab.path("template/hooks"),
+        repo.path.join("hooks"),
+    ];
     for dir in &folders {
         std::fs::create_dir_all(dir).unwrap();
         for hook in [
@@ -128,9 +150,20 @@ async fn hooks_templates_and_monitors_of_the_user_do_not_run() {
         ),
     )
     .unwrap();
-    repo.run(&["config", "core.fsmonitor", folders[0].join("fsmonitor").to_str().unwrap()]);
-    repo.run(&["config", "uploadpack.packObjectsHook", folders[0].join("fsmonitor").to_str().unwrap()]);
-    let ws = lab.checkout(&repo.source(), &at, &depth(1), "ws").await.unwrap();
+    repo.run(&[
+        "config",
+        "core.fsmonitor",
+        folders[0].join("fsmonitor").to_str().unwrap(),
+    ]);
+    repo.run(&[
+        "config",
+        "uploadpack.packObjectsHook",
+        folders[0].join("fsmonitor").to_str().unwrap(),
+    ]);
+    let ws = lab
+        .checkout(&repo.source(), &at, &depth(1), "ws")
+        .await
+        .unwrap();
     assert_eq!(read(ws.join("f")), "x");
     assert!(!ws.join(".git/hooks").exists());
     assert!(!mark.exists(), "something ran");
@@ -142,7 +175,10 @@ async fn a_configuration_in_the_tree_means_nothing() {
     let lab = Lab::new();
     let repo = lab.repo("a.git");
     let mark = lab.path("pwned");
-    let config = format!("[core]\n\tbare = true\n\tfsmonitor = touch {}\n", mark.display());
+    let config = format!(
+        "[core]\n\tbare = true\n\tfsmonitor = touch {}\n",
+        mark.display()
+    );
     let at = repo.commit(&[
         ("HEAD", "ref: refs/heads/main\n"),
         ("config", &config),
@@ -161,11 +197,17 @@ async fn filters_without_a_configuration_do_nothing() {
     let lab = Lab::new();
     let repo = lab.repo("a.git");
     let at = repo.commit(&[
-        (".gitattributes", "* filter=evil\nx diff=evil merge=evil\n*.bin filter=lfs\n"),
+        (
+            ".gitattributes",
+            "* filter=evil\nx diff=evil merge=evil\n*.bin filter=lfs\n",
+        ),
         ("x", "as it is\n"),
         ("a.bin", "no pointer\n"),
     ]);
-    let ws = lab.checkout(&repo.source(), &at, &depth(1), "ws").await.unwrap();
+    let ws = lab
+        .checkout(&repo.source(), &at, &depth(1), "ws")
+        .await
+        .unwrap();
     assert_eq!(read(ws.join("x")), "as it is\n");
     assert_eq!(read(ws.join("a.bin")), "no pointer\n");
 }
@@ -195,7 +237,10 @@ async fn a_file_cannot_be_written_through_a_symbolic_link() {
     }
     // A link by itself is harmless: it is there, and leads where it says.
     let at = repo.commit_tree("main", &repo.tree(&[("120000", "a", &link)]));
-    let ws = lab.checkout(&repo.source(), &at, &depth(1), "ws").await.unwrap();
+    let ws = lab
+        .checkout(&repo.source(), &at, &depth(1), "ws")
+        .await
+        .unwrap();
     assert_eq!(std::fs::read_link(ws.join("a")).unwrap(), outside);
 }
 
@@ -206,8 +251,15 @@ async fn trees_with_a_dot_git_of_any_spelling_are_refused() {
     let hook = repo.blob(b"#!/bin/sh\ntouch /tmp/pwned\n");
     let inner = repo.tree(&[("100755", "post-checkout", &hook)]);
     let inner = repo.tree(&[("40000", "hooks", &inner)]);
-    for name in [".git", ".GIT", ".Git", "git~1", ".g\u{200c}it", ".git ", ".git::$INDEX_ALLOCATION"]
-    {
+    for name in [
+        ".git",
+        ".GIT",
+        ".Git",
+        "git~1",
+        ".g\u{200c}it",
+        ".git ",
+        ".git::$INDEX_ALLOCATION",
+    ] {
         for tree in [
             repo.tree(&[("40000", name, &inner)]),
             repo.tree(&[("40000", "deep", &repo.tree(&[("40000", name, &inner)]))]),
@@ -236,7 +288,9 @@ async fn huge_names_are_refused_and_long_ones_work() {
         repo.run(&["update-ref", "-d", "refs/heads/main"]);
     }
     let at = repo.commit_tree("main", &repo.tree(&[("100644", &"n".repeat(255), &blob)]));
-    lab.checkout(&repo.source(), &at, &depth(1), "ws").await.unwrap();
+    lab.checkout(&repo.source(), &at, &depth(1), "ws")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -262,13 +316,17 @@ async fn submodules_of_local_repositories_may_only_be_relative() {
     let lab = Lab::new();
     let secret = lab.repo("secret.git");
     let there = secret.commit(&[("f", "x")]);
-    for url in [secret.path.to_str().unwrap().to_owned(), format!("file://{}", secret.path.display())]
-    {
+    for url in [
+        secret.path.to_str().unwrap().to_owned(),
+        format!("file://{}", secret.path.display()),
+    ] {
         let repo = lab.repo("a.git");
         let modules = format!("[submodule \"s\"]\n\tpath = s\n\turl = {url}\n");
         let files: &[(&str, &str, &[u8])] = &[(".gitmodules", "100644", modules.as_bytes())];
         let at = repo.commit_on("main", files, &[("s", &there)]);
-        let result = lab.checkout(&repo.source(), &at, &with_submodules(), "ws").await;
+        let result = lab
+            .checkout(&repo.source(), &at, &with_submodules(), "ws")
+            .await;
         refused(result, "submodule");
     }
 }
@@ -365,8 +423,18 @@ async fn a_submodule_that_contains_itself_ends() {
     let lab = Lab::new();
     let mut below: Option<Revision> = None;
     for level in (0..12).rev() {
-        let repo = lab.repo(if level == 0 { "a.git".into() } else { format!("r{level}.git") }.as_str());
-        let modules = format!("[submodule \"s\"]\n\tpath = s\n\turl = ../r{}.git\n", level + 1);
+        let repo = lab.repo(
+            if level == 0 {
+                "a.git".into()
+            } else {
+                format!("r{level}.git")
+            }
+            .as_str(),
+        );
+        let modules = format!(
+            "[submodule \"s\"]\n\tpath = s\n\turl = ../r{}.git\n",
+            level + 1
+        );
         let files: &[(&str, &str, &[u8])] = &[(".gitmodules", "100644", modules.as_bytes())];
         below = Some(match &below {
             Some(below) => repo.commit_on("main", files, &[("s", below)]),
@@ -381,8 +449,14 @@ async fn a_spec_that_is_a_link_is_not_read() {
     let lab = Lab::new();
     let repo = lab.repo("a.git");
     let at = repo.commit_on("main", &[("windlass.yml", "120000", b"/etc/passwd")], &[]);
-    let ws = lab.checkout(&repo.source(), &at, &depth(1), "ws").await.unwrap();
-    refused(read_root_file(&ws, &["windlass.yml"], 1 << 20), "symbolic link");
+    let ws = lab
+        .checkout(&repo.source(), &at, &depth(1), "ws")
+        .await
+        .unwrap();
+    refused(
+        read_root_file(&ws, &["windlass.yml"], 1 << 20),
+        "symbolic link",
+    );
 }
 
 #[tokio::test]
@@ -397,9 +471,19 @@ async fn old_harmless_faults_do_not_stop_a_build() {
         "tree {tree}\nauthor Ada<ada@example.com> 1234567890 +051800\n\
          committer  <> 01234567890 +0000\n\nold\n"
     );
-    let args = ["hash-object", "-t", "commit", "-w", "--literally", "--stdin"];
+    let args = [
+        "hash-object",
+        "-t",
+        "commit",
+        "-w",
+        "--literally",
+        "--stdin",
+    ];
     let at = repo.feed(&args, commit.as_bytes());
     repo.run(&["update-ref", "refs/heads/main", &at]);
-    let ws = lab.checkout(&repo.source(), &at.parse().unwrap(), &depth(1), "ws").await.unwrap();
+    let ws = lab
+        .checkout(&repo.source(), &at.parse().unwrap(), &depth(1), "ws")
+        .await
+        .unwrap();
     assert_eq!(read(ws.join("dir/f")), "x");
 }

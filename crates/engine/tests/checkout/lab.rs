@@ -34,7 +34,10 @@ impl Lab {
     pub(crate) fn repo(&self, name: &str) -> Repo {
         let path = self.path("srv").join(name);
         std::fs::create_dir_all(&path).unwrap();
-        let repo = Repo { path, home: self.path("home") };
+        let repo = Repo {
+            path,
+            home: self.path("home"),
+        };
         repo.run(&["init", "-q", "--bare", "-b", "main", "."]);
         repo
     }
@@ -49,7 +52,9 @@ impl Lab {
         revision: &Revision,
         plan: &ClonePlan,
     ) -> Result<Fetched, CheckoutError> {
-        self.mirror().ensure(&self.git, source, revision, plan, &|_| ()).await
+        self.mirror()
+            .ensure(&self.git, source, revision, plan, &|_| ())
+            .await
     }
 
     /// Checks out into `workspace`, below the laboratory's folder.
@@ -68,7 +73,11 @@ impl Lab {
 
     /// Runs git in a workspace, as a build's step would.
     pub(crate) fn ask(&self, workspace: &Path, args: &[&str]) -> String {
-        Repo { path: workspace.to_owned(), home: self.path("home") }.run(args)
+        Repo {
+            path: workspace.to_owned(),
+            home: self.path("home"),
+        }
+        .run(args)
     }
 }
 
@@ -111,7 +120,11 @@ impl Repo {
         child.stdin.take().unwrap().write_all(input).unwrap();
         let out = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "git {args:?} in {}: {stderr}", self.path.display());
+        assert!(
+            out.status.success(),
+            "git {args:?} in {}: {stderr}",
+            self.path.display()
+        );
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
@@ -129,7 +142,10 @@ impl Repo {
                 pairs.map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()),
             );
         }
-        self.feed(&["hash-object", "-t", "tree", "-w", "--literally", "--stdin"], &bytes)
+        self.feed(
+            &["hash-object", "-t", "tree", "-w", "--literally", "--stdin"],
+            &bytes,
+        )
     }
 
     /// A commit of a tree on top of a branch, which moves to it.
@@ -147,7 +163,10 @@ impl Repo {
 
     /// A commit on `main` with exactly these files. Folders in names are made.
     pub(crate) fn commit(&self, files: &[(&str, &str)]) -> Revision {
-        let files: Vec<_> = files.iter().map(|(n, t)| (*n, "100644", t.as_bytes())).collect();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(n, t)| (*n, "100644", t.as_bytes()))
+            .collect();
         self.commit_on("main", &files, &[])
     }
 
@@ -175,7 +194,12 @@ impl Repo {
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
-            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(input.as_bytes())
+                .unwrap();
             let out = child.wait_with_output().unwrap();
             assert!(out.status.success(), "git {args:?}");
             String::from_utf8(out.stdout).unwrap().trim().to_owned()
@@ -192,7 +216,11 @@ impl Repo {
 }
 
 pub(crate) fn source(url: &str) -> Source {
-    Source { url: url.to_owned(), credential: None, git_ref: None }
+    Source {
+        url: url.to_owned(),
+        credential: None,
+        git_ref: None,
+    }
 }
 
 pub(crate) fn with_password(mut source: Source, username: &str, password: &str) -> Source {
@@ -202,11 +230,24 @@ pub(crate) fn with_password(mut source: Source, username: &str, password: &str) 
 }
 
 pub(crate) fn depth(depth: impl Into<Option<u32>>) -> ClonePlan {
-    ClonePlan { depth: depth.into(), ..ClonePlan::default() }
+    ClonePlan {
+        depth: depth.into(),
+        ..ClonePlan::default()
+    }
 }
 
 pub(crate) fn with_submodules() -> ClonePlan {
-    ClonePlan { submodules: true, ..ClonePlan::default() }
+    ClonePlan {
+        submodules: true,
+        ..ClonePlan::default()
+    }
+}
+
+/// Text that no compression makes small: its pack is half a megabyte.
+pub(crate) fn noise() -> String {
+    (0..120_000u32)
+        .map(|i| format!("{:08x}", i.wrapping_mul(i ^ 2_654_435_761)))
+        .collect()
 }
 
 /// Every byte of every file below a folder, for looking for what must not be there.

@@ -10,13 +10,11 @@ use windlass_engine::git::Git;
 use windlass_model::Revision;
 
 use crate::bridge::{Bridge, Manner};
-use crate::lab::{Lab, Repo, assert_error, depth, read, source};
+use crate::lab::{Lab, Repo, assert_error, depth, noise, read, source};
 
 /// A commit that is large enough to be stopped in the middle.
 fn large(repo: &Repo) -> Revision {
-    let noise: String =
-        (0..60_000u32).map(|i| format!("{:x}", i.wrapping_mul(2_654_435_761))).collect();
-    repo.commit(&[("large", &noise), ("f", "x")])
+    repo.commit(&[("large", &noise()), ("f", "x")])
 }
 
 /// Waits until a fetch into the mirror has a pack half written.
@@ -89,7 +87,9 @@ async fn a_cancelled_fetch_leaves_no_process_and_no_lock() {
 #[tokio::test]
 #[ignore = "started by the next test"]
 async fn a_server_that_will_be_killed() {
-    let Ok(root) = std::env::var("LAB_MIRRORS") else { return };
+    let Ok(root) = std::env::var("LAB_MIRRORS") else {
+        return;
+    };
     let mirror = Mirror::open(Path::new(&root), "demo").unwrap();
     let source = source(&std::env::var("LAB_URL").unwrap());
     let at = std::env::var("LAB_REVISION").unwrap().parse().unwrap();
@@ -106,7 +106,11 @@ async fn after_kill_9_of_the_server_the_next_one_goes_on() {
     bridge.stall(true);
     let source = source(&format!("{}/a.git", bridge.url));
     let mut server = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "robust::a_server_that_will_be_killed"])
+        .args([
+            "--ignored",
+            "--exact",
+            "robust::a_server_that_will_be_killed",
+        ])
         .env("LAB_MIRRORS", lab.path("mirrors"))
         .env("LAB_URL", &source.url)
         .env("LAB_REVISION", at.as_str())
@@ -117,7 +121,10 @@ async fn after_kill_9_of_the_server_the_next_one_goes_on() {
     half_a_pack(&lab.mirror()).await;
     server.kill().unwrap();
     server.wait().unwrap();
-    assert!(processes(&source.url) > 0, "the orphan is what this test is about");
+    assert!(
+        processes(&source.url) > 0,
+        "the orphan is what this test is about"
+    );
     litter(lab.mirror().path());
     let begun = Instant::now();
     bridge.stall(false);
@@ -131,7 +138,10 @@ async fn after_kill_9_of_the_server_the_next_one_goes_on() {
 async fn a_damaged_mirror_heals() {
     type Damage = fn(&Path);
     fn packs(mirror: &Path, change: impl Fn(&Path)) {
-        for entry in std::fs::read_dir(mirror.join("objects/pack")).unwrap().flatten() {
+        for entry in std::fs::read_dir(mirror.join("objects/pack"))
+            .unwrap()
+            .flatten()
+        {
             let path = entry.path();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
             std::fs::set_permissions(&path, mode).unwrap();
@@ -151,14 +161,27 @@ async fn a_damaged_mirror_heals() {
                 std::fs::write(p, vec![0; length]).unwrap();
             });
         }),
-        ("packs gone", |m| packs(m, |p| std::fs::remove_file(p).unwrap())),
-        ("objects gone", |m| std::fs::remove_dir_all(m.join("objects")).unwrap()),
+        ("packs gone", |m| {
+            packs(m, |p| std::fs::remove_file(p).unwrap())
+        }),
+        ("objects gone", |m| {
+            std::fs::remove_dir_all(m.join("objects")).unwrap()
+        }),
         ("no HEAD", |m| std::fs::remove_file(m.join("HEAD")).unwrap()),
-        ("garbage in HEAD", |m| std::fs::write(m.join("HEAD"), "\0\0\0").unwrap()),
-        ("garbage in config", |m| std::fs::write(m.join("config"), "[[[").unwrap()),
-        ("garbage in shallow", |m| std::fs::write(m.join("shallow"), "nonsense\n").unwrap()),
+        ("garbage in HEAD", |m| {
+            std::fs::write(m.join("HEAD"), "\0\0\0").unwrap()
+        }),
+        ("garbage in config", |m| {
+            std::fs::write(m.join("config"), "[[[").unwrap()
+        }),
+        ("garbage in shallow", |m| {
+            std::fs::write(m.join("shallow"), "nonsense\n").unwrap()
+        }),
         ("garbage in a ref", |m| {
-            for entry in std::fs::read_dir(m.join("refs/windlass")).unwrap().flatten() {
+            for entry in std::fs::read_dir(m.join("refs/windlass"))
+                .unwrap()
+                .flatten()
+            {
                 std::fs::write(entry.path(), "nonsense\n").unwrap();
             }
         }),
@@ -168,7 +191,8 @@ async fn a_damaged_mirror_heals() {
             let lab = Lab::new();
             let repo = lab.repo("a.git");
             repo.commit(&[("f", "0")]);
-            let mut at = repo.commit(&[("f", "1")]);
+            let old = repo.commit(&[("f", "1")]);
+            let mut at = old.clone();
             lab.ensure(&repo.source(), &at, &depth(1)).await.unwrap();
             damage(lab.mirror().path());
             if wanted == "newer" {
@@ -176,8 +200,14 @@ async fn a_damaged_mirror_heals() {
             }
             let ws = lab.checkout(&repo.source(), &at, &depth(1), "ws").await;
             let ws = ws.unwrap_or_else(|e| panic!("{what}, {wanted}: {e:?}"));
-            assert_eq!(read(ws.join("f")), if wanted == "newer" { "2" } else { "1" });
-            let ws = lab.checkout(&repo.source(), &at, &depth(1), "again").await.unwrap();
+            assert_eq!(
+                read(ws.join("f")),
+                if wanted == "newer" { "2" } else { "1" }
+            );
+            // What was damaged and not needed is healed when it is.
+            let ws = lab.checkout(&repo.source(), &old, &depth(1), "old").await;
+            let ws = ws.unwrap_or_else(|e| panic!("{what}, {wanted}, then the old one: {e:?}"));
+            assert_eq!(read(ws.join("f")), "1");
             lab.ask(&ws, &["fsck"]);
         }
     }
@@ -192,29 +222,50 @@ async fn a_full_disk_is_called_so_and_leaves_no_rubbish() {
     let disk = lab.path("disk");
     std::fs::create_dir(&disk).unwrap();
     let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=192k", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=300k", "tmpfs"])
         .arg(&disk)
         .status()
         .unwrap();
-    assert!(mount.success(), "this test mounts a small disk: run it as root");
+    assert!(
+        mount.success(),
+        "this test mounts a small disk: run it as root"
+    );
     let result = async {
         let mirror = Mirror::open(&disk, "demo").unwrap();
-        let large = mirror.ensure(&lab.git, &repo.source(), &at, &depth(1), &|_| ()).await;
-        let small = mirror.ensure(&lab.git, &repo.source(), &small, &depth(1), &|_| ()).await;
+        let large = mirror
+            .ensure(&lab.git, &repo.source(), &at, &depth(1), &|_| ())
+            .await;
+        let small = mirror
+            .ensure(&lab.git, &repo.source(), &small, &depth(1), &|_| ())
+            .await;
         // And a disk that has room for the mirror, but not for the files.
         let mirror = lab.mirror();
         let workspace = disk.join("ws");
         let (git, source, plan) = (&lab.git, repo.source(), depth(1));
         let files = windlass_engine::checkout::checkout(
-            git, &mirror, &source, &at, &plan, &workspace, &|_| (),
+            git,
+            &mirror,
+            &source,
+            &at,
+            &plan,
+            &workspace,
+            &|_| (),
         )
         .await;
         (large, small, files, workspace.exists())
     }
     .await;
-    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg(&disk)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_error!(result.0, CheckoutError::DiskFull { .. });
-    result.1.expect("the rubbish of the first is in the way of the second");
+    result
+        .1
+        .expect("the rubbish of the first is in the way of the second");
     assert_error!(result.2, CheckoutError::DiskFull { .. });
     assert!(!result.3, "half a workspace was left");
 }
@@ -224,11 +275,21 @@ async fn a_repository_of_somebody_else_is_named_as_such() {
     let lab = Lab::new();
     let repo = lab.repo("a.git");
     let at = repo.commit(&[("f", "x")]);
-    let chown = Command::new("chown").args(["-R", "12345"]).arg(&repo.path).status().unwrap();
-    assert!(chown.success(), "this test gives a repository away: run it as root");
+    let chown = Command::new("chown")
+        .args(["-R", "12345"])
+        .arg(&repo.path)
+        .status()
+        .unwrap();
+    assert!(
+        chown.success(),
+        "this test gives a repository away: run it as root"
+    );
     let result = lab.ensure(&repo.source(), &at, &depth(1)).await;
     let error = result.unwrap_err();
-    assert!(matches!(error, CheckoutError::DubiousOwnership { .. }), "{error:?}");
+    assert!(
+        matches!(error, CheckoutError::DubiousOwnership { .. }),
+        "{error:?}"
+    );
     assert!(error.hint().contains("safe.directory"));
     let config = format!("[safe]\n\tdirectory = {}\n", repo.path.display());
     std::fs::write(lab.path("home/.gitconfig"), config).unwrap();
