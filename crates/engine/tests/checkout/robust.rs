@@ -162,20 +162,20 @@ async fn a_damaged_mirror_heals() {
             });
         }),
         ("packs gone", |m| {
-            packs(m, |p| std::fs::remove_file(p).unwrap())
+            packs(m, |p| std::fs::remove_file(p).unwrap());
         }),
         ("objects gone", |m| {
-            std::fs::remove_dir_all(m.join("objects")).unwrap()
+            std::fs::remove_dir_all(m.join("objects")).unwrap();
         }),
         ("no HEAD", |m| std::fs::remove_file(m.join("HEAD")).unwrap()),
         ("garbage in HEAD", |m| {
-            std::fs::write(m.join("HEAD"), "\0\0\0").unwrap()
+            std::fs::write(m.join("HEAD"), "\0\0\0").unwrap();
         }),
         ("garbage in config", |m| {
-            std::fs::write(m.join("config"), "[[[").unwrap()
+            std::fs::write(m.join("config"), "[[[").unwrap();
         }),
         ("garbage in shallow", |m| {
-            std::fs::write(m.join("shallow"), "nonsense\n").unwrap()
+            std::fs::write(m.join("shallow"), "nonsense\n").unwrap();
         }),
         ("garbage in a ref", |m| {
             for entry in std::fs::read_dir(m.join("refs/windlass"))
