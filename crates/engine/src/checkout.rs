@@ -8,17 +8,23 @@
 //! | --- | --- |
 //! | what may stand as URL or ref | `checkout/url.rs` |
 //! | what went wrong, and what helps | `checkout/error.rs` |
-//! | the mirror: lock, fetch, healing, repacking | `checkout/mirror.rs`, `lock.rs`, `history.rs` |
+//! | which words of git mean what | `checkout/complaint.rs` |
+//! | the mirror: lock, healing, repacking | `checkout/mirror.rs`, `lock.rs` |
+//! | fetching, and how deep the history is | `checkout/fetch.rs`, `history.rs` |
+//! | how git runs | `../git.rs`, `checkout/process.rs` |
 //! | the workspace | `checkout/workspace.rs` |
 //! | submodules | `checkout/submodules.rs` |
 //! | reading the spec out of a workspace | `checkout/root_file.rs` |
 
 use windlass_model::Secret;
 
+mod complaint;
 mod error;
+mod fetch;
 mod history;
 mod lock;
 mod mirror;
+pub(crate) mod process;
 mod root_file;
 mod submodules;
 mod url;

@@ -14,23 +14,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::checkout::process::{Group, Tail, keep_head};
 use crate::checkout::{Credential, Log};
 
 /// The oldest git that knows everything used here (and has the fixes of the 2022 CVEs).
 pub const MINIMUM_VERSION: (u32, u32) = (2, 39);
-
-/// How much of git's stderr is kept: its end, in bytes.
-const STDERR_KEPT: usize = 64 * 1024;
-
-/// How much of git's stdout is kept: its beginning, in bytes.
-const STDOUT_KEPT: usize = 16 * 1024 * 1024;
 
 /// How long a process that git left behind may hold the pipes open after git itself has ended (a
 /// shared ssh connection does).
@@ -324,6 +316,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Output {
     /// At most 16 MiB.
     pub(crate) stdout: Vec<u8>,
+    /// What it complained about all the same: the end, at most 64 KiB.
+    pub(crate) stderr: String,
 }
 
 impl<'a> Call<'a> {
@@ -415,9 +409,6 @@ impl<'a> Call<'a> {
                 r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$WINDLASS_GIT_USERNAME" "$WINDLASS_GIT_PASSWORD"; }; f"#
                     .into(),
             ));
-            // Saves the first, refused request where git knows how (2.46 and later).
-            self.settings
-                .push((format!("http.{origin}/.proactiveAuth"), "basic".into()));
             self.environment
                 .push(("WINDLASS_GIT_USERNAME", (&credential.username).into()));
             let password = credential.password.expose();
@@ -517,146 +508,16 @@ impl<'a> Call<'a> {
         }
         let status = status?;
         if status.success() {
-            Ok(Output { stdout: out })
+            Ok(Output {
+                stdout: out,
+                stderr: err.into_text(),
+            })
         } else {
             Err(GitError::Failed {
                 status,
                 stderr: err.into_text(),
             })
         }
-    }
-}
-
-/// Kills a process group when dropped.
-pub(crate) struct Group(Option<Pid>);
-
-impl Group {
-    /// Starts a command that is to be a group of its own.
-    pub(crate) fn start(mut command: Command) -> Result<(Child, Self), GitError> {
-        let child = command.spawn().map_err(|e| match e.kind() {
-            // The working directory is always ours and there, so it is the program.
-            std::io::ErrorKind::NotFound => GitError::Missing,
-            _ => GitError::Spawn(e),
-        })?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
-        Ok((child, Self(pid)))
-    }
-
-    /// The leader has been waited for: its number may soon belong to somebody else.
-    pub(crate) fn forget(&mut self) {
-        self.0 = None;
-    }
-
-    fn kill(&mut self) {
-        if let Some(pid) = self.0.take() {
-            // It may have ended by itself just now; then there is nothing to do.
-            let _ = killpg(pid, Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Reads to the end, so that git never waits for us, and keeps the beginning.
-async fn keep_head(pipe: Option<impl AsyncRead + Unpin>, out: &mut Vec<u8>) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
-        let room = STDOUT_KEPT.saturating_sub(out.len());
-        out.extend_from_slice(&buffer[..n.min(room)]);
-    }
-}
-
-/// The end of stderr, and its lines on their way to the log.
-struct Tail<'a> {
-    kept: Vec<u8>,
-    line: Vec<u8>,
-    log: Option<Log<'a>>,
-    secret: Option<&'a str>,
-    last_progress: Option<Instant>,
-}
-
-impl<'a> Tail<'a> {
-    fn new(log: Option<Log<'a>>, secret: Option<&'a str>) -> Self {
-        Self {
-            kept: Vec::new(),
-            line: Vec::new(),
-            log,
-            secret,
-            last_progress: None,
-        }
-    }
-
-    async fn read(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
-        let Some(mut pipe) = pipe else { return };
-        let mut buffer = vec![0; 8 * 1024];
-        while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
-            self.take(&buffer[..n]);
-        }
-        self.say(b'\n');
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        if self.kept.len() > 2 * STDERR_KEPT {
-            self.kept.drain(..self.kept.len() - STDERR_KEPT);
-        }
-        if self.log.is_none() {
-            return;
-        }
-        for &byte in bytes {
-            if byte == b'\n' || byte == b'\r' {
-                self.say(byte);
-            } else if self.line.len() < 4096 {
-                self.line.push(byte);
-            }
-        }
-    }
-
-    /// Hands one line to the log. `\r` ends a line that the next one is to overwrite: progress.
-    fn say(&mut self, end: u8) {
-        let line = clean(&self.line, self.secret);
-        self.line.clear();
-        let Some(log) = self.log else { return };
-        if line.trim().is_empty() {
-            return;
-        }
-        if end == b'\r' {
-            let now = Instant::now();
-            if self
-                .last_progress
-                .is_some_and(|t| now - t < Duration::from_secs(1))
-            {
-                return;
-            }
-            self.last_progress = Some(now);
-        }
-        log(line.trim_end());
-    }
-
-    fn into_text(self) -> String {
-        let from = self.kept.len().saturating_sub(STDERR_KEPT);
-        clean(&self.kept[from..], self.secret)
-    }
-}
-
-/// Text for people: no control characters but line ends and tabs, no secret.
-fn clean(bytes: &[u8], secret: Option<&str>) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text: String = text
-        .chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect();
-    match secret {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
-        _ => text,
     }
 }
 
@@ -709,15 +570,6 @@ mod tests {
             matches!(&error, GitError::TooOld { found } if found == "2.25.1"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn what_people_see_holds_no_secret_and_no_control_character() {
-        assert_eq!(
-            clean(b"a\x1b[31mb hunter2\n", Some("hunter2")),
-            "a[31mb ***\n"
-        );
-        assert_eq!(clean(b"as it is", Some("")), "as it is");
     }
 
     #[tokio::test]

@@ -4,6 +4,9 @@
 //! `checkout/bridge.rs`. Needs git with `git http-backend`, and git-lfs for one test; the test for
 //! a full disk and the one for a foreign owner need root.
 
+// All of this is test code, also the functions that are no tests themselves.
+#![allow(clippy::unwrap_used)]
+
 #[path = "checkout/basics.rs"]
 mod basics;
 #[path = "checkout/bridge.rs"]

@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufR
 use windlass_model::Revision;
 
 use super::CheckoutError;
-use crate::git::{Git, Group};
+use super::process::Group;
+use crate::git::Git;
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,20 +11,19 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use windlass_model::Revision;
 use windlass_model::plan::ClonePlan;
 
-use super::error::{Complaint, complaint, from_git};
+use super::error::from_git;
+use super::fetch::{Fetch, INFINITE};
 use super::history::{self, History};
 use super::lock::Lock;
 use super::url::{Location, check_ref};
 use super::{CheckoutError, Credential, Log, Source};
-use crate::git::{Access, Git, GitError};
-
-/// git's word for "all of it", where the history has been cut before.
-const INFINITE: u32 = 0x7fff_ffff;
+use crate::git::{Access, Git};
 
 /// How many of the newest commits keep their ref when a mirror is repacked.
 const KEPT_REFS: usize = 200;
@@ -80,7 +79,7 @@ impl Origin {
         }
     }
 
-    fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &str {
         &self.location.url
     }
 }
@@ -205,7 +204,10 @@ impl Mirror {
         }
         self.sweep();
         let fresh = self.prepare(revision)?;
-        match self.fetch(git, origin, revision, plan, &lock, log).await {
+        match self
+            .fetch(git, origin, revision, plan, (&lock, fresh), log)
+            .await
+        {
             Err(error) if !fresh && self.is_damaged(git, &error).await => {
                 tracing::warn!(mirror = %self.path.display(), %error, "fetching a mirror anew");
                 log(&format!(
@@ -215,7 +217,8 @@ impl Mirror {
                 self.prepare(revision)?;
                 fetched.healed = true;
                 fetched.from_network = true;
-                self.fetch(git, origin, revision, plan, &lock, log).await?;
+                self.fetch(git, origin, revision, plan, (&lock, true), log)
+                    .await?;
             }
             result => fetched.from_network = result?,
         }
@@ -302,7 +305,7 @@ impl Mirror {
         origin: &Origin,
         revision: &Revision,
         plan: &ClonePlan,
-        lock: &Lock,
+        (lock, fresh): (&Lock, bool),
         log: Log<'_>,
     ) -> Result<bool, CheckoutError> {
         let full_mark = self.path.join("windlass/full");
@@ -329,15 +332,19 @@ impl Mirror {
             None if self.is_cut() => Some(INFINITE),
             depth => depth,
         };
-        Fetch {
+        let fetch = Fetch {
             mirror: self,
             git,
             origin,
             lock,
             log,
+            suspicious: AtomicBool::new(false),
+        };
+        fetch.run(revision, wanted).await?;
+        if !fresh && fetch.suspicious.into_inner() {
+            let detail = "git complains about it while fetching".into();
+            return Err(CheckoutError::MirrorDamaged { detail });
         }
-        .run(revision, wanted)
-        .await?;
 
         let found = history::walk(git, &self.path, revision, depth.unwrap_or(1)).await?;
         let ends = match found {
@@ -384,7 +391,7 @@ impl Mirror {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         fs::metadata(self.path.join("shallow")).is_ok_and(|m| m.len() > 0)
     }
 
@@ -436,7 +443,7 @@ impl Mirror {
     }
 
     /// Removes what a killed git left behind. We hold the lock, so no living git owns it.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         for dir in ["", "objects/pack", "objects/info", "windlass"] {
             sweep_dir(&self.path.join(dir), false);
         }
@@ -556,109 +563,5 @@ fn sweep_dir(dir: &Path, deep: bool) {
             // What can't be removed will be in git's way, and git says it better than we could.
             let _ = fs::remove_file(entry.path());
         }
-    }
-}
-
-/// One fetch, by whatever way the server allows.
-struct Fetch<'a> {
-    mirror: &'a Mirror,
-    git: &'a Git,
-    origin: &'a Origin,
-    lock: &'a Lock,
-    log: Log<'a>,
-}
-
-impl Fetch<'_> {
-    async fn run(&self, revision: &Revision, depth: Option<u32>) -> Result<(), CheckoutError> {
-        let by_id = format!("+{revision}:refs/windlass/{revision}");
-        let mut depth = depth;
-        let error = match self.attempt(&by_id, depth).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        match self.class(&error) {
-            Some(Complaint::NoShallow) => {
-                // Plain files on a web server: all or nothing.
-                depth = None;
-                if self.attempt(&by_id, None).await.is_ok() {
-                    return Ok(());
-                }
-            }
-            Some(Complaint::NoSuchObject | Complaint::NoSuchRef) => {}
-            _ => return Err(self.fail(error)),
-        }
-        // The server doesn't give out commits by their ids, or doesn't have it. What leads to it
-        // can be fetched; it may have moved on since, so look further and further back.
-        let spec = match &self.origin.git_ref {
-            Some(name) => format!("+{name}:refs/windlass/via/{revision}"),
-            None => "+refs/heads/*:refs/windlass/via/heads/*".to_owned(),
-        };
-        let tries = match depth {
-            Some(INFINITE) | None => vec![depth],
-            Some(d) => {
-                let all = self.mirror.is_cut().then_some(INFINITE);
-                vec![Some(d), Some(d.saturating_add(50)), all]
-            }
-        };
-        for depth in tries {
-            match self.attempt(&spec, depth).await {
-                Ok(()) => {}
-                Err(e) => match self.class(&e) {
-                    Some(Complaint::NoSuchRef | Complaint::NoSuchObject) => break,
-                    Some(Complaint::NoShallow) => continue,
-                    _ => return Err(self.fail(e)),
-                },
-            }
-            let found = history::walk(self.git, &self.mirror.path, revision, 1).await?;
-            if found != History::Absent {
-                return Ok(());
-            }
-        }
-        Err(CheckoutError::NoSuchRevision {
-            revision: revision.clone(),
-            url: self.origin.url().to_owned(),
-        })
-    }
-
-    async fn attempt(&self, spec: &str, depth: Option<u32>) -> Result<(), GitError> {
-        let started = |pid| self.lock.note(pid);
-        let mut call = self
-            .git
-            .call([
-                "fetch",
-                "--progress",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--no-auto-maintenance",
-                "--update-shallow",
-            ])
-            .dir(&self.mirror.path)
-            .git_dir(&self.mirror.path)
-            .access(self.origin.access())
-            .log(self.log)
-            .started(&started);
-        if let Some(depth) = depth {
-            call = call.arg(format!("--depth={depth}"));
-        }
-        call.args(["--", self.origin.url(), spec])
-            .run()
-            .await
-            .map(drop)
-    }
-
-    fn class(&self, error: &GitError) -> Option<Complaint> {
-        match error {
-            GitError::Failed { stderr, .. } => complaint(stderr).map(|(class, _)| class),
-            _ => None,
-        }
-    }
-
-    fn fail(&self, error: GitError) -> CheckoutError {
-        let error = from_git(error, self.origin.url());
-        if matches!(error, CheckoutError::DiskFull { .. }) {
-            // What was written in vain is in everybody's way.
-            self.mirror.sweep();
-        }
-        error
     }
 }

@@ -46,7 +46,7 @@ impl Location {
         if text.is_empty() || text.len() > 2048 {
             return refuse("the URL is empty or longer than 2048 characters".into());
         }
-        if text.chars().any(|c| c.is_control()) {
+        if text.chars().any(char::is_control) {
             return refuse(format!("the URL {text:?} holds a control character"));
         }
         if text.starts_with('-') {
@@ -251,7 +251,7 @@ pub(super) fn check_ref(name: &str) -> Result<(), CheckoutError> {
     let bad_part = |p: &str| p.is_empty() || p.starts_with('.') || p.ends_with(".lock");
     let bad = name.is_empty()
         || name.len() > 1024
-        || name.starts_with('-')
+        || name.starts_with(['-', '+'])
         || name.ends_with('.')
         || name == "@"
         || name.contains("..")

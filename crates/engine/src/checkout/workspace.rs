@@ -5,7 +5,7 @@
 //! to write the files: one process, however large the history is.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -110,6 +110,9 @@ impl Job<'_> {
             return Err(CheckoutError::MirrorDamaged { detail });
         };
         write_repository(mirror, origin, revision, &ends, workspace)?;
+        if self.plan.lfs {
+            share_lfs_store(mirror, workspace)?;
+        }
         let mut call = self
             .git
             .call(["read-tree", "--reset", "-u", revision.as_str()]);
@@ -121,7 +124,6 @@ impl Job<'_> {
                 .setting("filter.lfs.smudge", "git-lfs smudge -- %f")
                 .setting("filter.lfs.clean", "git-lfs clean -- %f")
                 .setting("filter.lfs.required", "true")
-                .setting("lfs.storage", mirror.path().join("lfs").to_string_lossy())
                 .access(origin.access())
                 .log(self.log);
         } else {
@@ -132,11 +134,21 @@ impl Job<'_> {
                 .setting("filter.lfs.required", "false")
                 .env("GIT_LFS_SKIP_SMUDGE", "1");
         }
-        self.inside(call, workspace)
-            .run()
-            .await
-            .map_err(|e| from_git(e, &origin.location.url))?;
-        Ok(())
+        // git-lfs hands GIT_DIR on to the repository that it copies from, so it must do without.
+        let call = if self.plan.lfs {
+            call.dir(workspace)
+        } else {
+            self.inside(call, workspace)
+        };
+        match call.run().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match from_git(error, &origin.location.url) {
+                CheckoutError::Other { stderr } if is_full(workspace) => {
+                    CheckoutError::DiskFull { detail: stderr }
+                }
+                error => error,
+            }),
+        }
     }
 
     /// `.lfsconfig` is the one file of a repository that configures something: where the large
@@ -212,6 +224,14 @@ pub(super) fn quote(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+/// Whether there is no room left. When git can't write a file, it does not say why.
+fn is_full(dir: &Path) -> bool {
+    nix::sys::statvfs::statvfs(dir).is_ok_and(|disk| {
+        let free = disk.blocks_available() * disk.fragment_size();
+        free < 1 << 20 || (disk.files() > 0 && disk.files_available() == 0)
+    })
+}
+
 /// Takes the folder for us: it is new, or a real and empty folder.
 fn claim(workspace: &Path) -> Result<(), CheckoutError> {
     match fs::symlink_metadata(workspace) {
@@ -243,6 +263,21 @@ fn empty(dir: &Path) -> Result<(), CheckoutError> {
         .map_err(CheckoutError::io("emptying", dir))
 }
 
+/// Large files are kept in the mirror too. This stands in the workspace's configuration and not in
+/// the environment of the call, because git-lfs hands that on to the repository it copies from.
+fn share_lfs_store(mirror: &Mirror, workspace: &Path) -> Result<(), CheckoutError> {
+    let store = mirror.path().join("lfs");
+    fs::create_dir_all(&store).map_err(CheckoutError::io("creating", &store))?;
+    let store = fs::canonicalize(&store).map_err(CheckoutError::io("finding", &store))?;
+    let path = workspace.join(".git/config");
+    let line = format!("[lfs]\n\tstorage = {}\n", quote(&store.to_string_lossy()));
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .map_err(CheckoutError::io("writing", &path))
+}
+
 /// Writes `.git`: what `git init` and some calls of `git config` would, in half a millisecond.
 fn write_repository(
     mirror: &Mirror,
@@ -263,7 +298,9 @@ fn write_repository(
         fs::create_dir_all(&part).map_err(CheckoutError::io("creating", &part))?;
     }
     let objects = mirror.path().join("objects");
-    let objects = fs::canonicalize(&objects).map_err(CheckoutError::io("finding", &objects))?;
+    let objects = fs::canonicalize(&objects).map_err(|e| CheckoutError::MirrorDamaged {
+        detail: format!("{}: {e}", objects.display()),
+    })?;
     let mut alternates = objects.as_os_str().as_bytes().to_vec();
     alternates.push(b'\n');
     let config = format!(

@@ -133,18 +133,18 @@ impl State {
         let (method, target) = (words.next().unwrap(), words.next().unwrap());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut out = stream;
+        if self.manner.private && authorization.as_deref() != Some(BASIC) {
+            let _ = out.write_all(
+                b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"lab\"\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+            return;
+        }
         if let Some(to) = &self.manner.redirect {
             let _ = write!(
                 out,
                 "HTTP/1.1 302 Found\r\nLocation: {to}{target}\r\nContent-Length: 0\r\n\
                  Connection: close\r\n\r\n"
-            );
-            return;
-        }
-        if self.manner.private && authorization.as_deref() != Some(BASIC) {
-            let _ = out.write_all(
-                b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"lab\"\r\n\
-                  Content-Length: 0\r\nConnection: close\r\n\r\n",
             );
             return;
         }
@@ -208,7 +208,7 @@ impl State {
         let _ = write!(out, "HTTP/1.1 {status}\r\n{head}Connection: close\r\n\r\n");
         let (mut buffer, mut sent) = (vec![0; 4096], 0);
         while let Ok(n @ 1..) = answer.read(&mut buffer) {
-            while sent > 8192 && self.stalling.load(Ordering::SeqCst) {
+            while sent > 150_000 && self.stalling.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(10));
             }
             if out.write_all(&buffer[..n]).is_err() {

@@ -243,6 +243,13 @@ pub(crate) fn with_submodules() -> ClonePlan {
     }
 }
 
+/// Text that no compression makes small: its pack is half a megabyte.
+pub(crate) fn noise() -> String {
+    (0..120_000u32)
+        .map(|i| format!("{:08x}", i.wrapping_mul(i ^ 2_654_435_761)))
+        .collect()
+}
+
 /// Every byte of every file below a folder, for looking for what must not be there.
 pub(crate) fn everything_in(dir: &Path) -> Vec<u8> {
     let mut all = Vec::new();
