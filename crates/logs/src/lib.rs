@@ -10,7 +10,8 @@
 //! | compression after the end; the log's figures and checksum | [`seal`] |
 //! | the zstd seekable format itself | [`seekable`] |
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
-//! | terminal output -> plain text | [`strip`] |
+//! | terminal output -> plain text | [`mod@strip`] |
+//! | escape sequences, overwriting within a row | `screen` |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -31,6 +32,7 @@ pub mod note;
 pub mod reader;
 pub mod recorder;
 pub mod render;
+mod screen;
 pub mod seal;
 pub mod seekable;
 pub mod strip;
