@@ -8,7 +8,7 @@ use std::io;
 use std::time::Instant;
 
 use windlass_logs::{LogReader, Recorder, Renderer, seal, strip};
-use windlass_shim::journal::{Encoder, Record, StepEnded, StepResult, Stream};
+use windlass_shim::journal::{Decoder, Encoder, Record, StepEnded, StepResult, Stream};
 
 const LINES: usize = 1_000_000;
 
@@ -33,6 +33,14 @@ fn bench(dir: &std::path::Path, lines_per_record: usize) -> Result<(), Box<dyn E
             bytes as f64 / 1e6 / seconds
         );
     };
+
+    let began = Instant::now();
+    let (mut decoder, mut records) = (Decoder::default(), 0);
+    for piece in journal.chunks(256 * 1024) {
+        decoder.push(piece, |entry, _| records += u64::from(entry.is_ok()));
+    }
+    report("decode alone", began, bytes);
+    println!("  {records} records");
 
     let began = Instant::now();
     let mut recorder = Recorder::open(dir)?;

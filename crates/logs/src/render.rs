@@ -60,7 +60,9 @@ impl Renderer {
     /// Takes over the state after a row without rendering it: for a page that begins in the middle
     /// of a log.
     pub fn skip(&mut self, bytes: &[u8]) {
-        if !self.screen.is_simple() || memchr::memchr(0x1b, bytes).is_some() {
+        // A row without an end may be torn within a character.
+        let is_whole = bytes.ends_with(b"\n");
+        if !is_whole || !self.screen.is_simple() || memchr::memchr(0x1b, bytes).is_some() {
             self.screen.row(bytes);
         }
     }

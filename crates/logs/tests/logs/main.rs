@@ -1,5 +1,8 @@
 //! Tests over whole attempts: journal -> files -> reader -> sealed -> HTML.
 
+// clippy.toml allows it in test functions only, not in what they call.
+#![allow(clippy::unwrap_used)]
+
 mod crashes;
 mod journals;
 mod recording;

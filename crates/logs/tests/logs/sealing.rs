@@ -22,7 +22,9 @@ fn job() -> Journal {
     let mut journal = Journal::new();
     for (step, lines) in [(0, 60_000), (1, 10), (2, 0)] {
         journal.start(step);
-        journal.output(step, Stream::Merged, &text(lines));
+        for part in text(lines).chunks(100_000) {
+            journal.output(step, Stream::Merged, part);
+        }
         journal.end(step, 0);
     }
     journal.finish();
@@ -161,7 +163,7 @@ fn nothing_is_sealed_under_a_recorder_and_nothing_recorded_into_a_sealed_log() {
     recorder.confirm().unwrap();
     drop(recorder);
     seal(dir.path()).unwrap();
-    let mut recorder = Recorder::open(dir.path()).unwrap();
+    let recorder = Recorder::open(dir.path()).unwrap();
     assert!(recorder.is_ended());
     assert_eq!(recorder.position().offset, journal.bytes.len() as u64);
     drop(recorder);
