@@ -204,7 +204,7 @@ mod tests {
             ("\x1b[38:2::0:0:255mx", "<span class=\"c21\">x</span>"),
             (
                 "\x1b[2;3;4;7;9mx\x1b[22;23;24;27;29my",
-                concat!("<span class=\"t-dim t-italic t-underline t-inverse t-strike\">x</span>y"),
+                "<span class=\"t-dim t-italic t-underline t-inverse t-strike\">x</span>y",
             ),
             ("\x1b[31mx\x1b[my", "<span class=\"fg-1\">x</span>y"),
             ("\x1b[31;49;39mx", "x"),

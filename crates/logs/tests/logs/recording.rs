@@ -324,18 +324,84 @@ fn a_flood_of_rubbish_fills_neither_disk_nor_store() {
 }
 
 #[test]
-fn errors_name_the_file_and_stop_the_recorder() {
+fn a_full_disk_is_told_and_recording_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::open(dir.path()).unwrap();
-    // A folder in the place of the log: what a full disk does, too, at another time.
-    fs::create_dir(dir.path().join("0.log")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("0.log")).unwrap();
     let journal = Journal::of(b"x\n");
     let error = recorder.push(&journal.bytes).unwrap_err();
+    assert!(error.is_disk_full());
     assert!(error.to_string().contains("0.log"), "{error}");
-    assert!(!error.is_disk_full());
+    // What is known and what is in the files differ now: only a new start puts that right.
     assert!(matches!(recorder.push(b""), Err(LogError::Closed { .. })));
-    fs::remove_dir(dir.path().join("0.log")).unwrap();
+    assert!(matches!(recorder.confirm(), Err(LogError::Closed { .. })));
+    fs::remove_file(dir.path().join("0.log")).unwrap();
     drop(recorder);
     record(dir.path(), &journal.bytes, 100).unwrap();
     check_log(dir.path(), 0, b"x\n");
+}
+
+#[test]
+fn a_job_lost_between_two_steps_says_so_in_the_last_log() {
+    let mut journal = Journal::new();
+    journal.start(0);
+    journal.end(0, 0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::open(dir.path()).unwrap();
+    recorder.push(&journal.bytes).unwrap();
+    assert!(recorder.lost("killed").unwrap().is_empty());
+    assert!(recorder.is_ended());
+    let reader = LogReader::open(dir.path(), 0).unwrap();
+    assert_eq!(reader.notes()[1].kind.text(), "the job was lost: killed");
+}
+
+#[test]
+fn a_viewer_beside_the_recorder_sees_whole_rows_at_every_moment_and_through_sealing() {
+    let line = |i: usize| format!("line {i} {}\n", "=".repeat(i * 37 % 90));
+    let mut journal = Journal::new();
+    journal.start(0);
+    for part in 0..300 {
+        let lines: String = (part * 100..part * 100 + 100).map(line).collect();
+        journal.output(0, Stream::Merged, lines.as_bytes());
+    }
+    journal.end(0, 0);
+    journal.finish();
+    let dir = tempfile::tempdir().unwrap();
+    let log = &journal.logs[&0];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            record(dir.path(), &journal.bytes, 3000).unwrap();
+            windlass_logs::seal(dir.path()).unwrap();
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut reader = LogReader::open(dir.path(), 0).unwrap();
+                let (mut seen, mut next_row) = (Vec::new(), 0);
+                while !reader.is_sealed() {
+                    let complete = reader.is_complete();
+                    let before = reader.len();
+                    reader
+                        .copy_to(seen.len() as u64..u64::MAX, &mut seen)
+                        .unwrap();
+                    assert_eq!(seen.len() as u64, before);
+                    assert!(log.starts_with(&seen));
+                    assert!(!complete || seen.len() == log.len());
+                    for row in reader.row_range(next_row, 100_000).unwrap() {
+                        let end = (row.offset + row.len) as usize;
+                        assert_eq!(
+                            log[row.offset as usize..end],
+                            line(next_row as usize).into_bytes()
+                        );
+                        next_row += 1;
+                    }
+                    reader.refresh().unwrap();
+                }
+                reader
+                    .copy_to(seen.len() as u64..u64::MAX, &mut seen)
+                    .unwrap();
+                assert!(&seen == log);
+                assert_eq!(reader.rows(), 30_000);
+            });
+        }
+    });
 }
