@@ -7,7 +7,7 @@
 //! | journal bytes -> files and events; recovery after a crash | [`recorder`] |
 //! | what the shim or the recorder said between two lines; gaps | [`note`] |
 //! | reading a log, live or sealed, by offset or by row | [`reader`] |
-//! | compression after the end; the log's figures and checksum | [`seal`] |
+//! | compression after the end; the log's figures and checksum | [`mod@seal`] |
 //! | the zstd seekable format itself | [`seekable`] |
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
