@@ -360,8 +360,8 @@ fn a_viewer_beside_the_recorder_sees_whole_rows_at_every_moment_and_through_seal
     let line = |i: usize| format!("line {i} {}\n", "=".repeat(i * 37 % 90));
     let mut journal = Journal::new();
     journal.start(0);
-    for part in 0..300 {
-        let lines: String = (part * 100..part * 100 + 100).map(line).collect();
+    for part in 0..3000 {
+        let lines: String = (part * 10..part * 10 + 10).map(line).collect();
         journal.output(0, Stream::Merged, lines.as_bytes());
     }
     journal.end(0, 0);
@@ -370,7 +370,7 @@ fn a_viewer_beside_the_recorder_sees_whole_rows_at_every_moment_and_through_seal
     let log = &journal.logs[&0];
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            record(dir.path(), &journal.bytes, 3000).unwrap();
+            record(dir.path(), &journal.bytes, 700).unwrap();
             windlass_logs::seal(dir.path()).unwrap();
         });
         for _ in 0..2 {
@@ -387,11 +387,15 @@ fn a_viewer_beside_the_recorder_sees_whole_rows_at_every_moment_and_through_seal
                     assert!(log.starts_with(&seen));
                     assert!(!complete || seen.len() == log.len());
                     for row in reader.row_range(next_row, 100_000).unwrap() {
-                        let end = (row.offset + row.len) as usize;
-                        assert_eq!(
-                            log[row.offset as usize..end],
-                            line(next_row as usize).into_bytes()
-                        );
+                        let found = &log[row.offset as usize..(row.offset + row.len) as usize];
+                        let whole = line(next_row as usize);
+                        // A system call in the middle of a write may show a part of the last row,
+                        // but never more than one line as one row.
+                        if row.number + 1 == reader.rows() && found.len() < whole.len() {
+                            assert!(whole.as_bytes().starts_with(found));
+                            break;
+                        }
+                        assert_eq!(found, whole.as_bytes());
                         next_row += 1;
                     }
                     reader.refresh().unwrap();
