@@ -32,6 +32,9 @@ pub(crate) struct Automaton {
     edges: Vec<Edge>,
     /// Bytes at which the search must look closer: beginnings of needles, and ESC.
     interesting: Box<[bool; 256]>,
+    /// The first two bytes of all needles, one bit per second byte: most texts that begin like a
+    /// needle are told apart by the next byte, long before the automaton has to move.
+    pairs: Box<[[u64; 4]; 256]>,
     longest: usize,
 }
 
@@ -76,6 +79,7 @@ impl Automaton {
             states: vec![fresh(0)],
             edges: Vec::new(),
             interesting: Box::new([false; 256]),
+            pairs: Box::new([[0; 4]; 256]),
             longest: needles.iter().map(Vec::len).max().unwrap_or(0),
         };
         automaton.interesting[usize::from(ESC)] = true;
@@ -95,6 +99,8 @@ impl Automaton {
             }
             automaton.states[at as usize].found = index(needle.len());
             automaton.interesting[usize::from(needle[0])] = true;
+            let second = usize::from(needle[1]);
+            automaton.pairs[usize::from(needle[0])][second / 64] |= 1 << (second % 64);
         }
         automaton.link();
         automaton
@@ -135,6 +141,27 @@ impl Automaton {
                 edge = next;
             }
         }
+    }
+
+    /// How many bytes from the beginning are certainly not of interest.
+    fn plain(&self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(n) = bytes[at..]
+            .iter()
+            .position(|b| self.interesting[usize::from(*b)])
+        {
+            at += n;
+            let first = bytes[at];
+            let Some(&second) = bytes.get(at + 1) else {
+                return at;
+            };
+            let bit = self.pairs[usize::from(first)][usize::from(second / 64)] >> (second % 64) & 1;
+            if first == ESC || second == ESC || bit == 1 {
+                return at;
+            }
+            at += 1;
+        }
+        bytes.len()
     }
 
     fn edge(&self, at: u32, byte: u8) -> Option<u32> {
@@ -245,10 +272,7 @@ impl Masker {
     pub(crate) fn push(&mut self, automaton: &Automaton, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {
             if self.is_idle() {
-                let plain = bytes
-                    .iter()
-                    .position(|b| automaton.interesting[usize::from(*b)])
-                    .unwrap_or(bytes.len());
+                let plain = automaton.plain(bytes);
                 out.extend_from_slice(&bytes[..plain]);
                 self.released += plain as u64;
                 bytes = &bytes[plain..];
