@@ -7,10 +7,11 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use inotify::{Inotify, WatchMask};
-use tokio::io::unix::AsyncFd;
+use inotify::{Inotify, WatchMask, Watches};
+use tokio::sync::Notify;
 use windlass_store::{ForgeKind, NewDelivery, Repo, Store, StoreError};
 
 use crate::intake::local_path;
@@ -181,16 +182,24 @@ async fn deliver(store: &Store, repo: &Repo, name: &str, path: &Path) -> Result<
 
 /// Wakes when a file is moved into a watched folder. Without inotify there is only the tick.
 struct Watcher {
-    inotify: Option<AsyncFd<Inotify>>,
+    watches: Option<Watches>,
     watched: Vec<PathBuf>,
+    woken: Arc<Notify>,
 }
 
 impl Watcher {
     fn new() -> Self {
-        let inotify = Inotify::init().and_then(AsyncFd::register).ok();
+        let woken = Arc::new(Notify::new());
+        let watches = Inotify::init().ok().map(|inotify| {
+            let (watches, woken) = (inotify.watches(), Arc::clone(&woken));
+            // A thread of its own that waits in the kernel; it ends with the process.
+            std::thread::spawn(move || wake_on_events(inotify, &woken));
+            watches
+        });
         Self {
-            inotify,
+            watches,
             watched: Vec::new(),
+            woken,
         }
     }
 
@@ -198,33 +207,24 @@ impl Watcher {
         if self.watched.iter().any(|known| known == folder) {
             return;
         }
-        if let Some(inotify) = &self.inotify {
-            if inotify
-                .get_ref()
-                .watches()
-                .add(folder, WatchMask::MOVED_TO)
-                .is_ok()
-            {
-                self.watched.push(folder.to_path_buf());
-            }
+        let Some(watches) = &mut self.watches else {
+            return;
+        };
+        if watches.add(folder, WatchMask::MOVED_TO).is_ok() {
+            self.watched.push(folder.to_path_buf());
         }
     }
 
-    async fn wait(&mut self) {
-        let Some(inotify) = &mut self.inotify else {
-            return std::future::pending().await;
-        };
-        let Ok(mut ready) = inotify.readable_mut().await else {
-            return std::future::pending().await;
-        };
-        let mut events = [0; 4096];
-        // What happened does not matter: all spools are read anyway.
-        ready
-            .get_inner_mut()
-            .read_events(&mut events)
-            .map(drop)
-            .unwrap_or_default();
-        ready.clear_ready();
+    async fn wait(&self) {
+        self.woken.notified().await;
+    }
+}
+
+/// What happened does not matter: all spools are read anyway.
+fn wake_on_events(mut inotify: Inotify, woken: &Notify) {
+    let mut events = [0; 4096];
+    while inotify.read_events_blocking(&mut events).is_ok() {
+        woken.notify_one();
     }
 }
 
