@@ -7,10 +7,11 @@
 //! | journal bytes -> files and events; recovery after a crash | [`recorder`] |
 //! | what the shim or the recorder said between two lines; gaps | [`note`] |
 //! | reading a log, live or sealed, by offset or by row | [`reader`] |
-//! | compression after the end; the log's figures and checksum | [`seal`] |
+//! | compression after the end; the log's figures and checksum | [`mod@seal`] |
 //! | the zstd seekable format itself | [`seekable`] |
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
-//! | terminal output -> plain text | [`strip`] |
+//! | terminal output -> plain text | [`mod@strip`] |
+//! | escape sequences, overwriting within a row | `screen` |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -31,6 +32,7 @@ pub mod note;
 pub mod reader;
 pub mod recorder;
 pub mod render;
+mod screen;
 pub mod seal;
 pub mod seekable;
 pub mod strip;

@@ -1,0 +1,10 @@
+//! Tests over whole attempts: journal -> files -> reader -> sealed -> HTML.
+
+// clippy.toml allows it in test functions only, not in what they call.
+#![allow(clippy::unwrap_used)]
+
+mod crashes;
+mod journals;
+mod recording;
+mod render_attacks;
+mod sealing;

@@ -1,0 +1,241 @@
+//! Whatever a program prints, the HTML holds text, our spans and our links, and nothing else; and
+//! making it takes no time and no memory worth mentioning.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use windlass_logs::{Renderer, strip};
+
+/// Reads HTML as strictly as it is promised. Returns the text, or what is wrong.
+fn check(html: &str) -> Result<String, String> {
+    let mut rest = html;
+    let mut text = String::new();
+    let mut open = Vec::new();
+    while let Some(at) = rest.find('<') {
+        plain(&rest[..at], &mut text)?;
+        let end = rest[at..].find('>').ok_or("an open tag")? + at;
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        if let Some(name) = tag.strip_prefix('/') {
+            if open.pop() != Some(name.to_owned()) {
+                return Err(format!("</{name}> closes nothing"));
+            }
+        } else if let Some(class) = attribute(tag, "span class=\"") {
+            let known = |c: &str| {
+                ["fg-", "bg-", "c", "b"]
+                    .iter()
+                    .any(|p| c.strip_prefix(p).is_some_and(|n| n.parse::<u8>().is_ok()))
+                    || c.strip_prefix("t-")
+                        .is_some_and(|n| n.chars().all(|c| c.is_ascii_lowercase()))
+            };
+            if !class.split(' ').all(known) {
+                return Err(format!("a strange class: {class}"));
+            }
+            open.push("span".to_owned());
+        } else if let Some(link) = attribute(tag, "a href=\"") {
+            let (url, host) = link
+                .split_once("\" rel=\"noopener noreferrer nofollow\" title=\"")
+                .ok_or("no rel")?;
+            let lower = url.to_ascii_lowercase();
+            if !lower.starts_with("http://") && !lower.starts_with("https://") {
+                return Err(format!("a strange address: {url}"));
+            }
+            let strange = |c: char| c <= ' ' || "\"'<>`\\".contains(c) || !c.is_ascii();
+            if url.contains(strange) || host.contains(strange) || host.contains(['/', '@', '%']) {
+                return Err(format!("a strange link: {tag}"));
+            }
+            if open.contains(&"a".to_owned()) {
+                return Err("a link in a link".to_owned());
+            }
+            open.push("a".to_owned());
+        } else {
+            return Err(format!("a strange tag: <{tag}>"));
+        }
+    }
+    plain(rest, &mut text)?;
+    if !open.is_empty() {
+        return Err(format!("{open:?} stay open"));
+    }
+    Ok(text)
+}
+
+fn attribute<'a>(tag: &'a str, before: &str) -> Option<&'a str> {
+    tag.strip_prefix(before)?.strip_suffix('"')
+}
+
+fn plain(piece: &str, text: &mut String) -> Result<(), String> {
+    if piece.contains('>') {
+        return Err(format!("a bare > in {piece:?}"));
+    }
+    for (i, part) in piece.split('&').enumerate() {
+        let known = ["lt;", "gt;", "amp;"].iter().any(|e| part.starts_with(e));
+        if i > 0 && !known {
+            return Err(format!("a bare & in {piece:?}"));
+        }
+    }
+    let hidden = |c: char| {
+        c.is_control() && c != '\t'
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
+    };
+    if piece.contains(hidden) {
+        return Err(format!("something invisible in {piece:?}"));
+    }
+    text.push_str(
+        &piece
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&"),
+    );
+    Ok(())
+}
+
+/// Bytes as an attacker would choose them.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        proptest::sample::select(
+            &[
+                "<script>alert(1)</script>",
+                "</span>",
+                "</a>",
+                "<img src=x onerror=alert(1)>",
+                "\"",
+                "'",
+                "&",
+                "&lt;",
+                "&#60;",
+                ">",
+                "<!--",
+                "\x1b[31m",
+                "\x1b[0m",
+                "\x1b[38;5;200m",
+                "\x1b[38;2;1;2;3m",
+                "\x1b[K",
+                "\x1b[1K",
+                "\x1b[2K",
+                "\x1b[999999999C",
+                "\x1b[5D",
+                "\x1b[3G",
+                "\x1b[",
+                "\x1b]",
+                "\x1b",
+                "\x1b]8;;",
+                "\x1b]8;;http://a.example/\x07",
+                "\x1b]8;;javascript:alert(1)\x07",
+                "\x1b]8;;\x1b\\",
+                "\x07",
+                "\x1b\\",
+                "\x1b]8;;http://a\"onmouseover=alert(1)\x07",
+                "http://",
+                "https://b.example/?a=<b>",
+                "http://a@b.example",
+                "http://c.example\\@d",
+                "javascript:",
+                "\r",
+                "\u{8}",
+                "\t",
+                "\0",
+                "\u{202e}",
+                "\u{2066}",
+                "\u{200b}",
+                "\u{9b}",
+                "\x1bP",
+                "\x1b_",
+                "\x1b(",
+                "\u{5d0}",
+                "\u{1f600}",
+            ][..]
+        )
+        .prop_map(|s| s.as_bytes().to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..6),
+        "[a-z<>&\"' ]{0,8}".prop_map(String::into_bytes),
+    ];
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn no_output_makes_html_of_its_own(rows in proptest::collection::vec(hostile(), 1..5)) {
+        let mut renderer = Renderer::new();
+        for row in rows {
+            // As rows are cut from a log: a newline only at the end, or none.
+            for row in row.split_inclusive(|b| *b == b'\n') {
+                let mut html = String::new();
+                let mut skipped = renderer.clone();
+                renderer.row(row, &mut html);
+                if let Err(wrong) = check(&html) {
+                    prop_assert!(false, "{} in {:?}", wrong, html);
+                }
+                // Skipping leaves the same state.
+                skipped.skip(row);
+                let (mut a, mut b) = (String::new(), String::new());
+                skipped.row(b"probe", &mut a);
+                renderer.clone().row(b"probe", &mut b);
+                prop_assert_eq!(a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn page_and_plain_text_say_the_same(row in hostile()) {
+        let row: Vec<u8> = row.into_iter().filter(|b| *b != b'\n').chain(*b"\n").collect();
+        let mut html = String::new();
+        Renderer::new().row(&row, &mut html);
+        let text = strip(&row);
+        // Numbers stand in brackets in plain text and in a span on the page.
+        let bare = |text: &str| text.replace(['<', '>', '\n'], "");
+        prop_assert_eq!(bare(&check(&html).unwrap()), bare(&text));
+        prop_assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn plain_words_pass_unchanged(row in "[ -;=?-~\\t]{0,100}") {
+        let mut html = String::new();
+        Renderer::new().row(row.as_bytes(), &mut html);
+        prop_assert_eq!(check(&html).unwrap(), row);
+    }
+}
+
+#[test]
+fn hostile_rows_cost_little() {
+    let fill = |piece: &str| piece.repeat(65_536 / piece.len());
+    let half = "x".repeat(32_768);
+    let rows = [
+        fill("\x1b[999999999C"),
+        fill("\x1b[999999999Cx\r"),
+        fill("\x1b[65535Cx\x1b[2K"),
+        fill("\x1b[999999999b"),
+        fill("\x1b[999999999@"),
+        format!("{half}{}", fill("\x1b[1K").split_at(32_768).0),
+        format!("{half}{}", fill("\x1b[2Kx").split_at(32_765).0),
+        format!("\x1b[{}m", "1;".repeat(10_000)),
+        fill("\x1b[38;2;1;2;3mx"),
+        fill("\x1b]0;"),
+        fill("\x1bP"),
+        fill("-http://."),
+        format!("{}{}", fill("-http://.").split_at(1000).0, fill(")")),
+        fill("http://a.b "),
+        fill("\x1b]8;;http://a\x07x"),
+        fill("\u{202e}"),
+        fill("\0"),
+    ];
+    let bytes: Vec<Vec<u8>> = rows
+        .into_iter()
+        .map(String::into_bytes)
+        .chain([vec![0xff; 65_536], vec![0x1b; 65_536]])
+        .collect();
+    for row in bytes {
+        let began = Instant::now();
+        let mut html = String::new();
+        Renderer::new().row(&row, &mut html);
+        let name = row[..row.len().min(20)].escape_ascii().to_string();
+        check(&html).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        // Without optimisation; a quadratic row would take minutes.
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{name}: {:?}",
+            began.elapsed()
+        );
+        assert!(html.len() < 6_000_000, "{name}: {} bytes", html.len());
+    }
+}
