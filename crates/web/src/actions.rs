@@ -42,7 +42,13 @@ pub(crate) struct Wish {
 pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64, WebError> {
     let repo = app.store.repo_by_name(name).await?;
     // Removed repositories are found by name, for their old builds, but not listed.
-    if !app.store.repos().await?.iter().any(|known| known.id == repo.id) {
+    if !app
+        .store
+        .repos()
+        .await?
+        .iter()
+        .any(|known| known.id == repo.id)
+    {
         return Err(WebError::new(
             StatusCode::CONFLICT,
             format!("repository {name} was removed"),
@@ -59,11 +65,10 @@ pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64
         given => given,
     };
     if !is_full_ref(git_ref) {
-        return Err(WebError::bad_request(format!(
-            "git_ref {:?} is not a full ref",
-            wish.git_ref
-        ))
-        .hint("give HEAD, refs/heads/BRANCH or refs/tags/TAG"));
+        return Err(
+            WebError::bad_request(format!("git_ref {:?} is not a full ref", wish.git_ref))
+                .hint("give HEAD, refs/heads/BRANCH or refs/tags/TAG"),
+        );
     }
     let new = NewBuild {
         repo_id: repo.id,
@@ -86,7 +91,8 @@ pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64
 
 /// The ref goes into a git command line: it must look like one, and never like an option.
 fn is_full_ref(name: &str) -> bool {
-    let legal = |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\\"'`$;&|<>".contains(c);
+    let legal =
+        |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\\"'`$;&|<>".contains(c);
     name == "HEAD"
         || name.starts_with("refs/")
             && name.len() <= 255
@@ -103,8 +109,21 @@ async fn with_repo(app: &App, path: &BuildPath) -> Result<(Build, Repo), WebErro
     Ok((build, repo))
 }
 
-fn status(app: &App, build: &Build, repo: &Repo, state: BuildState, summary: &str) -> Option<CommitStatus> {
-    status_for_forge(app, repo, &build.trigger.revision, build.number, state, summary)
+fn status(
+    app: &App,
+    build: &Build,
+    repo: &Repo,
+    state: BuildState,
+    summary: &str,
+) -> Option<CommitStatus> {
+    status_for_forge(
+        app,
+        repo,
+        &build.trigger.revision,
+        build.number,
+        state,
+        summary,
+    )
 }
 
 pub(crate) async fn cancel(app: &App, path: &BuildPath) -> Result<Build, WebError> {
@@ -128,12 +147,25 @@ mod tests {
 
     #[test]
     fn only_full_refs_go_into_a_command_line() {
-        for good in ["HEAD", "refs/heads/main", "refs/heads/a/b-c", "refs/tags/v1.0", "refs/pull/7/head"] {
+        for good in [
+            "HEAD",
+            "refs/heads/main",
+            "refs/heads/a/b-c",
+            "refs/tags/v1.0",
+            "refs/pull/7/head",
+        ] {
             assert!(is_full_ref(good), "{good}");
         }
         for bad in [
-            "main", "--upload-pack=x", "refs/heads/a b", "refs/heads/../x", "refs/heads/", "refs/a\n",
-            "refs/heads/x:refs/heads/y", "refs/heads/@{u}", "",
+            "main",
+            "--upload-pack=x",
+            "refs/heads/a b",
+            "refs/heads/../x",
+            "refs/heads/",
+            "refs/a\n",
+            "refs/heads/x:refs/heads/y",
+            "refs/heads/@{u}",
+            "",
         ] {
             assert!(!is_full_ref(bad), "{bad:?}");
         }

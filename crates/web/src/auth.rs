@@ -31,8 +31,12 @@ enum Proof {
 pub(crate) fn is_token(token: &Secret, given: &str) -> bool {
     let text = b"token";
     !token.expose().is_empty()
-        && hmac::verify(&key(token), text, hmac::sign(&key(&Secret::new(given)), text).as_ref())
-            .is_ok()
+        && hmac::verify(
+            &key(token),
+            text,
+            hmac::sign(&key(&Secret::new(given)), text).as_ref(),
+        )
+        .is_ok()
 }
 
 fn key(token: &Secret) -> hmac::Key {
@@ -83,9 +87,8 @@ fn cookie(app: &AppState, value: &str, seconds: u32) -> HeaderValue {
     } else {
         ""
     };
-    let text = format!(
-        "{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
-    );
+    let text =
+        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     // Hex digits and our own words are always a legal header.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -93,14 +96,24 @@ fn cookie(app: &AppState, value: &str, seconds: u32) -> HeaderValue {
 /// Whether a browser sent this request from one of our own pages. `None`: nothing is said about
 /// where it comes from.
 fn is_own_page(app: &AppState, parts: &Parts) -> Option<bool> {
-    let text = |name| parts.headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("?"));
+    let text = |name| {
+        parts
+            .headers
+            .get(name)
+            .map(|v: &HeaderValue| v.to_str().unwrap_or("?"))
+    };
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return Some(matches!(site, "same-origin" | "none"));
     }
     let origin = text(header::ORIGIN)?;
     let host = asked_host(&parts.uri, &parts.headers).unwrap_or_default();
     let named = origin.split_once("://").map(|(_, rest)| rest);
-    let public = app.public_url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let public = app
+        .public_url
+        .split('/')
+        .take(3)
+        .collect::<Vec<_>>()
+        .join("/");
     Some(origin.eq_ignore_ascii_case(&public) || (named.is_some() && named == Some(host.as_str())))
 }
 
@@ -159,8 +172,11 @@ fn ask_for_proof(parts: &Parts) -> Response {
 }
 
 fn unauthorized() -> Response {
-    let error = WebError::new(StatusCode::UNAUTHORIZED, "this needs the administrator's token")
-        .hint("send it as `Authorization: Bearer TOKEN`, or log in at /login");
+    let error = WebError::new(
+        StatusCode::UNAUTHORIZED,
+        "this needs the administrator's token",
+    )
+    .hint("send it as `Authorization: Bearer TOKEN`, or log in at /login");
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"windlass\"")];
     (challenge, error).into_response()
 }
@@ -188,9 +204,14 @@ pub(crate) async fn wall(State(app): State<App>, request: Request, next: Next) -
         return next.run(request).await;
     }
     let (parts, _) = request.into_parts();
-    let accept = parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accept = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
     // `curl` and event streams can't follow a login form.
-    let is_page = !["/log", "/stream", "/events"].iter().any(|p| parts.uri.path().ends_with(p))
+    let is_page = !["/log", "/stream", "/events"]
+        .iter()
+        .any(|p| parts.uri.path().ends_with(p))
         || accept.is_some_and(|a| a.contains("text/html"));
     if is_page {
         ask_for_proof(&parts)
@@ -247,8 +268,14 @@ mod tests {
             assert_eq!(safe_next(Some(good)), good);
         }
         for bad in [
-            "", "//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example",
-            "javascript:alert(1)", "/\n/evil", "repos",
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/\t/evil.example",
+            "javascript:alert(1)",
+            "/\n/evil",
+            "repos",
         ] {
             assert_eq!(safe_next(Some(bad)), "/", "{bad:?}");
         }

@@ -115,6 +115,10 @@ impl IntoResponse for WebError {
     }
 }
 
+/// Marks a response that is an error but has its page already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole;
+
 /// The answer to a request in which a handler panicked.
 pub(crate) fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
     let words = reason
@@ -160,7 +164,7 @@ pub(crate) async fn present(State(app): State<App>, request: Request, next: Next
     }
     let error = match response.extensions().get::<WebError>() {
         Some(error) => error.clone(),
-        None if response.headers().contains_key("x-windlass-whole") => return response,
+        None if response.extensions().get::<Whole>().is_some() => return response,
         None => framework_error(status),
     };
     let (content_type, body) = match form {
@@ -191,10 +195,9 @@ pub(crate) async fn present(State(app): State<App>, request: Request, next: Next
             answer.headers_mut().append(name, value.clone());
         }
     }
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(content_type),
-    );
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 

@@ -42,7 +42,11 @@ pub(crate) async fn secure(request: Request, next: Next) -> Response {
 /// server's address (DNS rebinding) and read it through a visitor's browser. Names that nobody
 /// can point anywhere are good: IP addresses and `localhost`. Forges call hooks by whatever name
 /// they were given, and sign, so hooks are exempt.
-pub(crate) async fn only_our_host(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn only_our_host(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.uri().path().starts_with("/hooks/") {
         return next.run(request).await;
     }
@@ -71,7 +75,9 @@ pub(crate) fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 
 fn is_ours(host: &str, public_url: &str) -> bool {
     let name = without_port(host);
-    let public = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
+    let public = public_url
+        .split_once("://")
+        .map_or(public_url, |(_, rest)| rest);
     let public = public.split('/').next().unwrap_or_default();
     name.eq_ignore_ascii_case("localhost")
         || name.eq_ignore_ascii_case(without_port(public))

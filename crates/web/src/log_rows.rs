@@ -169,7 +169,9 @@ impl Rows {
         };
         // A damaged index must not make us allocate.
         let most = rows.len() as u64 * MAX_ROW;
-        let len = (last.offset + last.len).saturating_sub(first.offset).min(most);
+        let len = (last.offset + last.len)
+            .saturating_sub(first.offset)
+            .min(most);
         let mut bytes = vec![0; len as usize];
         let read = self.reader.read_at(first.offset, &mut bytes)?;
         bytes.truncate(read);
@@ -183,7 +185,10 @@ pub(crate) fn shown_len(row: &RowMeta) -> usize {
 }
 
 /// Each row with its bytes, out of the bytes of all.
-fn pieces<'a>(rows: &'a [RowMeta], bytes: &'a [u8]) -> impl Iterator<Item = (&'a RowMeta, &'a [u8])> {
+fn pieces<'a>(
+    rows: &'a [RowMeta],
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a RowMeta, &'a [u8])> {
     let base = rows.first().map_or(0, |row| row.offset);
     rows.iter().map(move |row| {
         let begin = (row.offset.saturating_sub(base) as usize).min(bytes.len());

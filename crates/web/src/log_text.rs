@@ -54,7 +54,10 @@ pub(crate) async fn log(
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
     let place = find_place(&app, &path, asked.attempt.as_ref()).await?;
-    let follow = asked.follow.as_deref().is_some_and(|v| !matches!(v, "" | "0" | "false"));
+    let follow = asked
+        .follow
+        .as_deref()
+        .is_some_and(|v| !matches!(v, "" | "0" | "false"));
     let strip = match asked.strip.as_deref() {
         None | Some("") => None,
         Some("ansi") => Some(Stripper::new()),
@@ -62,7 +65,12 @@ pub(crate) async fn log(
     };
     let tail: Option<u64> = number_in("tail", asked.tail.as_ref())?;
     let from: Option<u64> = number_in("from", asked.from.as_ref())?;
-    let lines = asked.lines.as_deref().filter(|l| !l.is_empty()).map(line_range).transpose()?;
+    let lines = asked
+        .lines
+        .as_deref()
+        .filter(|l| !l.is_empty())
+        .map(line_range)
+        .transpose()?;
     let may_wait = follow && !place.is_over() && place.steps.is_empty();
     if place.step().is_none() && !may_wait {
         return Err(place.no_step());
@@ -94,7 +102,10 @@ pub(crate) async fn log(
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned());
 
     if follow {
-        put(HeaderName::from_static("x-accel-buffering"), "no".to_owned());
+        put(
+            HeaderName::from_static("x-accel-buffering"),
+            "no".to_owned(),
+        );
         put(header::CACHE_CONTROL, "no-store".to_owned());
         let end = lines.and_then(|_| complete.then_some(range.end));
         let follower = Follower {
@@ -122,7 +133,8 @@ pub(crate) async fn log(
                 return Ok((StatusCode::NOT_MODIFIED, out).into_response());
             }
         }
-        let same = text(&headers, header::IF_RANGE).is_none_or(|given| Some(given) == etag.as_deref());
+        let same =
+            text(&headers, header::IF_RANGE).is_none_or(|given| Some(given) == etag.as_deref());
         let asked = text(&headers, header::RANGE).filter(|_| same);
         match asked.map_or(Part::Whole, |asked| part(asked, reader.len())) {
             Part::Whole => {}
@@ -142,7 +154,10 @@ pub(crate) async fn log(
             }
         }
     }
-    put(header::CONTENT_LENGTH, (range.end - range.start).to_string());
+    put(
+        header::CONTENT_LENGTH,
+        (range.end - range.start).to_string(),
+    );
     let body = Body::from_stream(pieces(Source::new(reader, None), range));
     Ok((status, out, body).into_response())
 }
@@ -155,7 +170,10 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 fn has_etag(given: &str, etag: &str) -> bool {
-    given.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
+    given
+        .split(',')
+        .map(str::trim)
+        .any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 
 /// `10-20`, `10-` or `10`; from 1, both ends included.
@@ -194,7 +212,10 @@ fn wanted(
         (None, Some(tail)) => {
             let rows = reader.rows();
             let first = reader.row(rows.saturating_sub(tail))?;
-            (first.filter(|_| tail > 0).map_or(len, |row| row.offset), len)
+            (
+                first.filter(|_| tail > 0).map_or(len, |row| row.offset),
+                len,
+            )
         }
         // An offset behind the end is one that a recovering recorder has yet to reach again.
         (None, None) => (from.unwrap_or(0), len.max(from.unwrap_or(0))),
@@ -212,7 +233,9 @@ enum Part {
 }
 
 fn part(header: &str, len: u64) -> Part {
-    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|r| r.trim().split_once('-'))
+    let Some((first, last)) = header
+        .strip_prefix("bytes=")
+        .and_then(|r| r.trim().split_once('-'))
     else {
         return Part::Whole;
     };
@@ -265,7 +288,11 @@ impl Source {
             None if at + read as u64 >= end && self.reader.is_complete() || read >= PIECE => read,
             None => 0,
         };
-        let whole = if at + read as u64 == end && self.reader.is_complete() { read } else { whole };
+        let whole = if at + read as u64 == end && self.reader.is_complete() {
+            read
+        } else {
+            whole
+        };
         let mut text = String::with_capacity(whole);
         for row in buffer[..whole].split_inclusive(|b| *b == b'\n') {
             strip.row(row, &mut text);
@@ -382,9 +409,10 @@ impl Follower {
     /// A step that never runs has no log that could say so.
     async fn read_store(&mut self) {
         let id = self.place.attempt.id;
-        if let (Ok(attempt), Ok(steps)) =
-            (self.app.store.attempt_by_id(id).await, self.app.store.steps(id).await)
-        {
+        if let (Ok(attempt), Ok(steps)) = (
+            self.app.store.attempt_by_id(id).await,
+            self.app.store.steps(id).await,
+        ) {
             (self.place.attempt, self.place.steps) = (attempt, steps);
             let unknown = !self.place.steps.is_empty() && self.place.step().is_none();
             if unknown {

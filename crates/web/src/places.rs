@@ -52,8 +52,7 @@ fn counted(segments: &Segments, name: &str) -> Result<i64, WebError> {
     let text = segment(segments, name);
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(WebError::not_found(format!("{name} {text}"))
-            .hint("these are counted from 1")),
+        _ => Err(WebError::not_found(format!("{name} {text}")).hint("these are counted from 1")),
     }
 }
 
@@ -116,9 +115,10 @@ pub(crate) fn number_in<T: std::str::FromStr>(
     // An empty field of a form is one that nobody filled in.
     match text.filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            WebError::bad_request(format!("`{name}` is not a number: {text}"))
-        }),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| WebError::bad_request(format!("`{name}` is not a number: {text}"))),
     }
 }
 
@@ -130,7 +130,10 @@ pub(crate) async fn find_attempt(
 ) -> Result<(Build, Attempt), WebError> {
     let number = number_in("attempt", attempt)?;
     let build = app.store.build(&path.repo, path.number).await?;
-    let attempt = app.store.attempt(build.id, number.unwrap_or(build.attempt)).await?;
+    let attempt = app
+        .store
+        .attempt(build.id, number.unwrap_or(build.attempt))
+        .await?;
     Ok((build, attempt))
 }
 

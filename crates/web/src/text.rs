@@ -202,7 +202,8 @@ pub(crate) fn web_link(url: &Option<String>) -> Option<&str> {
 }
 
 /// At most `max` characters, and a sign that there were more.
-pub(crate) fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: impl AsRef<str>, max: usize) -> String {
+    let text = text.as_ref();
     match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),

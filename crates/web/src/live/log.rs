@@ -58,7 +58,9 @@ pub(crate) async fn stream(
     if place.step().is_none() {
         return Err(place.no_step());
     }
-    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let resumed = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.parse().ok());
     let from = number_in("from", asked.from.as_ref())?;
     let start = resumed.or(from).unwrap_or(0);
     let hub_bell = app.hub.subscribe(place.attempt.attempt_id().as_str());
@@ -78,10 +80,13 @@ pub(crate) async fn stream(
         spoke_at: Instant::now() - PACE,
         ended: false,
     };
-    Ok(super::response(stream::unfold(follower, |mut follower| async {
-        let bytes = follower.next().await?;
-        Some((Ok::<_, Infallible>(bytes), follower))
-    })))
+    Ok(super::response(stream::unfold(
+        follower,
+        |mut follower| async {
+            let bytes = follower.next().await?;
+            Some((Ok::<_, Infallible>(bytes), follower))
+        },
+    )))
 }
 
 struct Follower {

@@ -47,7 +47,11 @@ impl Problem {
         let line = line.filter(|_| !diagnostic.span.is_empty() || diagnostic.line > 0);
         let column = diagnostic.column.max(1) - 1;
         // Far to the right in a long line: what stands before is left out.
-        let skipped = if column > LINE_SHOWN / 2 { column - LINE_SHOWN / 4 } else { 0 };
+        let skipped = if column > LINE_SHOWN / 2 {
+            column - LINE_SHOWN / 4
+        } else {
+            0
+        };
         let shown: String = line
             .unwrap_or_default()
             .chars()
@@ -72,11 +76,20 @@ impl Problem {
                 line => format!("{file}:{line}:{}", diagnostic.column),
             },
             line: diagnostic.line,
-            carets: if shown.is_empty() { String::new() } else { carets },
+            carets: if shown.is_empty() {
+                String::new()
+            } else {
+                carets
+            },
             source: shown,
             label: diagnostic.label.clone(),
             help: diagnostic.help.clone(),
         }
+    }
+
+    /// As wide as the line's number.
+    fn gutter(&self) -> String {
+        " ".repeat(self.line.to_string().len())
     }
 }
 
@@ -96,7 +109,12 @@ struct BuildPage {
 
 impl BuildPage {
     fn step_link(&self, index: &i64) -> String {
-        urls::attempt_step(&self.build.repo, self.build.number, self.attempt.number, *index)
+        urls::attempt_step(
+            &self.build.repo,
+            self.build.number,
+            self.attempt.number,
+            *index,
+        )
     }
 }
 

@@ -73,8 +73,21 @@ struct BuildsPage {
 }
 
 impl BuildsPage {
-    fn link(&self, state: Option<BuildState>, before: Option<i64>) -> String {
-        urls::builds_where(state, before)
+    fn all(&self) -> String {
+        urls::builds_where(None, None)
+    }
+
+    fn filtered(&self, state: &BuildState) -> String {
+        urls::builds_where(Some(*state), None)
+    }
+
+    fn newest(&self) -> String {
+        urls::builds_where(self.list.state, None)
+    }
+
+    fn older(&self) -> Option<String> {
+        let before = self.list.older?;
+        Some(urls::builds_where(self.list.state, Some(before)))
     }
 }
 

@@ -33,7 +33,10 @@ struct Line {
 impl Line {
     fn new(delivery: Delivery) -> Self {
         Self {
-            repo: delivery.repo_name.as_ref().and_then(|name| name.parse().ok()),
+            repo: delivery
+                .repo_name
+                .as_ref()
+                .and_then(|name| name.parse().ok()),
             mood: match delivery.state {
                 DeliveryState::Received => "queued",
                 DeliveryState::Done => "passed",

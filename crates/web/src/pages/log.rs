@@ -81,7 +81,11 @@ fn read(folder: &std::path::Path, step: u32, from: Option<u64>) -> Result<Window
         }
         items.push(Item::Row(row));
     }
-    items.extend(notes.filter(|note| at_end || note.after == last).map(Item::Note));
+    items.extend(
+        notes
+            .filter(|note| at_end || note.after == last)
+            .map(Item::Note),
+    );
     let next_offset = log.offset()?;
     let reader = &log.reader;
     Ok(Window {
@@ -116,7 +120,12 @@ struct LogPage {
 
 impl LogPage {
     fn step_link(&self, index: &i64) -> String {
-        urls::attempt_step(&self.build.repo, self.build.number, self.attempt.number, *index)
+        urls::attempt_step(
+            &self.build.repo,
+            self.build.number,
+            self.attempt.number,
+            *index,
+        )
     }
 
     fn from(&self, line: u64) -> String {
@@ -141,7 +150,14 @@ impl LogPage {
 
     fn raw_row(&self, row: &u64) -> String {
         let (repo, number) = (&self.build.repo, self.build.number);
-        urls::log_lines(repo, number, self.attempt.number, self.step.index, *row, *row)
+        urls::log_lines(
+            repo,
+            number,
+            self.attempt.number,
+            self.step.index,
+            *row,
+            *row,
+        )
     }
 
     fn since_start(&self, time_us: &i64) -> String {
@@ -193,7 +209,9 @@ pub(crate) async fn page(
         urls::stream(repo, build_number, attempt, step.index, window.next_offset)
     });
     let plan = place.attempt.plan.as_ref();
-    let steps_planned = plan.and_then(|plan| plan.jobs.first()).map(|job| &job.steps);
+    let steps_planned = plan
+        .and_then(|plan| plan.jobs.first())
+        .map(|job| &job.steps);
     let script = steps_planned.and_then(|steps| steps.get(usize::try_from(step.index).ok()?));
     render(&LogPage {
         frame: Frame::of(&visitor, state).refreshing(!is_over),

@@ -1,16 +1,16 @@
 //! Logging in with the administrator's token, and out.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
 use serde::Deserialize;
 
 use super::{Frame, render};
 use crate::auth::{self, OwnPage, Visitor, safe_next};
-use crate::error::WebError;
+use crate::error::{WebError, Whole};
 use crate::state::App;
 use crate::urls;
 
@@ -35,7 +35,10 @@ pub(crate) struct Given {
 }
 
 /// `GET /login`
-pub(crate) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result<Response, WebError> {
+pub(crate) async fn page(
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Result<Response, WebError> {
     let next = safe_next(asked.next.as_deref());
     if visitor.logged_in {
         return Ok(Redirect::to(next).into_response());
@@ -61,7 +64,7 @@ pub(crate) async fn login(
             next: next.to_owned(),
             wrong: true,
         })?;
-        return Ok((StatusCode::UNAUTHORIZED, [("x-windlass-whole", "1")], page).into_response());
+        return Ok((StatusCode::UNAUTHORIZED, Extension(Whole), page).into_response());
     }
     let cookie = [(header::SET_COOKIE, auth::session_cookie(&app))];
     Ok((cookie, Redirect::to(next)).into_response())

@@ -56,8 +56,25 @@ struct RepoPage {
 }
 
 impl RepoPage {
-    fn link(&self, state: Option<BuildState>, before: Option<i64>) -> String {
-        urls::repo_where(&self.repo.name, state, before)
+    fn all(&self) -> String {
+        urls::repo_where(&self.repo.name, None, None)
+    }
+
+    fn filtered(&self, state: &BuildState) -> String {
+        urls::repo_where(&self.repo.name, Some(*state), None)
+    }
+
+    fn newest(&self) -> String {
+        urls::repo_where(&self.repo.name, self.list.state, None)
+    }
+
+    fn older(&self) -> Option<String> {
+        let before = self.list.older?;
+        Some(urls::repo_where(
+            &self.repo.name,
+            self.list.state,
+            Some(before),
+        ))
     }
 }
 
