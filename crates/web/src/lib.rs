@@ -9,6 +9,7 @@
 //! | a page | `pages/<page>.rs` and `templates/<page>.html` |
 //! | the JSON API | `api/<resource>.rs` |
 //! | cancel, retry, build by hand, replay | [`actions`] |
+//! | what a path names: repository, build, attempt, step | `places.rs` |
 //! | a log as text: ranges, tail, follow | `log_text.rs` |
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
@@ -21,10 +22,24 @@
 //! Everything here reads the store and the log files, and writes rows: it starts no build and
 //! reaches into no process.
 
+pub mod actions;
 pub mod routes;
 pub mod serve;
 pub mod state;
 pub mod urls;
+
+mod api;
+mod assets;
+mod auth;
+mod error;
+mod headers;
+mod hooks;
+mod live;
+mod log_rows;
+mod log_text;
+mod pages;
+mod places;
+mod text;
 
 pub use routes::router;
 pub use serve::serve;

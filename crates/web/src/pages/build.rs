@@ -1,0 +1,217 @@
+//! A build: why it exists, how far it is, its steps, what is wrong and what to do about it.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Query, State};
+use axum::response::{Redirect, Response};
+use serde::Deserialize;
+use windlass_model::{Diagnostic, Severity};
+use windlass_store::{Attempt, Build, OutboxRow, Step};
+
+use super::{Frame, render};
+use crate::actions::{self, Wish};
+use crate::auth::{Admin, Visitor};
+use crate::error::WebError;
+use crate::places::{BuildPath, RepoPath, find_attempt};
+use crate::state::App;
+use crate::{text, urls};
+
+/// Characters of a source line that are shown.
+const LINE_SHOWN: usize = 160;
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    attempt: Option<String>,
+}
+
+/// One problem of the spec, with the place as a compiler shows it.
+struct Problem {
+    is_error: bool,
+    code: String,
+    message: String,
+    /// `windlass.yml:3:5`
+    place: String,
+    line: usize,
+    /// The source line; empty if the whole file is meant.
+    source: String,
+    /// Spaces and carets below it.
+    carets: String,
+    label: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    fn new(diagnostic: &Diagnostic, file: &str, source: &str) -> Self {
+        let line = source.lines().nth(diagnostic.line.wrapping_sub(1));
+        let line = line.filter(|_| !diagnostic.span.is_empty() || diagnostic.line > 0);
+        let column = diagnostic.column.max(1) - 1;
+        // Far to the right in a long line: what stands before is left out.
+        let skipped = if column > LINE_SHOWN / 2 {
+            column - LINE_SHOWN / 4
+        } else {
+            0
+        };
+        let shown: String = line
+            .unwrap_or_default()
+            .chars()
+            .skip(skipped)
+            .take(LINE_SHOWN)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let span = source.get(diagnostic.span.clone()).unwrap_or_default();
+        let width = span.lines().next().unwrap_or_default().chars().count();
+        let room = shown.chars().count().saturating_sub(column - skipped);
+        let carets = format!(
+            "{}{}",
+            " ".repeat(column - skipped),
+            "^".repeat(width.min(room).max(1))
+        );
+        Self {
+            is_error: diagnostic.severity == Severity::Error,
+            code: diagnostic.code.clone(),
+            message: diagnostic.message.clone(),
+            place: match diagnostic.line {
+                0 => file.to_owned(),
+                line => format!("{file}:{line}:{}", diagnostic.column),
+            },
+            line: diagnostic.line,
+            carets: if shown.is_empty() {
+                String::new()
+            } else {
+                carets
+            },
+            source: shown,
+            label: diagnostic.label.clone(),
+            help: diagnostic.help.clone(),
+        }
+    }
+
+    /// As wide as the line's number.
+    fn gutter(&self) -> String {
+        " ".repeat(self.line.to_string().len())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "build.html")]
+struct BuildPage {
+    frame: Frame,
+    build: Build,
+    attempt: Attempt,
+    attempts: Vec<Attempt>,
+    steps: Vec<Step>,
+    problems: Vec<Problem>,
+    statuses: Vec<OutboxRow>,
+    is_newest: bool,
+    can_cancel: bool,
+}
+
+impl BuildPage {
+    fn step_link(&self, index: &i64) -> String {
+        urls::attempt_step(
+            &self.build.repo,
+            self.build.number,
+            self.attempt.number,
+            *index,
+        )
+    }
+}
+
+/// `GET /repos/{repo}/builds/{number}`
+pub(crate) async fn page(
+    State(app): State<App>,
+    visitor: Visitor,
+    path: BuildPath,
+    Query(asked): Query<Asked>,
+) -> Result<Response, WebError> {
+    let (build, attempt) = find_attempt(&app, &path, asked.attempt.as_ref()).await?;
+    let steps = app.store.steps(attempt.id).await?;
+    let file = attempt.spec_file.as_deref().unwrap_or("windlass.yml");
+    let source = String::from_utf8_lossy(attempt.spec_source.as_deref().unwrap_or_default());
+    let problems = attempt.diagnostics.iter();
+    let problems = problems.map(|d| Problem::new(d, file, &source)).collect();
+    render(&BuildPage {
+        frame: Frame::of(&visitor, attempt.state.as_str()).refreshing(!attempt.state.is_final()),
+        attempts: app.store.attempts(build.id).await?,
+        statuses: app.store.statuses_of_build(build.id).await?,
+        is_newest: attempt.number == build.attempt,
+        can_cancel: !build.state.is_final(),
+        build,
+        attempt,
+        steps,
+        problems,
+    })
+}
+
+/// `POST /repos/{repo}/builds`
+pub(crate) async fn start(
+    _: Admin,
+    State(app): State<App>,
+    RepoPath(repo): RepoPath,
+    form: Result<Form<Wish>, FormRejection>,
+) -> Result<Redirect, WebError> {
+    let Form(wish) =
+        form.map_err(|_| WebError::bad_request("the form has not the fields that it must have"))?;
+    let number = actions::start(&app, &repo, &wish).await?;
+    Ok(Redirect::to(&urls::build(&repo, number)))
+}
+
+/// `POST /repos/{repo}/builds/{number}/cancel`
+pub(crate) async fn cancel(
+    _: Admin,
+    State(app): State<App>,
+    path: BuildPath,
+) -> Result<Redirect, WebError> {
+    let build = actions::cancel(&app, &path).await?;
+    Ok(Redirect::to(&urls::build(&build.repo, build.number)))
+}
+
+/// `POST /repos/{repo}/builds/{number}/retry`
+pub(crate) async fn retry(
+    _: Admin,
+    State(app): State<App>,
+    path: BuildPath,
+) -> Result<Redirect, WebError> {
+    let build = actions::retry(&app, &path).await?;
+    Ok(Redirect::to(&urls::build(&build.repo, build.number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: usize, column: usize, span: std::ops::Range<usize>, source: &str) -> Problem {
+        let diagnostic = Diagnostic {
+            code: "E0101".to_owned(),
+            severity: Severity::Error,
+            message: "x".to_owned(),
+            span,
+            line,
+            column,
+            label: String::new(),
+            help: None,
+        };
+        Problem::new(&diagnostic, "windlass.yml", source)
+    }
+
+    #[test]
+    fn carets_stand_under_the_span() {
+        let p = problem(2, 10, 15..18, "steps: \n  timeout: 90x\n");
+        assert_eq!(p.source, "  timeout: 90x");
+        assert_eq!(p.place, "windlass.yml:2:10");
+        let p = problem(2, 12, 19..22, "steps: \n  timeout: 90x\n");
+        assert_eq!(p.carets, "           ^^^");
+    }
+
+    #[test]
+    fn strange_places_do_not_break_the_page() {
+        for (line, column, span) in [(0, 0, 0..0), (9, 9, 5..99), (1, 900, 0..1), (1, 1, 3..2)] {
+            let p = problem(line, column, span, "a: ü\tb");
+            assert!(p.carets.len() < 400);
+        }
+        let long = format!("{}x: y", " ".repeat(500));
+        let p = problem(1, 501, 500..501, &long);
+        assert_eq!(p.source.find('x'), p.carets.find('^'));
+    }
+}

@@ -1,0 +1,301 @@
+//! A server's state with builds in it, made through the same doors as in real life: triggers are
+//! submitted, attempts claimed, journals recorded. Used by the tests and by
+//! `examples/fixture_server.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use windlass_logs::{Hub, LogEvent, Recorder};
+use windlass_model::plan::{ClonePlan, Limits, OutputMode};
+use windlass_model::{
+    BuildState, Event, JobPlan, Outcome, Plan, Secret, StepPlan, StopCause, Trigger,
+};
+use windlass_shim::journal::{
+    Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
+};
+use windlass_store::db::{OnPending, now_ms};
+use windlass_store::queue::{Finish, Willing};
+use windlass_store::steps::StepEnd;
+use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
+use windlass_web::AppState;
+
+pub(crate) const TOKEN: &str = "correct horse battery staple";
+pub(crate) const WORKER: &str = "worker";
+pub(crate) const HOUR: i64 = 3_600_000;
+
+pub(crate) struct Fixture {
+    pub(crate) state: AppState,
+    _dir: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("data"), OnPending::Refuse)
+            .await
+            .unwrap();
+        let logs_root = dir.path().join("logs");
+        std::fs::create_dir_all(&logs_root).unwrap();
+        let state = AppState {
+            store,
+            hub: Hub::new(),
+            logs_root,
+            public_url: "http://ci.test:8080".to_owned(),
+            token: Secret::new(TOKEN),
+            shutdown: CancellationToken::new(),
+            private: false,
+        };
+        Self { state, _dir: dir }
+    }
+
+    pub(crate) async fn repo(&self, name: &str, forge: ForgeKind, secret: Option<&str>) -> Repo {
+        let github = forge == ForgeKind::Github;
+        let new = NewRepo {
+            name: name.parse().unwrap(),
+            url: if github {
+                format!("https://github.com/acme/{name}.git")
+            } else {
+                format!("/srv/git/{name}.git")
+            },
+            forge,
+            forge_name: github.then(|| format!("acme/{name}")),
+            webhook_secret: secret.map(Secret::new),
+            status_token: github.then(|| Secret::new("ghp_nobody_may_see_this")),
+            build_forks: false,
+        };
+        self.state.store.add_repo(&new).await.unwrap()
+    }
+
+    pub(crate) async fn queue(&self, repo: &Repo, trigger: Trigger) -> Build {
+        let new = NewBuild {
+            repo_id: repo.id,
+            trigger,
+            dedupe: None,
+            delivery_id: None,
+        };
+        let submitted = self.state.store.submit(&new, |_| None).await.unwrap();
+        let Submitted::New(number) = submitted else {
+            panic!("the build is not new");
+        };
+        self.state.store.build(&repo.name, number).await.unwrap()
+    }
+
+    /// A worker takes the oldest queued build and starts a job with these steps.
+    pub(crate) async fn job(&self, steps: &[&str]) -> Job {
+        let store = &self.state.store;
+        let claim = store
+            .claim(WORKER, HOUR, Willing::Anything)
+            .await
+            .unwrap()
+            .unwrap();
+        let plan = plan(steps);
+        store
+            .launched(claim.attempt.id, WORKER, "process", "windlass.yml", &plan)
+            .await
+            .unwrap();
+        let folder = self
+            .state
+            .logs_root
+            .join(claim.attempt.attempt_id().as_str());
+        let mut job = Job {
+            state: self.state.clone(),
+            recorder: Recorder::open(&folder).unwrap(),
+            encoder: Encoder::new(),
+            now_us: now_ms() * 1_000,
+            claim,
+        };
+        job.push(&Record::JobStarted(JobStarted {
+            version: 1,
+            attempt: "a1".to_owned(),
+            pid: 4711,
+            limits: "cgroup v2".to_owned(),
+        }))
+        .await;
+        job
+    }
+}
+
+pub(crate) struct Job {
+    pub(crate) state: AppState,
+    pub(crate) claim: Claim,
+    recorder: Recorder,
+    encoder: Encoder,
+    now_us: i64,
+}
+
+impl Job {
+    /// So much time passes in the journal.
+    pub(crate) fn later(&mut self, ms: i64) {
+        self.now_us += ms * 1_000;
+    }
+
+    pub(crate) async fn start(&mut self, step: u32) {
+        self.push(&Record::StepStarted { step }).await;
+    }
+
+    pub(crate) async fn out(&mut self, step: u32, bytes: impl AsRef<[u8]>) {
+        let mut journal = Vec::new();
+        self.encoder.output(
+            self.now_us,
+            step,
+            Stream::Merged,
+            bytes.as_ref(),
+            &mut journal,
+        );
+        self.take(&journal).await;
+    }
+
+    pub(crate) async fn note(&mut self, step: u32, text: &str) {
+        let text = text.to_owned();
+        self.push(&Record::Note { step, text }).await;
+    }
+
+    pub(crate) async fn end(&mut self, step: u32, result: StepResult, duration_ms: u64) {
+        let end = StepEnded {
+            result,
+            output_bytes: 0,
+            duration_us: duration_ms * 1_000,
+            leftovers: 0,
+        };
+        self.push(&Record::StepEnded { step, end }).await;
+    }
+
+    pub(crate) async fn finish(mut self, state: BuildState, summary: &str, failed_step: Option<i64>) {
+        self.push(&Record::JobEnded(JobEnded {
+            records: 0,
+            output_bytes: 0,
+            crc32: 0,
+        }))
+        .await;
+        let folder = self
+            .state
+            .logs_root
+            .join(self.claim.attempt.attempt_id().as_str());
+        drop(self.recorder);
+        windlass_logs::seal(&folder).ok();
+        finish(&self.state, &self.claim, state, summary, failed_step).await;
+    }
+
+    async fn push(&mut self, record: &Record<'_>) {
+        let mut journal = Vec::new();
+        self.encoder.encode(self.now_us, record, &mut journal);
+        self.take(&journal).await;
+    }
+
+    async fn take(&mut self, journal: &[u8]) {
+        let (store, attempt) = (&self.state.store, self.claim.attempt.id);
+        for event in self.recorder.push(journal).unwrap() {
+            match event {
+                LogEvent::StepStarted { step, time_us } => {
+                    store.step_started(attempt, step, time_us).await.unwrap();
+                }
+                LogEvent::StepEnded {
+                    step,
+                    time_us,
+                    outcome,
+                    duration_us,
+                    output_bytes,
+                    leftovers,
+                } => {
+                    let end = StepEnd {
+                        outcome: &outcome,
+                        ended_us: time_us,
+                        duration_us,
+                        output_bytes,
+                        leftovers,
+                    };
+                    store.step_ended(attempt, step, &end).await.unwrap();
+                }
+                _ => {}
+            }
+        }
+        self.recorder.confirm().unwrap();
+        self.state
+            .hub
+            .bump(self.claim.attempt.attempt_id().as_str());
+    }
+}
+
+pub(crate) async fn finish(
+    state: &AppState,
+    claim: &Claim,
+    end: BuildState,
+    summary: &str,
+    failed_step: Option<i64>,
+) {
+    let finish = Finish {
+        state: end,
+        summary: summary.to_owned(),
+        failed_step,
+        error: None,
+        hint: None,
+        spec_problems: None,
+    };
+    let repo = state.store.repo(claim.build.repo_id).await.unwrap();
+    let (revision, number) = (&claim.build.trigger.revision, claim.build.number);
+    let status =
+        windlass_web::actions::status_for_forge(state, &repo, revision, number, end, summary);
+    let store = &state.store;
+    store
+        .end_open_steps(
+            claim.attempt.id,
+            &Outcome::Stopped {
+                cause: StopCause::Cancelled,
+            },
+            &Outcome::Skipped,
+            now_ms() * 1_000,
+        )
+        .await
+        .unwrap();
+    store.finish(claim, WORKER, &finish, status).await.unwrap();
+    store.done(claim.attempt.id).await.unwrap();
+}
+
+pub(crate) fn push(branch: &str, message: &str) -> Trigger {
+    let mut revision = String::new();
+    for (i, byte) in message
+        .bytes()
+        .chain(b"windlass windlass wi".iter().copied())
+        .enumerate()
+    {
+        if revision.len() < 40 {
+            revision += &format!("{:02x}", byte.wrapping_mul(151).wrapping_add(i as u8));
+        }
+    }
+    revision.truncate(40);
+    Trigger {
+        event: Event::Push {
+            branch: branch.to_owned(),
+            forced: false,
+        },
+        revision: revision.parse().unwrap(),
+        git_ref: format!("refs/heads/{branch}"),
+        message: message.to_owned(),
+        author: "mira".to_owned(),
+        url: Some("https://github.com/acme/demo/commit/1".to_owned()),
+    }
+}
+
+pub(crate) fn plan(steps: &[&str]) -> Plan {
+    let steps = steps.iter().map(|name| StepPlan {
+        name: (*name).to_owned(),
+        argv: vec!["/bin/sh".to_owned()],
+        script: format!("make {name}"),
+        env: BTreeMap::new(),
+        timeout: None,
+        output: OutputMode::Merged,
+    });
+    Plan {
+        jobs: vec![JobPlan {
+            name: "build".to_owned(),
+            env: BTreeMap::new(),
+            secrets: Vec::new(),
+            timeout: Duration::from_secs(3_600),
+            clone: ClonePlan::default(),
+            limits: Limits::default(),
+            steps: steps.collect(),
+        }],
+    }
+}
