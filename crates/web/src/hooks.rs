@@ -83,6 +83,7 @@ async fn take(
         repo_id: None,
         content_type: header(headers, "content-type"),
         remote: &remote,
+        signature: header(headers, "x-hub-signature-256"),
         body: &[],
     };
     let body = match body {
