@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,8 +16,8 @@ use crate::spawn::{self, End, Reaped};
 
 /// Rounds of looking for new processes while stopping a tree that still grows.
 const STOP_ROUNDS: usize = 20;
-/// Rounds of killing direct children without a look at all of `/proc`.
-const CHASE_ROUNDS: usize = 200;
+/// How long direct children are killed without a look at all of `/proc`: a thousand rounds or more.
+const CHASE: Duration = Duration::from_millis(50);
 
 /// Every living descendant of the shim, and whatever else is in the step's cgroup.
 /// Zombies are not living.
@@ -149,7 +149,8 @@ impl Reaper {
     /// becomes) a child of ours.
     fn chase(&mut self, met: &mut BTreeSet<Pid>) {
         let list = format!("/proc/self/task/{}/children", nix::unistd::getpid());
-        for _ in 0..CHASE_ROUNDS {
+        let end = Instant::now() + CHASE;
+        while Instant::now() < end {
             if self.reap() {
                 return;
             }
