@@ -18,7 +18,7 @@ use crate::mask::Automaton;
 use crate::output::Output;
 use crate::program;
 use crate::spawn::{self, End, Wiring};
-use crate::tree::{self, count};
+use crate::tree::{self, Reaper, count};
 use crate::writer::Writer;
 
 /// How long what a step left behind may take to end by itself: `tee` in `exec > >(tee log)` has
@@ -105,13 +105,11 @@ enum Phase {
 
 struct Running<'a> {
     step: u32,
-    leader: Pid,
+    reaper: Reaper,
     begin: Instant,
     deadline: Option<Instant>,
     output: Output<'a>,
     phase: Phase,
-    /// How and when the leader ended.
-    end: Option<(End, Instant)>,
     /// Why the shim ended the step, if it did before the leader ended by itself.
     cause: Option<Cause>,
     leftovers: BTreeSet<Pid>,
@@ -141,8 +139,8 @@ pub(crate) fn run(job: &mut Job<'_>, number: u32, step: &StepOrder) -> io::Resul
     if let Err(e) = running.follow(job) {
         // Without a journal there is no job: nothing may go on unseen.
         let give_up_at = Instant::now() + KILL_LIMIT;
-        while !tree::reap(running.leader).empty && Instant::now() < give_up_at {
-            tree::kill_round(job.cgroup);
+        while !running.reaper.reap() && Instant::now() < give_up_at {
+            running.reaper.kill_round(job.cgroup);
             std::thread::sleep(KILL_PAUSE);
         }
         return Err(e);
@@ -192,12 +190,11 @@ fn start<'a>(job: &mut Job<'a>, number: u32, step: &StepOrder) -> Result<Running
     let limit = step.timeout_ms.map(Duration::from_millis);
     Ok(Running {
         step: number,
-        leader: spawned.pid,
+        reaper: Reaper::new(spawned.pid),
         begin,
         deadline: limit.and_then(|limit| begin.checked_add(limit)),
         output,
         phase: Phase::Running,
-        end: None,
         cause: None,
         leftovers: BTreeSet::new(),
         killed: BTreeSet::new(),
@@ -241,11 +238,7 @@ impl Running<'_> {
             }
             let mut empty = false;
             if job.control.take_child_died() || matches!(self.phase, Phase::Killing { .. }) {
-                let harvest = tree::reap(self.leader);
-                empty = harvest.empty;
-                if let Some(end) = harvest.leader {
-                    self.end = Some((end, Instant::now()));
-                }
+                empty = self.reaper.reap();
             }
             self.advance(job, empty);
         }
@@ -258,7 +251,7 @@ impl Running<'_> {
             return;
         }
         match self.phase {
-            Phase::Running if self.end.is_some() => {
+            Phase::Running if self.reaper.end().is_some() => {
                 let until = now + LINGER;
                 self.phase = Phase::Lingering { until };
             }
@@ -326,7 +319,7 @@ impl Running<'_> {
     }
 
     fn kill(&mut self, job: &Job<'_>) {
-        self.killed.extend(tree::kill_round(job.cgroup));
+        self.killed.extend(self.reaper.kill_round(job.cgroup));
     }
 
     /// Says what was done to the tree, and goes on to the rest of the output.
@@ -365,7 +358,7 @@ impl Running<'_> {
     }
 
     fn ended(&self, order: &Order, oom: bool) -> StepEnded {
-        let (end, at) = match self.end {
+        let (end, at) = match self.reaper.end() {
             Some((end, at)) => (Some(end), at),
             None => (None, Instant::now()),
         };

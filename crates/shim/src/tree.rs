@@ -6,18 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
-use crate::spawn::{self, Reaped};
+use crate::spawn::{self, End, Reaped};
 
 /// Rounds of looking for new processes while stopping a tree that still grows.
 const STOP_ROUNDS: usize = 20;
-/// Rounds of killing direct children without a look at all of `/proc`.
-const CHASE_ROUNDS: usize = 200;
+/// How long direct children are killed without a look at all of `/proc`: a thousand rounds or more.
+const CHASE: Duration = Duration::from_millis(50);
 
 /// Every living descendant of the shim, and whatever else is in the step's cgroup.
 /// Zombies are not living.
@@ -81,88 +81,89 @@ pub(crate) fn terminate(processes: &BTreeSet<Pid>) -> usize {
     reached
 }
 
-/// One round of killing everything: stops the tree first, so that it can't grow while it is being
-/// killed. Call it until nothing is left. Returns the processes that it met.
-pub(crate) fn kill_round(cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
-    if let Some(cgroup) = cgroup {
-        cgroup.forbid_forks();
-        cgroup.kill();
+/// Collects dead children, and remembers how the step's leader ended.
+pub(crate) struct Reaper {
+    leader: Pid,
+    end: Option<(End, Instant)>,
+}
+
+impl Reaper {
+    /// For the step that this process leads.
+    pub(crate) fn new(leader: Pid) -> Self {
+        Self { leader, end: None }
     }
-    let mut met = BTreeSet::new();
-    for _ in 0..STOP_ROUNDS {
-        let mut grew = false;
+
+    /// How and when the leader was found to have ended.
+    pub(crate) fn end(&self) -> Option<(End, Instant)> {
+        self.end
+    }
+
+    /// Collects all dead children. Returns whether no descendant is left, alive or dead.
+    pub(crate) fn reap(&mut self) -> bool {
+        loop {
+            match spawn::reap_one() {
+                Reaped::Dead(pid, end) if pid == self.leader => {
+                    self.end = Some((end, Instant::now()));
+                }
+                Reaped::Dead(..) => {}
+                Reaped::AllAlive => return false,
+                Reaped::NoChild => return true,
+            }
+        }
+    }
+
+    /// One round of killing everything: stops the tree first, so that it can't grow while it is
+    /// being killed. Call it until [`Reaper::reap`] says that nothing is left. Returns the
+    /// processes that it met.
+    ///
+    /// The dead are collected all the time: the corpses of a fork bomb would make every look
+    /// through `/proc` slower than the one before, until the machine has no process id left.
+    pub(crate) fn kill_round(&mut self, cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
+        if let Some(cgroup) = cgroup {
+            cgroup.forbid_forks();
+            cgroup.kill();
+        }
+        let mut met = BTreeSet::new();
+        for _ in 0..STOP_ROUNDS {
+            let mut grew = false;
+            for pid in living(cgroup) {
+                if met.insert(pid) {
+                    grew = true;
+                    kill(pid, Signal::SIGSTOP).unwrap_or_default();
+                }
+            }
+            self.reap();
+            if !grew {
+                break;
+            }
+        }
         for pid in living(cgroup) {
-            if met.insert(pid) {
-                grew = true;
-                kill(pid, Signal::SIGSTOP).unwrap_or_default();
+            kill(pid, Signal::SIGKILL).unwrap_or_default();
+        }
+        self.chase(&mut met);
+        met
+    }
+
+    /// Kills direct children as fast as the kernel lists them: a process that forks and exits in
+    /// a circle is gone before a look through `/proc` ends, but each of its lives begins (or soon
+    /// becomes) a child of ours.
+    fn chase(&mut self, met: &mut BTreeSet<Pid>) {
+        let list = format!("/proc/self/task/{}/children", nix::unistd::getpid());
+        let end = Instant::now() + CHASE;
+        while Instant::now() < end {
+            if self.reap() {
+                return;
             }
-        }
-        if !grew {
-            break;
-        }
-    }
-    for pid in &met {
-        kill(*pid, Signal::SIGKILL).unwrap_or_default();
-    }
-    chase(&mut met);
-    met
-}
-
-/// Kills direct children as fast as the kernel lists them: a process that forks and exits in a
-/// circle is gone before a look through `/proc` ends, but each of its lives begins as our child.
-fn chase(met: &mut BTreeSet<Pid>) {
-    let list = format!("/proc/self/task/{}/children", nix::unistd::getpid());
-    for _ in 0..CHASE_ROUNDS {
-        // A kernel without this file has the rounds above.
-        let Ok(children) = fs::read_to_string(&list) else {
-            return;
-        };
-        let mut any = false;
-        for pid in children.split_ascii_whitespace() {
-            let Ok(pid) = pid.parse() else { continue };
-            any = true;
-            let pid = Pid::from_raw(pid);
-            if kill(pid, Signal::SIGKILL) != Err(Errno::ESRCH) {
-                met.insert(pid);
-            }
-        }
-        if !any {
-            return;
-        }
-        // Zombies stay in the list until they are collected, and the step's leader must be
-        // collected by who wants to know its status: stop here once only the dead are left.
-        if !children
-            .split_ascii_whitespace()
-            .filter_map(|pid| state_and_parent(pid.parse().ok()?))
-            .any(|(state, _)| state != b'Z')
-        {
-            return;
-        }
-    }
-}
-
-/// What [`reap`] found.
-pub(crate) struct Harvest {
-    /// How the step's leader ended, if it was among the dead.
-    pub(crate) leader: Option<spawn::End>,
-    /// Whether no descendant is left, alive or dead.
-    pub(crate) empty: bool,
-}
-
-/// Collects all dead children.
-pub(crate) fn reap(leader: Pid) -> Harvest {
-    let mut harvest = Harvest {
-        leader: None,
-        empty: false,
-    };
-    loop {
-        match spawn::reap_one() {
-            Reaped::Dead(pid, end) if pid == leader => harvest.leader = Some(end),
-            Reaped::Dead(..) => {}
-            Reaped::AllAlive => return harvest,
-            Reaped::NoChild => {
-                harvest.empty = true;
-                return harvest;
+            // A kernel without this file has the rounds above.
+            let Ok(children) = fs::read_to_string(&list) else {
+                return;
+            };
+            for pid in children.split_ascii_whitespace() {
+                let Ok(pid) = pid.parse() else { continue };
+                let pid = Pid::from_raw(pid);
+                if kill(pid, Signal::SIGKILL).is_ok() {
+                    met.insert(pid);
+                }
             }
         }
     }
