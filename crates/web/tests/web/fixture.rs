@@ -162,7 +162,12 @@ impl Job {
         self.push(&Record::StepEnded { step, end }).await;
     }
 
-    pub(crate) async fn finish(mut self, state: BuildState, summary: &str, failed_step: Option<i64>) {
+    pub(crate) async fn finish(
+        mut self,
+        state: BuildState,
+        summary: &str,
+        failed_step: Option<i64>,
+    ) {
         self.push(&Record::JobEnded(JobEnded {
             records: 0,
             output_bytes: 0,
