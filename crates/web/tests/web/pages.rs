@@ -88,7 +88,7 @@ async fn every_page_is_well_formed_and_shows_hostile_words_as_words() {
             assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
             assert!(answer.header("content-type").starts_with("text/html"));
             html::check(&answer.body);
-            for bad in ["<script>", "onclick=\"x\"", "javascript:", "hush", "ghp_"] {
+            for bad in ["<script>", "<b onclick", "javascript:", "hush", "ghp_"] {
                 assert!(!answer.body.contains(bad), "{path} has {bad}");
             }
         }
@@ -190,7 +190,7 @@ async fn a_long_log_comes_in_windows_of_a_thousand_rows() {
     html::check(&last);
     assert_eq!(rows(&last), 1_000);
     assert!(last.contains("lines 1,502–2,501 of 2,501") && last.contains("from=502"));
-    assert!(last.contains("23616 more bytes") && last.contains("lines=2501-2501"));
+    assert!(last.contains("23617 more bytes") && last.contains("lines=2501-2501"));
     let first = get(&fixture.state, &format!("{path}?from=1")).await.body;
     assert_eq!(rows(&first), 1_000);
     assert!(first.contains("from=1001") && !first.contains("rel=\"prev\""));
