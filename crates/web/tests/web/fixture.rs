@@ -104,6 +104,7 @@ impl Fixture {
             recorder: Recorder::open(&folder).unwrap(),
             encoder: Encoder::new(),
             now_us: now_ms() * 1_000,
+            written: BTreeMap::new(),
             claim,
         };
         job.push(&Record::JobStarted(JobStarted {
@@ -123,6 +124,8 @@ pub(crate) struct Job {
     recorder: Recorder,
     encoder: Encoder,
     now_us: i64,
+    /// By step.
+    written: BTreeMap<u32, u64>,
 }
 
 impl Job {
@@ -137,6 +140,7 @@ impl Job {
 
     pub(crate) async fn out(&mut self, step: u32, bytes: impl AsRef<[u8]>) {
         let mut journal = Vec::new();
+        *self.written.entry(step).or_default() += bytes.as_ref().len() as u64;
         self.encoder.output(
             self.now_us,
             step,
@@ -155,14 +159,19 @@ impl Job {
     pub(crate) async fn end(&mut self, step: u32, result: StepResult, duration_ms: u64) {
         let end = StepEnded {
             result,
-            output_bytes: 0,
+            output_bytes: self.written.get(&step).copied().unwrap_or(0),
             duration_us: duration_ms * 1_000,
             leftovers: 0,
         };
         self.push(&Record::StepEnded { step, end }).await;
     }
 
-    pub(crate) async fn finish(mut self, state: BuildState, summary: &str, failed_step: Option<i64>) {
+    pub(crate) async fn finish(
+        mut self,
+        state: BuildState,
+        summary: &str,
+        failed_step: Option<i64>,
+    ) {
         self.push(&Record::JobEnded(JobEnded {
             records: 0,
             output_bytes: 0,
