@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
     say(format_args!("wrote {}", path.display()));
     for suggestion in &suggestions {
         say(format_args!(
-            "  {}: {}",
+            "  {}: there is a {}",
             suggestion.kind.title(),
             suggestion.because
         ));
