@@ -32,22 +32,26 @@ async fn a_log_is_text_with_ranges() {
     assert_eq!(live.header("x-windlass-log-complete"), "false");
     assert_eq!(live.header("x-windlass-next-offset"), "23");
     assert!(live.header("etag").is_empty());
+    job.out(0, "part").await;
+    let plain = get(state, &format!("{LOG}?strip=ansi")).await;
+    assert_eq!(plain.body, "one\ntwo\nthree\npart");
+    job.out(0, "\n").await;
     job.end(0, StepResult::Exited { code: 0 }, 1).await;
     job.finish(BuildState::Passed, "", None).await;
-    let whole = "one\n\x1b[31mtwo\x1b[0m\nthree\n";
+    let whole = "one\n\x1b[31mtwo\x1b[0m\nthree\npart\n";
     let sealed = get(state, LOG).await;
     assert_eq!(sealed.body, whole);
     assert_eq!(sealed.header("x-windlass-log-complete"), "true");
     assert_eq!(sealed.header("accept-ranges"), "bytes");
-    assert_eq!(sealed.header("content-length"), "23");
+    assert_eq!(sealed.header("content-length"), "28");
     let etag = sealed.header("etag").to_owned();
     assert!(etag.len() > 60);
     let cached = get_with(state, LOG, &[("if-none-match", &etag)]).await;
     assert_eq!(cached.status, StatusCode::NOT_MODIFIED);
     for (range, status, body, content_range) in [
-        ("bytes=0-2", 206, "one", "bytes 0-2/23"),
-        ("bytes=17-", 206, "three\n", "bytes 17-22/23"),
-        ("bytes=-6", 206, "three\n", "bytes 17-22/23"),
+        ("bytes=0-2", 206, "one", "bytes 0-2/28"),
+        ("bytes=23-", 206, "part\n", "bytes 23-27/28"),
+        ("bytes=-5", 206, "part\n", "bytes 23-27/28"),
         ("bytes=0-0,2-2", 200, whole, ""),
         ("nonsense", 200, whole, ""),
     ] {
@@ -56,25 +60,25 @@ async fn a_log_is_text_with_ranges() {
         assert_eq!(answer.body, body, "{range}");
         assert_eq!(answer.header("content-range"), content_range);
     }
-    let outside = get_with(state, LOG, &[("range", "bytes=23-")]).await;
+    let outside = get_with(state, LOG, &[("range", "bytes=28-")]).await;
     assert_eq!(outside.status, StatusCode::RANGE_NOT_SATISFIABLE);
-    assert_eq!(outside.header("content-range"), "bytes */23");
+    assert_eq!(outside.header("content-range"), "bytes */28");
     let other = [("range", "bytes=0-2"), ("if-range", "\"other\"")];
     assert_eq!(get_with(state, LOG, &other).await.status, StatusCode::OK);
     for (query, body) in [
-        ("tail=1", "three\n"),
+        ("tail=1", "part\n"),
         ("tail=0", ""),
         ("tail=99", whole),
         ("lines=1-1", "one\n"),
         ("lines=3", "three\n"),
-        ("lines=2-", "\x1b[31mtwo\x1b[0m\nthree\n"),
+        ("lines=2-", "\x1b[31mtwo\x1b[0m\nthree\npart\n"),
         ("lines=9-10", ""),
-        ("strip=ansi", "one\ntwo\nthree\n"),
+        ("strip=ansi", "one\ntwo\nthree\npart\n"),
         ("strip=ansi&lines=2-2", "two\n"),
         ("follow=1", whole),
-        ("follow=1&from=17", "three\n"),
+        ("follow=1&from=17", "three\npart\n"),
         ("follow=1&from=99", ""),
-        ("from=17", "three\n"),
+        ("from=17", "three\npart\n"),
     ] {
         let answer = get(state, &format!("{LOG}?{query}")).await;
         assert_eq!(answer.body, body, "{query}");

@@ -1,5 +1,7 @@
 //! The server from outside: what it answers, to whom, and what it never shows.
 
+#![expect(clippy::unwrap_used, reason = "tests may")]
+
 mod access;
 mod ask;
 mod fixture;

@@ -30,6 +30,7 @@ async fn filled() -> Fixture {
     job.start(0).await;
     job.out(0, format!("{EVIL}\n\x1b[31mred{EVIL}\x1b[0m\n"))
         .await;
+    job.later(1_250);
     job.note(0, EVIL).await;
     job.out(0, "after the note\n").await;
     job.end(0, StepResult::Exited { code: 3 }, 1_500).await;
@@ -116,6 +117,10 @@ async fn pages_say_what_happened() {
     let note = log.find("class=\"note\"").unwrap();
     assert!(log.find("id=\"L2\"").unwrap() < note && note < log.find("id=\"L3\"").unwrap());
     assert!(log.contains("class=\"fg-1\""));
+    assert!(
+        log.contains(">1.250</span>"),
+        "the third line came 1.25 s after the start"
+    );
     assert!(!log.contains("data-stream"));
 }
 
