@@ -227,7 +227,8 @@ async fn the_api_tells_and_does_what_pages_do() {
         ("/api/v1/builds?state=odd", 400),
         ("/api/v1/builds?repo=nobody", 404),
         ("/api/v1/nothing", 404),
-        ("/api/v1/deliveries/9/body", 404),
+        // Bodies are for the administrator alone.
+        ("/api/v1/deliveries/9/body", 401),
         ("/api/v1/repos/demo/builds/9/steps/1/log", 404),
     ] {
         let answer = get(state, path).await;

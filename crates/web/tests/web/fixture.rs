@@ -9,15 +9,13 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::{Hub, LogEvent, Recorder};
 use windlass_model::plan::{ClonePlan, Limits, OutputMode};
-use windlass_model::{
-    BuildState, Event, JobPlan, Outcome, Plan, Secret, StepPlan, StopCause, Trigger,
-};
+use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
 };
 use windlass_store::db::{OnPending, now_ms};
 use windlass_store::queue::{Finish, Willing};
-use windlass_store::steps::StepEnd;
+use windlass_store::steps::Told;
 use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
 use windlass_web::AppState;
 
@@ -195,10 +193,11 @@ impl Job {
 
     async fn take(&mut self, journal: &[u8]) {
         let (store, attempt) = (&self.state.store, self.claim.attempt.id);
+        let mut told = Vec::new();
         for event in self.recorder.push(journal).unwrap() {
             match event {
                 LogEvent::StepStarted { step, time_us } => {
-                    store.step_started(attempt, step, time_us).await.unwrap();
+                    told.push(Told::Started { step, time_us });
                 }
                 LogEvent::StepEnded {
                     step,
@@ -207,19 +206,18 @@ impl Job {
                     duration_us,
                     output_bytes,
                     leftovers,
-                } => {
-                    let end = StepEnd {
-                        outcome: &outcome,
-                        ended_us: time_us,
-                        duration_us,
-                        output_bytes,
-                        leftovers,
-                    };
-                    store.step_ended(attempt, step, &end).await.unwrap();
-                }
+                } => told.push(Told::Ended {
+                    step,
+                    time_us,
+                    outcome,
+                    duration_us,
+                    output_bytes,
+                    leftovers,
+                }),
                 _ => {}
             }
         }
+        store.record(attempt, &told).await.unwrap();
         self.recorder.confirm().unwrap();
         self.state
             .hub
@@ -247,17 +245,6 @@ pub(crate) async fn finish(
     let status =
         windlass_web::actions::status_for_forge(state, &repo, revision, number, end, summary);
     let store = &state.store;
-    store
-        .end_open_steps(
-            claim.attempt.id,
-            &Outcome::Stopped {
-                cause: StopCause::Cancelled,
-            },
-            &Outcome::Skipped,
-            now_ms() * 1_000,
-        )
-        .await
-        .unwrap();
     store.finish(claim, WORKER, &finish, status).await.unwrap();
     store.done(claim.attempt.id).await.unwrap();
 }

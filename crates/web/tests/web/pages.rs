@@ -49,6 +49,7 @@ async fn filled() -> Fixture {
         repo_id: Some(demo.id),
         content_type: Some(EVIL),
         remote: EVIL,
+        signature: None,
         body: EVIL.as_bytes(),
     };
     fixture.state.store.receive(&delivery).await.unwrap();
