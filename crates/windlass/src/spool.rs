@@ -165,7 +165,7 @@ async fn deliver(store: &Store, repo: &Repo, name: &str, path: &Path) -> Result<
     };
     let body = std::fs::read(path).map_err(failed("read"))?;
     let key = format!("{}/{name}", repo.id);
-    let remote = path.display().to_string();
+    let remote = path.parent().unwrap_or(path).display().to_string();
     let new = NewDelivery {
         forge: ForgeKind::Git,
         key: &key,
