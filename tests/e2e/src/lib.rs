@@ -1,1 +1,1 @@
-//! e2e
+//! Nothing: the tests of the whole program are in `tests/e2e`, one binary that links once.

@@ -1,0 +1,18 @@
+//! The real program against real parts: a real git over HTTP, real processes that are killed, a
+//! real browser. Only GitHub itself is a fake, which checks every request against GitHub's own
+//! description.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
+
+#[expect(dead_code, reason = "the checkout tests use more of it")]
+#[path = "../../../../crates/engine/tests/checkout/bridge.rs"]
+mod bridge;
+mod browser;
+mod command_line;
+mod demo;
+mod forge;
+mod full_disk;
+mod git_hook;
+mod lab;
+mod live;
+mod restart;
