@@ -189,15 +189,17 @@ impl Store {
     }
 
     pub(crate) async fn write(&self) -> Result<WriteTx, StoreError> {
-        let mut guard = Arc::clone(&self.inner.writer).lock_owned().await;
-        sqlx::query("begin immediate")
-            .execute(&mut *guard)
-            .await
-            .map_err(StoreError::db("begin a transaction"))?;
-        Ok(WriteTx {
+        let guard = Arc::clone(&self.inner.writer).lock_owned().await;
+        // Made before it is begun: a caller that goes away while it begins must not leave it open.
+        let mut tx = WriteTx {
             guard: Some(guard),
             changes: self.inner.changes.clone(),
-        })
+        };
+        sqlx::query("begin immediate")
+            .execute(tx.conn())
+            .await
+            .map_err(StoreError::db("begin a transaction"))?;
+        Ok(tx)
     }
 }
 

@@ -162,12 +162,15 @@ impl Store {
             return Ok(None);
         };
         let (id, build_id): (i64, i64) = (row.get("id"), row.get("build_id"));
+        // Not for an old attempt that is only to be sealed while a retry of the build waits.
         sqlx::query(
-            "update builds set state = 'running', started_ms = ?
-             where id = ? and state = 'queued'",
+            "update builds set state = 'running', started_ms = ?1
+             where id = ?2 and state = 'queued' and attempt =
+                 (select number from attempts where id = ?3 and phase = 'preparing')",
         )
         .bind(now)
         .bind(build_id)
+        .bind(id)
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("mark the build as running"))?;

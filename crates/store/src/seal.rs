@@ -90,18 +90,20 @@ impl Sealer {
 /// Makes the key under another name and links it into place, so that a crash leaves no half key
 /// and two processes agree on one.
 fn create_key(path: &Path) -> std::io::Result<()> {
-    let mut key = [0; KEY_BYTES];
+    let mut random = [0; KEY_BYTES + 8];
     SystemRandom::new()
-        .fill(&mut key)
+        .fill(&mut random)
         .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let (key, random) = random.split_at(KEY_BYTES);
+    // A name that nobody else makes at the same moment.
+    let temporary = path.with_extension(format!("{}.tmp", hex::encode(random)));
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(&temporary)?;
-    file.write_all(&key)?;
+    file.write_all(key)?;
     file.sync_all()?;
     let linked = std::fs::hard_link(&temporary, path);
     std::fs::remove_file(&temporary)?;

@@ -1,0 +1,133 @@
+//! A store in a folder of its own, and things to put into it.
+
+use windlass_model::status::{CommitStatus, StatusState};
+use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
+use windlass_store::builds::dedupe_key;
+use windlass_store::db::OnPending;
+use windlass_store::queue::Finish;
+use windlass_store::{Build, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
+
+pub(crate) struct Lab {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) repo: Repo,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await;
+        let repo = store.add_repo(&new_repo("r")).await.unwrap();
+        Self { dir, store, repo }
+    }
+
+    /// Another handle on the same file, as another process would have.
+    pub(crate) async fn other(&self) -> Store {
+        open(self.dir.path()).await
+    }
+
+    pub(crate) async fn submit(&self, trigger: Trigger) -> Submitted {
+        let new = NewBuild {
+            repo_id: self.repo.id,
+            dedupe: dedupe_key(&trigger),
+            trigger: trigger.clone(),
+            delivery_id: None,
+        };
+        let status = |_| Some(status(&trigger, StatusState::Pending));
+        self.store.submit(&new, status).await.unwrap()
+    }
+
+    pub(crate) async fn manual(&self) -> Build {
+        let Submitted::New(number) = self.submit(trigger(Event::Manual, 'a')).await else {
+            panic!("a manual build is always new");
+        };
+        self.store.build(&self.repo.name, number).await.unwrap()
+    }
+}
+
+pub(crate) async fn open(folder: &std::path::Path) -> Store {
+    Store::open(folder, OnPending::Refuse).await.unwrap()
+}
+
+pub(crate) fn new_repo(name: &str) -> NewRepo {
+    NewRepo {
+        name: name.parse().unwrap(),
+        url: "https://github.com/acme/app.git".to_owned(),
+        forge: ForgeKind::Github,
+        forge_name: Some("acme/app".to_owned()),
+        webhook_secret: Some(Secret::new("a webhook secret")),
+        status_token: Some(Secret::new("ghp_sealed_token")),
+        build_forks: false,
+    }
+}
+
+pub(crate) fn trigger(event: Event, digit: char) -> Trigger {
+    Trigger {
+        event,
+        revision: digit.to_string().repeat(40).parse().unwrap(),
+        git_ref: "refs/heads/main".to_owned(),
+        message: "a message".to_owned(),
+        author: "ada".to_owned(),
+        url: None,
+    }
+}
+
+pub(crate) fn push(branch: &str) -> Event {
+    Event::Push {
+        branch: branch.to_owned(),
+        forced: false,
+    }
+}
+
+pub(crate) fn pull(number: u64, head: &str, from_fork: bool) -> Event {
+    let (title, base) = ("A change".to_owned(), "main".to_owned());
+    Event::PullRequest {
+        number,
+        title,
+        base,
+        head: head.to_owned(),
+        from_fork,
+    }
+}
+
+pub(crate) fn status(trigger: &Trigger, state: StatusState) -> CommitStatus {
+    CommitStatus {
+        revision: trigger.revision.to_string(),
+        context: "windlass".to_owned(),
+        state,
+        description: state.to_string(),
+        target_url: None,
+    }
+}
+
+pub(crate) fn plan() -> Plan {
+    let step = |name: &str| StepPlan {
+        name: name.to_owned(),
+        argv: vec!["true".to_owned()],
+        script: "true".to_owned(),
+        env: Default::default(),
+        timeout: None,
+        output: Default::default(),
+    };
+    let job = JobPlan {
+        name: "build".to_owned(),
+        env: Default::default(),
+        secrets: Vec::new(),
+        timeout: std::time::Duration::from_secs(60),
+        clone: Default::default(),
+        limits: Default::default(),
+        steps: vec![step("one"), step("two")],
+    };
+    Plan { jobs: vec![job] }
+}
+
+pub(crate) fn finish(state: BuildState) -> Finish {
+    Finish {
+        state,
+        summary: state.to_string(),
+        failed_step: None,
+        error: None,
+        hint: None,
+        spec_problems: None,
+    }
+}

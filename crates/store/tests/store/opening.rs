@@ -1,0 +1,170 @@
+//! Opening: who may migrate, what is sealed, what is noticed, what a full disk does.
+
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount, umount};
+use windlass_model::Secret;
+use windlass_store::db::{KEY_FILE, OnPending};
+use windlass_store::{Store, StoreError};
+
+use crate::lab::{Lab, new_repo, open};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_that_open_a_fresh_folder_at_once_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = (0..6).map(|_| {
+        let path = dir.path().to_path_buf();
+        tokio::spawn(async move { open(&path).await.repos().await.unwrap().len() })
+    });
+    for task in opened.collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_release_is_migrated_only_when_told() {
+    let lab = Lab::new().await;
+    // As if this release had one migration more than the database.
+    let older = "delete from schema_history where version = 1;
+                 insert into schema_history values (0, 'older', 'x', 0)";
+    raw(&lab, older).await;
+    let refused = Store::open(lab.dir.path(), OnPending::Refuse)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, StoreError::MigrationPending { pending: 1, .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_release_is_used() {
+    let lab = Lab::new().await;
+    raw(
+        &lab,
+        "insert into schema_history values (9999, 'newer', 'x', 0)",
+    )
+    .await;
+    assert_eq!(open(lab.dir.path()).await.repos().await.unwrap().len(), 1);
+}
+
+async fn raw(lab: &Lab, sql: &'static str) {
+    use sqlx::ConnectOptions as _;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(lab.store.path());
+    let mut conn = options.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_are_on_the_disk_only_sealed_and_open_only_with_their_key() {
+    let lab = Lab::new().await;
+    let secret = Secret::new("correct horse battery staple");
+    lab.store
+        .set_secret(lab.repo.id, "TOKEN", &secret)
+        .await
+        .unwrap();
+    let names = ["TOKEN".to_owned()];
+    let values = lab.store.secret_values(lab.repo.id, &names).await.unwrap();
+    assert_eq!(values["TOKEN"].expose(), secret.expose());
+    for entry in std::fs::read_dir(lab.dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for plain in ["correct horse", "ghp_sealed", "a webhook"] {
+            let found = bytes.windows(plain.len()).any(|w| w == plain.as_bytes());
+            assert!(!found, "{} holds {plain:?}", path.display());
+        }
+    }
+    std::fs::remove_file(lab.dir.path().join(KEY_FILE)).unwrap();
+    let other = open(lab.dir.path()).await;
+    let wrong = other.secret_values(lab.repo.id, &names).await.unwrap_err();
+    assert!(matches!(wrong, StoreError::WrongKey { .. }), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_removed_repository_frees_its_name_and_keeps_its_builds() {
+    let lab = Lab::new().await;
+    lab.manual().await;
+    let taken = lab.store.add_repo(&new_repo("r")).await.unwrap_err();
+    assert!(taken.to_string().contains("already"), "{taken}");
+    lab.store.remove_repo(lab.repo.id).await.unwrap();
+    assert!(lab.store.repos().await.unwrap().is_empty());
+    assert!(lab.store.build(&lab.repo.name, 1).await.is_ok());
+    let back = lab.store.add_repo(&new_repo("r")).await.unwrap();
+    assert_eq!((back.id, back.last_build), (lab.repo.id, 1));
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_noticed() {
+    let lab = Lab::new().await;
+    let other = lab.other().await;
+    let watcher = lab.store.clone();
+    tokio::spawn(async move {
+        watcher
+            .watch_other_processes(Duration::from_millis(5))
+            .await
+    });
+    let mut changes = lab.store.changes();
+    // The watcher's first look counts as a change; wait it out.
+    changes.changed().await.unwrap();
+    other.add_repo(&new_repo("second")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_in_the_middle_leaves_nothing_and_blocks_nobody() {
+    let lab = Lab::new().await;
+    let other = lab.other().await;
+    for n in 0..30_u64 {
+        let name = format!("gone{n}");
+        let adding = lab.store.clone();
+        let task = tokio::spawn(async move { adding.add_repo(&new_repo(&name)).await });
+        tokio::time::sleep(Duration::from_micros(n * 60)).await;
+        task.abort();
+        let _ended = task.await;
+    }
+    let name = new_repo("after");
+    let added = tokio::time::timeout(Duration::from_secs(10), other.add_repo(&name)).await;
+    added.expect("a transaction was left open").unwrap();
+    for repo in other.repos().await.unwrap() {
+        assert!(
+            repo.has_webhook_secret,
+            "{} is half a repository",
+            repo.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_a_full_disk_it_goes_on_without_being_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    mount(
+        Some("tmpfs"),
+        dir.path(),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=2m"),
+    )
+    .expect("this test mounts a small tmpfs: run it as root");
+    let store = open(dir.path()).await;
+    let ballast = dir.path().join("ballast");
+    let filled = std::fs::write(&ballast, vec![0; 4 << 20]);
+    assert!(filled.is_err(), "the disk is not full");
+    let mut full = None;
+    for n in 0..200 {
+        if let Err(error) = store.add_repo(&new_repo(&format!("r{n}"))).await {
+            full = Some(error);
+            break;
+        }
+    }
+    let full = full.expect("a write on a full disk succeeded 200 times");
+    assert!(full.is_disk_full(), "{full:?}");
+    std::fs::remove_file(ballast).unwrap();
+    store.add_repo(&new_repo("again")).await.unwrap();
+    store.close().await;
+    drop(store);
+    umount(dir.path()).ok();
+}
