@@ -514,6 +514,8 @@ fn number(rest: &mut &[u8]) -> Option<u64> {
 pub struct Decoder {
     /// The beginning of a line whose end has not arrived.
     partial: Vec<u8>,
+    /// Inside a line that is longer than any of ours: nothing of it is kept.
+    skipping: bool,
     position: Position,
 }
 
@@ -577,6 +579,7 @@ impl Decoder {
     pub fn at(position: Position) -> Self {
         Self {
             partial: Vec::new(),
+            skipping: false,
             position,
         }
     }
@@ -593,9 +596,15 @@ impl Decoder {
         mut bytes: &[u8],
         mut each: impl FnMut(Result<Entry<'_>, Damage>, Position),
     ) {
+        if self.skipping {
+            let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+            self.skipping = end == bytes.len() && bytes.last() != Some(&b'\n');
+            self.position.offset += end as u64;
+            bytes = &bytes[end..];
+        }
         if !self.partial.is_empty() {
             let Some(end) = memchr::memchr(b'\n', bytes) else {
-                self.partial.extend_from_slice(bytes);
+                self.keep(bytes, &mut each);
                 return;
             };
             let mut line = std::mem::take(&mut self.partial);
@@ -608,7 +617,20 @@ impl Decoder {
             self.line(line, &mut each);
             bytes = rest;
         }
+        self.keep(bytes, &mut each);
+    }
+
+    /// Keeps the beginning of a line, but only of one that can be ours: a damaged carrier must not
+    /// fill the memory.
+    fn keep(&mut self, bytes: &[u8], each: &mut impl FnMut(Result<Entry<'_>, Damage>, Position)) {
         self.partial.extend_from_slice(bytes);
+        if self.partial.len() > MAX_LINE {
+            self.position.offset += self.partial.len() as u64;
+            self.partial = Vec::new();
+            self.skipping = true;
+            let reason = format!("a line of more than {MAX_LINE} bytes");
+            each(Err(Damage::Malformed(Malformed { reason })), self.position);
+        }
     }
 
     fn line(&mut self, line: &[u8], each: &mut impl FnMut(Result<Entry<'_>, Damage>, Position)) {
@@ -782,6 +804,30 @@ mod tests {
             .map(Vec::as_slice)
             .concat();
         assert_eq!(decoded(&twice, 64).0, b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory_and_is_told_once() {
+        let (mut told, mut seqs) = (Vec::new(), Vec::new());
+        let mut decoder = Decoder::default();
+        let mut feed = |bytes: &[u8], decoder: &mut Decoder| {
+            decoder.push(bytes, |entry, _| match entry {
+                Ok(entry) => seqs.push(entry.seq),
+                Err(damage) => told.push(damage),
+            });
+        };
+        feed(b"0 1 S 0\n1 2 O 0 m ", &mut decoder);
+        for _ in 0..200 {
+            feed(&[b'x'; 5000], &mut decoder);
+            assert!(decoder.partial.capacity() < 4 * MAX_LINE);
+        }
+        feed(b"tail\n2 3 S 1\n", &mut decoder);
+        assert_eq!(decoder.position().offset, 8 + 10 + 1_000_000 + 5 + 8);
+        assert_eq!(seqs, [0, 2]);
+        assert!(
+            matches!(told[..], [Damage::Malformed(_), Damage::Gap { .. }]),
+            "{told:?}"
+        );
     }
 
     proptest! {
