@@ -1,0 +1,2 @@
+//! x
+pub(super) fn run() -> anyhow::Result<Vec<super::Row>> { anyhow::bail!("x") }
