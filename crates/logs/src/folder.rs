@@ -247,8 +247,20 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
         .doing("sync", dir)
 }
 
-/// Takes the folder's lock for as long as the returned file lives.
-pub(crate) fn lock(dir: &Path) -> Result<File> {
+/// A folder's lock, held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that is just being forked elsewhere in this
+        // program shares the lock until it calls exec.
+        self.0.unlock().unwrap_or_default();
+    }
+}
+
+/// Takes the folder's lock.
+pub(crate) fn lock(dir: &Path) -> Result<FolderLock> {
     let path = dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)
@@ -257,7 +269,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
         .open(&path)
         .doing("open", &path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(fs::TryLockError::WouldBlock) => Err(LogError::InUse {
             dir: dir.to_owned(),
         }),

@@ -122,7 +122,7 @@ pub struct Recorder {
     unconfirmed: bool,
     failed: Option<String>,
     /// Held as long as the recorder lives.
-    _lock: File,
+    _lock: folder::FolderLock,
 }
 
 impl Recorder {

@@ -139,20 +139,18 @@ function dropOldRows() {
   const rows = log.getElementsByClassName("r");
   const excess = rows.length - MOST_ROWS;
   if (excess <= 0) return;
-  const before = document.documentElement.scrollHeight;
-  const first = rows[excess].firstChild.textContent;
-  for (const old of all(".r, .note, .dropped", log)) {
-    if (old === rows[excess] || (rows.length <= MOST_ROWS && old.matches(".r"))) break;
+  const first = Number(rows[excess].firstChild.textContent);
+  for (const old of all(".r, .note", log)) {
+    if (rows.length <= MOST_ROWS && old.matches(".r")) break;
     old.remove();
   }
   const note = document.createElement("div");
   note.className = "note dropped";
   const link = document.createElement("a");
-  link.href = log.dataset.from;
+  link.href = log.dataset.from.replace(/from=\d+/, `from=${Math.max(1, first - 1000)}`);
   link.textContent = "show them";
   note.append(`The lines before ${first} are no longer on this page: `, link, ".");
   log.prepend(note);
-  if (!isAtEnd()) scrollBy(0, document.documentElement.scrollHeight - before);
 }
 
 function takeRows({ rows }) {
@@ -163,8 +161,9 @@ function takeRows({ rows }) {
     else log.append(rowElement(row));
   }
   dropOldRows();
-  const shown = all(".r > a:first-child", log);
-  if (shown.length) $("#span").textContent = `lines ${shown[0].textContent}–${shown[shown.length - 1].textContent}`;
+  const shown = log.getElementsByClassName("r");
+  const number = (row) => Number(row.firstChild.textContent).toLocaleString("en");
+  if (shown.length) $("#span").textContent = `lines ${number(shown[0])}–${number(shown[shown.length - 1])}`;
   highlight(false);
   if (stay) toEnd();
 }

@@ -195,6 +195,7 @@ async fn main() {
             repo_id: Some(api.id),
             content_type: Some("application/json"),
             remote: "140.82.115.9",
+            signature: None,
             body: b"{\"zen\": \"Keep it logically awesome.\"}",
         };
         let id = store.receive(&new).await.unwrap().id();

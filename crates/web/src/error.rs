@@ -247,3 +247,28 @@ fn ways_back(path: &str) -> Vec<(String, String)> {
     }
     ways
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_tells_strangers_nothing() {
+        async fn stumble() -> &'static str {
+            panic!("the secret is 42")
+        }
+        let router = Router::new()
+            .route("/", get(stumble))
+            .layer(CatchPanicLayer::custom(panicked));
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let error = response.extensions().get::<WebError>().unwrap();
+        assert!(!format!("{error:?}").contains("42"));
+    }
+}

@@ -112,14 +112,14 @@ pub(crate) async fn log(
             app,
             place,
             hub_bell,
-            source: Some(Source::new(reader, strip)),
+            source: Some(Source::new(reader, strip, true)),
             at: range.start,
             end: end.unwrap_or(u64::MAX),
         };
         return Ok((out, Body::from_stream(follower.stream())).into_response());
     }
     if let Some(strip) = strip {
-        let source = Source::new(reader, Some(strip));
+        let source = Source::new(reader, Some(strip), false);
         return Ok((out, Body::from_stream(pieces(source, range))).into_response());
     }
     let mut range = range;
@@ -158,7 +158,7 @@ pub(crate) async fn log(
         header::CONTENT_LENGTH,
         (range.end - range.start).to_string(),
     );
-    let body = Body::from_stream(pieces(Source::new(reader, None), range));
+    let body = Body::from_stream(pieces(Source::new(reader, None, false), range));
     Ok((status, out, body).into_response())
 }
 
@@ -257,6 +257,8 @@ fn part(header: &str, len: u64) -> Part {
 struct Source {
     reader: LogReader,
     strip: Option<Stripper>,
+    /// Whether more is waited for.
+    grows: bool,
 }
 
 /// What was read: bytes to send, and where to read on.
@@ -266,8 +268,12 @@ struct Piece {
 }
 
 impl Source {
-    fn new(reader: LogReader, strip: Option<Stripper>) -> Self {
-        Self { reader, strip }
+    fn new(reader: LogReader, strip: Option<Stripper>, grows: bool) -> Self {
+        Self {
+            reader,
+            strip,
+            grows,
+        }
     }
 
     /// Reads a piece at `at`, not beyond `end`. Blocks.
@@ -282,16 +288,16 @@ impl Source {
             let bytes = buffer.into();
             return Ok(Piece { bytes, next });
         };
-        // Only whole rows can be stripped; the rest of the piece is read again.
-        let whole = match memchr_last(&buffer) {
+        // Only whole rows can be stripped; the rest of the piece is read again. What is behind
+        // the last line end is whole if nothing can be added to it.
+        let is_last = at + read as u64 == end;
+        let line_end = buffer.iter().rposition(|b| *b == b'\n');
+        let whole = match line_end {
+            _ if is_last && (!self.grows || self.reader.is_complete()) => read,
             Some(last) => last + 1,
-            None if at + read as u64 >= end && self.reader.is_complete() || read >= PIECE => read,
+            // A line longer than a piece.
+            None if read == PIECE => read,
             None => 0,
-        };
-        let whole = if at + read as u64 == end && self.reader.is_complete() {
-            read
-        } else {
-            whole
         };
         let mut text = String::with_capacity(whole);
         for row in buffer[..whole].split_inclusive(|b| *b == b'\n') {
@@ -302,10 +308,6 @@ impl Source {
             next: at + whole as u64,
         })
     }
-}
-
-fn memchr_last(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().rposition(|b| *b == b'\n')
 }
 
 type Reading = JoinHandle<(Source, Result<Piece, LogError>)>;

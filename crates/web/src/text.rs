@@ -142,9 +142,9 @@ pub(crate) fn step_words(step: &Step) -> String {
 /// How long a step took, or has been running.
 pub(crate) fn step_duration(step: &Step) -> String {
     match (step.duration_us, step.started_us) {
+        (_, None) => String::new(),
         (Some(us), _) => duration(&(us / 1_000)),
         (None, Some(start)) => span(Some(start / 1_000), step.ended_us.map(|us| us / 1_000)),
-        (None, None) => String::new(),
     }
 }
 

@@ -156,7 +156,7 @@ impl Worker {
     ) -> Option<CommitStatus> {
         reports.then(|| {
             let path = match failed_step {
-                Some(step) => windlass_web::urls::step(&build.repo, build.number, step + 1),
+                Some(step) => windlass_web::urls::step(&build.repo, build.number, step),
                 None => windlass_web::urls::build(&build.repo, build.number),
             };
             let url = format!("{}{path}", self.public_url);

@@ -75,18 +75,27 @@ impl ProcessExecutor {
         let dir = self.shim_folder(attempt);
         let journal = dir.join(JOURNAL_FILE);
         if journal.exists() || is_locked(&dir)? {
-            return wait_for_journal(&journal, None).await;
+            wait_for_journal(&journal, None).await?;
+            return Ok(());
         }
         create_dir(&dir)?;
         create_dir(&self.tmp(attempt))?;
         write_private(&dir.join(SECRETS_FILE), &to_json(secrets))?;
         write_private(&dir.join(ORDER_FILE), &to_json(order))?;
+        // A shim that finds its lock taken leaves. Mostly another shim has it; but whoever asks
+        // whether the lock is held takes it for a moment, too, and then nobody has the attempt.
+        while !self.spawn_shim(&dir, &journal).await? {}
+        Ok(())
+    }
+
+    /// `false` if the shim left because its lock was taken, and no other shim has the attempt.
+    async fn spawn_shim(&self, dir: &Path, journal: &Path) -> Result<bool, ExecutorError> {
         let log = dir.join(SHIM_LOG_FILE);
         let stderr = File::create(&log).map_err(file("create", &log))?;
         // Not killed on drop: the shim outlives this process. It makes a session of its own.
         let child = tokio::process::Command::new(&self.shim)
             .arg("run")
-            .arg(&dir)
+            .arg(dir)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
@@ -94,7 +103,7 @@ impl ProcessExecutor {
             .stderr(stderr)
             .spawn()
             .map_err(file("run", &self.shim))?;
-        wait_for_journal(&journal, Some((child, log))).await
+        wait_for_journal(journal, Some((child, log))).await
     }
 }
 
@@ -217,11 +226,11 @@ fn is_complete(journal: &Path) -> bool {
 }
 
 /// Waits until the shim has made its journal: from then on it is the shim that answers for the
-/// attempt.
+/// attempt. `false` if the given shim left to another one that is not there.
 async fn wait_for_journal(
     journal: &Path,
     mut child: Option<(tokio::process::Child, PathBuf)>,
-) -> Result<(), ExecutorError> {
+) -> Result<bool, ExecutorError> {
     let deadline = Instant::now() + START_LIMIT;
     let mut pause = Duration::from_micros(500);
     loop {
@@ -231,11 +240,16 @@ async fn wait_for_journal(
             None => None,
         };
         if std::fs::metadata(journal).is_ok_and(|m| m.len() > 0) {
-            return Ok(());
+            return Ok(true);
         }
         if let (Some(status), Some((_, log))) = (ended, &child) {
-            // Another shim was faster; its journal is about to appear.
-            if status.code() != Some(EXIT_ALREADY_TAKEN) {
+            if status.code() == Some(EXIT_ALREADY_TAKEN) {
+                // Another shim was faster and its journal is about to appear, or nobody has it.
+                let dir = journal.parent().unwrap_or(journal);
+                if !is_locked(dir)? && !journal.exists() {
+                    return Ok(false);
+                }
+            } else {
                 let words = std::fs::read_to_string(log).unwrap_or_default();
                 return Err(ExecutorError::Shim {
                     reason: format!("{status}; it said: {:?}", words.trim()),

@@ -1,4 +1,4 @@
-//! Python: a virtual environment, what is needed in it, and pytest, unittest or tox.
+//! Python: a virtual environment, what is needed in it, and pytest or tox.
 
 use serde_json::Value;
 
@@ -37,17 +37,15 @@ pub(super) fn look(root: &Root<'_>) -> Option<Suggestion> {
         installs.push(format!("{PIP} tox"));
         notes.push("`-e py` is the Python of this machine.".to_owned());
         ".venv/bin/tox -e py"
-    } else if uses_pytest(root) {
-        // It may be named in a place that pip doesn't read; a second time does no harm.
-        installs.push(format!("{PIP} pytest"));
-        ".venv/bin/pytest"
     } else {
-        notes.push("Since Python 3.12 unittest fails if it finds no tests.".to_owned());
-        if root.has("tests/") {
-            ".venv/bin/python -m unittest discover -s tests"
-        } else {
-            ".venv/bin/python -m unittest discover"
+        // It may be named in a place that pip doesn't read; a second time does no harm. Where
+        // nothing names it, it still runs unittest's tests too, and unlike unittest before Python
+        // 3.12 it fails if it finds none: a test step that passes without tests helps nobody.
+        installs.push(format!("{PIP} pytest"));
+        if !uses_pytest(root) {
+            notes.push("pytest runs tests written for unittest, too.".to_owned());
         }
+        ".venv/bin/python -m pytest"
     };
     let mut steps = vec![step("Create environment", "python3 -m venv .venv")];
     match installs.len() {
@@ -107,14 +105,16 @@ mod tests {
     fn requirements_with_pytest() {
         let scripts = scripts(&[("requirements.txt", "pytest==9\n")]);
         let install = ".venv/bin/pip install -r requirements.txt\n.venv/bin/pip install pytest\n";
-        assert_eq!(scripts, [VENV, install, ".venv/bin/pytest"]);
+        assert_eq!(scripts, [VENV, install, TEST]);
     }
 
+    const TEST: &str = ".venv/bin/python -m pytest";
+
     #[test]
-    fn unittest_without_pytest() {
+    fn pytest_also_where_nothing_names_it() {
         let scripts = scripts(&[("setup.py", ""), ("tests/", "")]);
-        let test = ".venv/bin/python -m unittest discover -s tests";
-        assert_eq!(scripts, [VENV, ".venv/bin/pip install .", test]);
+        let install = ".venv/bin/pip install .\n.venv/bin/pip install pytest\n";
+        assert_eq!(scripts, [VENV, install, TEST]);
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn options_of_tools_are_no_package() {
         let scripts = scripts(&[("pyproject.toml", "[tool.black]\nline-length = 100\n")]);
-        assert_eq!(scripts, [VENV, ".venv/bin/python -m unittest discover"]);
+        assert_eq!(scripts, [VENV, ".venv/bin/pip install pytest", TEST]);
     }
 
     #[test]

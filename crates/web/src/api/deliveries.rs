@@ -37,9 +37,12 @@ pub(crate) async fn list(
 
 /// `GET /api/v1/deliveries/{id}/body`
 ///
+/// Only for the administrator: bodies hold names and addresses of people.
+///
 /// A stranger chose the content type, so it is told in another header and the body is a file to
 /// save: it must never run as a page of this server.
 pub(crate) async fn body(
+    _: Admin,
     State(app): State<App>,
     DeliveryPath(id): DeliveryPath,
 ) -> Result<Response, WebError> {

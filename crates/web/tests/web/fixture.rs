@@ -9,15 +9,13 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::{Hub, LogEvent, Recorder};
 use windlass_model::plan::{ClonePlan, Limits, OutputMode};
-use windlass_model::{
-    BuildState, Event, JobPlan, Outcome, Plan, Secret, StepPlan, StopCause, Trigger,
-};
+use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
 };
 use windlass_store::db::{OnPending, now_ms};
 use windlass_store::queue::{Finish, Willing};
-use windlass_store::steps::StepEnd;
+use windlass_store::steps::Told;
 use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
 use windlass_web::AppState;
 
@@ -104,6 +102,7 @@ impl Fixture {
             recorder: Recorder::open(&folder).unwrap(),
             encoder: Encoder::new(),
             now_us: now_ms() * 1_000,
+            written: BTreeMap::new(),
             claim,
         };
         job.push(&Record::JobStarted(JobStarted {
@@ -123,6 +122,8 @@ pub(crate) struct Job {
     recorder: Recorder,
     encoder: Encoder,
     now_us: i64,
+    /// By step.
+    written: BTreeMap<u32, u64>,
 }
 
 impl Job {
@@ -137,6 +138,7 @@ impl Job {
 
     pub(crate) async fn out(&mut self, step: u32, bytes: impl AsRef<[u8]>) {
         let mut journal = Vec::new();
+        *self.written.entry(step).or_default() += bytes.as_ref().len() as u64;
         self.encoder.output(
             self.now_us,
             step,
@@ -155,14 +157,19 @@ impl Job {
     pub(crate) async fn end(&mut self, step: u32, result: StepResult, duration_ms: u64) {
         let end = StepEnded {
             result,
-            output_bytes: 0,
+            output_bytes: self.written.get(&step).copied().unwrap_or(0),
             duration_us: duration_ms * 1_000,
             leftovers: 0,
         };
         self.push(&Record::StepEnded { step, end }).await;
     }
 
-    pub(crate) async fn finish(mut self, state: BuildState, summary: &str, failed_step: Option<i64>) {
+    pub(crate) async fn finish(
+        mut self,
+        state: BuildState,
+        summary: &str,
+        failed_step: Option<i64>,
+    ) {
         self.push(&Record::JobEnded(JobEnded {
             records: 0,
             output_bytes: 0,
@@ -186,10 +193,11 @@ impl Job {
 
     async fn take(&mut self, journal: &[u8]) {
         let (store, attempt) = (&self.state.store, self.claim.attempt.id);
+        let mut told = Vec::new();
         for event in self.recorder.push(journal).unwrap() {
             match event {
                 LogEvent::StepStarted { step, time_us } => {
-                    store.step_started(attempt, step, time_us).await.unwrap();
+                    told.push(Told::Started { step, time_us });
                 }
                 LogEvent::StepEnded {
                     step,
@@ -198,19 +206,18 @@ impl Job {
                     duration_us,
                     output_bytes,
                     leftovers,
-                } => {
-                    let end = StepEnd {
-                        outcome: &outcome,
-                        ended_us: time_us,
-                        duration_us,
-                        output_bytes,
-                        leftovers,
-                    };
-                    store.step_ended(attempt, step, &end).await.unwrap();
-                }
+                } => told.push(Told::Ended {
+                    step,
+                    time_us,
+                    outcome,
+                    duration_us,
+                    output_bytes,
+                    leftovers,
+                }),
                 _ => {}
             }
         }
+        store.record(attempt, &told).await.unwrap();
         self.recorder.confirm().unwrap();
         self.state
             .hub
@@ -238,17 +245,6 @@ pub(crate) async fn finish(
     let status =
         windlass_web::actions::status_for_forge(state, &repo, revision, number, end, summary);
     let store = &state.store;
-    store
-        .end_open_steps(
-            claim.attempt.id,
-            &Outcome::Stopped {
-                cause: StopCause::Cancelled,
-            },
-            &Outcome::Skipped,
-            now_ms() * 1_000,
-        )
-        .await
-        .unwrap();
     store.finish(claim, WORKER, &finish, status).await.unwrap();
     store.done(claim.attempt.id).await.unwrap();
 }

@@ -1,3 +1,11 @@
-//! The server from outside.
+//! The server from outside: what it answers, to whom, and what it never shows.
 
+#![expect(clippy::unwrap_used, reason = "tests may")]
+
+mod access;
+mod ask;
 mod fixture;
+mod hooks;
+mod html;
+mod logs;
+mod pages;

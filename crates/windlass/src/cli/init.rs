@@ -67,7 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
         .map_err(|e| Problem::new(format!("could not write {}: {e}", path.display())))?;
     say(format_args!("wrote {}", path.display()));
     for suggestion in &suggestions {
-        say(format_args!("  {}", suggestion.because));
+        say(format_args!(
+            "  {}: there is a {}",
+            suggestion.kind.title(),
+            suggestion.because
+        ));
     }
     say("next: windlass run");
     Ok(EXIT_OK)

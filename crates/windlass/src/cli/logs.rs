@@ -129,7 +129,7 @@ async fn print_log(
     step: i64,
     follow: bool,
 ) -> Result<(), Problem> {
-    let mut path = urls::api::log(repo, number, attempt, step);
+    let mut path = urls::api::log(repo, number, attempt, step - 1);
     if follow {
         path.push(if path.contains('?') { '&' } else { '?' });
         path.push_str("follow=1");

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::executor::{Executor, Followed};
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
+use windlass_model::plan::Limits;
 use windlass_model::{AttemptId, Secret};
 use windlass_store::steps::Told;
 use windlass_store::{Claim, Store, failpoint};
@@ -33,15 +34,19 @@ impl Worker {
         self.start(claim, &attempt).await?;
         failpoint::hit(format_args!("after-start"));
         let stopping = Arc::new(AtomicBool::new(false));
-        let recording = Recording {
-            store: self.store.clone(),
-            hub: self.hub.clone(),
-            executor: self.executor.clone(),
-            dir: self.logs.join(attempt.as_str()),
-            attempt: attempt.clone(),
-            row: claim.attempt.id,
-            stopping: Arc::clone(&stopping),
-        };
+        let recording =
+            Recording {
+                store: self.store.clone(),
+                hub: self.hub.clone(),
+                executor: self.executor.clone(),
+                dir: self.logs.join(attempt.as_str()),
+                attempt: attempt.clone(),
+                row: claim.attempt.id,
+                limited: claim.attempt.plan.as_ref().is_some_and(|plan| {
+                    plan.jobs.iter().any(|job| job.limits != Limits::default())
+                }),
+                stopping: Arc::clone(&stopping),
+            };
         let runtime = tokio::runtime::Handle::current();
         let mut follow = tokio::task::spawn_blocking(move || recording.to_the_end(&runtime));
         let mut cancel_heard = false;
@@ -119,6 +124,8 @@ struct Recording {
     dir: PathBuf,
     attempt: AttemptId,
     row: i64,
+    /// The job has limits, so it is worth saying what enforces them.
+    limited: bool,
     stopping: Arc<AtomicBool>,
 }
 
@@ -153,40 +160,42 @@ impl Recording {
     }
 
     async fn keep(&self, events: &[LogEvent]) -> Result<(), Problem> {
-        let told: Vec<Told> = events.iter().filter_map(told).collect();
+        let told: Vec<Told> = events.iter().filter_map(|event| self.told(event)).collect();
         if told.is_empty() {
             return Ok(());
         }
         Ok(self.store.record(self.row, &told).await?)
     }
-}
 
-fn told(event: &LogEvent) -> Option<Told> {
-    Some(match event {
-        LogEvent::JobStarted { limits, .. } => Told::Remark(limits.clone()),
-        LogEvent::StepStarted { step, time_us } => Told::Started {
-            step: *step,
-            time_us: *time_us,
-        },
-        LogEvent::StepEnded {
-            step,
-            time_us,
-            outcome,
-            duration_us,
-            output_bytes,
-            leftovers,
-        } => Told::Ended {
-            step: *step,
-            time_us: *time_us,
-            outcome: outcome.clone(),
-            duration_us: *duration_us,
-            output_bytes: *output_bytes,
-            leftovers: *leftovers,
-        },
-        LogEvent::Damage { text, .. } => {
-            tracing::error!("{text}");
-            Told::Remark(text.clone())
-        }
-        LogEvent::JobEnded { .. } => return None,
-    })
+    fn told(&self, event: &LogEvent) -> Option<Told> {
+        Some(match event {
+            LogEvent::JobStarted { limits, .. } if self.limited => {
+                Told::Remark(format!("limits: {limits}"))
+            }
+            LogEvent::StepStarted { step, time_us } => Told::Started {
+                step: *step,
+                time_us: *time_us,
+            },
+            LogEvent::StepEnded {
+                step,
+                time_us,
+                outcome,
+                duration_us,
+                output_bytes,
+                leftovers,
+            } => Told::Ended {
+                step: *step,
+                time_us: *time_us,
+                outcome: outcome.clone(),
+                duration_us: *duration_us,
+                output_bytes: *output_bytes,
+                leftovers: *leftovers,
+            },
+            LogEvent::Damage { text, .. } => {
+                tracing::error!("{text}");
+                Told::Remark(text.clone())
+            }
+            LogEvent::JobStarted { .. } | LogEvent::JobEnded { .. } => return None,
+        })
+    }
 }
