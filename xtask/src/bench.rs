@@ -82,7 +82,10 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     for name in names {
         if !BENCHES.iter().any(|(known, _)| known == name) {
             let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
-            bail!("there is no benchmark {name}; there are: {}", known.join(", "));
+            bail!(
+                "there is no benchmark {name}; there are: {}",
+                known.join(", ")
+            );
         }
     }
     run_command(cargo(&["build", "--release", "--locked", "-p", "windlass"]))?;

@@ -38,7 +38,9 @@ const STEPS: &[(&str, Step)] = &[
     ("tests", |tests| all_tests(tests)),
     ("doc tests", doc_tests),
     ("documentation", documentation),
-    ("release build", |_| run(cargo(&["build", "--release", "--locked", "-p", "windlass"]))),
+    ("release build", |_| {
+        run(cargo(&["build", "--release", "--locked", "-p", "windlass"]))
+    }),
     ("release smoke test", |_| smoke_test()),
 ];
 
@@ -213,7 +215,10 @@ mod tests {
         let xml = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="nextest-run" tests="12" failures="2" errors="1" uuid="x" time="1.5">
     <testsuite name="a" tests="5" disabled="0" errors="0" failures="0"/>"#;
-        let expected = Tests { passed: 9, failed: 3 };
+        let expected = Tests {
+            passed: 9,
+            failed: 3,
+        };
         assert_eq!(junit_counts(xml), Some(expected));
         assert_eq!(junit_counts("<testsuite tests=\"1\"/>"), None);
     }
@@ -221,7 +226,10 @@ mod tests {
     #[test]
     fn doc_tests_are_counted() {
         let line = "test result: FAILED. 21 passed; 3 failed; 1 ignored; 0 measured; 0 filtered";
-        let expected = Tests { passed: 21, failed: 3 };
+        let expected = Tests {
+            passed: 21,
+            failed: 3,
+        };
         assert_eq!(doc_counts(line), Some(expected));
         assert_eq!(doc_counts("running 3 tests"), None);
     }

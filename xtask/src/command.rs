@@ -47,7 +47,10 @@ pub(crate) fn run(mut command: Command) -> Result<()> {
 /// Whether it can be run and ends well. Shows nothing.
 pub(crate) fn works(mut command: Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
-    quiet.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    quiet
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// What it prints, trimmed.

@@ -12,12 +12,28 @@ use crate::command::{cargo, output, program, run, works};
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cc", "gcc", "to link, and to compile SQLite, zstd and ring"),
     ("git", "git", "the program under test runs it"),
-    ("git-lfs", "git-lfs", "the tests of checkouts with large files"),
+    (
+        "git-lfs",
+        "git-lfs",
+        "the tests of checkouts with large files",
+    ),
     ("zstd", "zstd", "the tests check sealed logs with it"),
-    ("unshare", "util-linux", "the tests of full disks and of limits"),
+    (
+        "unshare",
+        "util-linux",
+        "the tests of full disks and of limits",
+    ),
     ("mount", "mount", "the tests of full disks"),
-    ("chromium", "chromium", "the tests of the pages in a browser"),
-    ("chromedriver", "chromium-driver", "the tests of the pages in a browser"),
+    (
+        "chromium",
+        "chromium",
+        "the tests of the pages in a browser",
+    ),
+    (
+        "chromedriver",
+        "chromium-driver",
+        "the tests of the pages in a browser",
+    ),
 ];
 
 /// Known to work with our `.config/nextest.toml`.
@@ -40,7 +56,10 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 fn packages() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(name, ..)| find(name).is_none()).collect();
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(name, ..)| find(name).is_none())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -115,7 +134,13 @@ fn nextest() -> Result<()> {
         return Ok(());
     }
     println!("cargo-nextest is missing: building it (runs the tests side by side, with limits)");
-    let mut install = cargo(&["install", "cargo-nextest", "--locked", "--version", NEXTEST_VERSION]);
+    let mut install = cargo(&[
+        "install",
+        "cargo-nextest",
+        "--locked",
+        "--version",
+        NEXTEST_VERSION,
+    ]);
     // It waits for our tests: how fast it computes does not matter, how fast it builds does.
     for (key, value) in [
         ("CARGO_PROFILE_RELEASE_LTO", "false"),

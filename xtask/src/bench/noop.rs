@@ -27,9 +27,20 @@ pub(super) fn run() -> Result<Vec<Row>> {
     // Known by the name that the payloads have, fetched from the disk.
     let url = "https://github.com/bench/noop.git";
     let file = secret.to_string_lossy();
-    cli(&data, &[
-        "repo", "add", "noop", "--forge", "github", "--url", url, "--webhook-secret-file", &file,
-    ])?;
+    cli(
+        &data,
+        &[
+            "repo",
+            "add",
+            "noop",
+            "--forge",
+            "github",
+            "--url",
+            url,
+            "--webhook-secret-file",
+            &file,
+        ],
+    )?;
     let path = repository.path.to_string_lossy();
     cli(&data, &["repo", "set", "noop", "--url", &path])?;
     let mut client = server.client();
@@ -76,7 +87,8 @@ pub(super) fn run() -> Result<Vec<Row>> {
 pub(super) fn clone(repository: &Repository, target: &Path) -> Result<()> {
     let url = format!("file://{}", repository.path.display());
     let mut git = Command::new("git");
-    git.args(["clone", "--quiet", "--depth", "1", &url]).arg(target);
+    git.args(["clone", "--quiet", "--depth", "1", &url])
+        .arg(target);
     output(git).map(drop)
 }
 
@@ -122,7 +134,9 @@ fn webhook(client: &mut Client, commit: &str, number: u64) -> Result<Duration> {
         std::thread::sleep(Duration::from_millis(5));
     }
     let build = wait(client, "noop", number, false)?;
-    let finished = build["finished_ms"].as_u64().context("the build has no end")?;
+    let finished = build["finished_ms"]
+        .as_u64()
+        .context("the build has no end")?;
     // It is cut to whole milliseconds.
     let finished = Duration::from_millis(finished) + Duration::from_micros(500);
     Ok(finished.saturating_sub(sent))
@@ -133,8 +147,14 @@ fn hmac(key: &[u8], message: &[u8]) -> String {
     let mut block = [0_u8; 64];
     block[..key.len()].copy_from_slice(key);
     let pad = |with: u8| block.map(|byte| byte ^ with);
-    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
-    let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    let inner = Sha256::new()
+        .chain_update(pad(0x36))
+        .chain_update(message)
+        .finalize();
+    let outer = Sha256::new()
+        .chain_update(pad(0x5c))
+        .chain_update(inner)
+        .finalize();
     hex::encode(outer)
 }
 
@@ -144,6 +164,9 @@ mod tests {
     fn signatures_are_hmac_sha256() {
         // RFC 4231, test case 2.
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
-        assert_eq!(super::hmac(b"Jefe", b"what do ya want for nothing?"), expected);
+        assert_eq!(
+            super::hmac(b"Jefe", b"what do ya want for nothing?"),
+            expected
+        );
     }
 }

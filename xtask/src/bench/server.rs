@@ -20,7 +20,8 @@ pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("windlass-bench-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("windlass-bench-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self(path))
     }
@@ -46,7 +47,6 @@ pub(super) fn windlass() -> PathBuf {
 /// A running server; killed when dropped.
 pub(super) struct Server {
     child: Child,
-    pub(super) data: PathBuf,
     pub(super) address: String,
     token: String,
 }
@@ -73,7 +73,6 @@ impl Server {
             .context("could not start the server")?;
         let mut server = Self {
             child,
-            data: data.to_path_buf(),
             address,
             token: String::new(),
         };
@@ -196,7 +195,11 @@ pub(super) fn cli(data: &Path, args: &[&str]) -> Result<()> {
 /// Starts a build by hand and returns its number.
 pub(super) fn build(client: &mut Client, repo: &str, revision: &str) -> Result<u64> {
     let wish = json!({"revision": revision, "git_ref": "refs/heads/main"}).to_string();
-    let answer = client.post(&format!("/api/v1/repos/{repo}/builds"), &[], wish.as_bytes())?;
+    let answer = client.post(
+        &format!("/api/v1/repos/{repo}/builds"),
+        &[],
+        wish.as_bytes(),
+    )?;
     let answer: Value = serde_json::from_slice(&answer)?;
     answer["number"].as_u64().context("the build has no number")
 }

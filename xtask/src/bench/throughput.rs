@@ -66,7 +66,9 @@ pub(super) fn run() -> Result<Vec<Row>> {
     let beside = clones(&noop, folder.path())?;
     Ok(vec![
         Row {
-            what: format!("{BUILDS} no-op builds, {SLOTS} slots ({own} ms of the server's CPU each)"),
+            what: format!(
+                "{BUILDS} no-op builds, {SLOTS} slots ({own} ms of the server's CPU each)"
+            ),
             ours: format!("{rate:.1}/s"),
             beside: format!("{beside:.1}/s git clone --depth 1, {SLOTS} at once"),
             ratio: Some(rate / beside),
@@ -87,7 +89,10 @@ fn unfinished(client: &mut super::http::Client) -> Result<bool> {
     for state in ["queued", "running"] {
         let path = format!("/api/v1/builds?state={state}&limit=1");
         let list: Value = serde_json::from_slice(&client.get(&path)?)?;
-        if list["builds"].as_array().is_some_and(|list| !list.is_empty()) {
+        if list["builds"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+        {
             return Ok(true);
         }
     }
@@ -98,7 +103,12 @@ fn unfinished(client: &mut super::http::Client) -> Result<bool> {
 fn processor_ticks(pid: u32) -> Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit(") ").next().unwrap_or_default();
-    let fields: Vec<u64> = fields.split(' ').skip(11).take(2).flat_map(str::parse).collect();
+    let fields: Vec<u64> = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .flat_map(str::parse)
+        .collect();
     Ok(fields.iter().sum())
 }
 
@@ -116,7 +126,9 @@ fn clones(repository: &Repository, folder: &std::path::Path) -> Result<f64> {
             })
             .collect();
         threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| bail!("a thread that clones broke"))
+            thread
+                .join()
+                .unwrap_or_else(|_| bail!("a thread that clones broke"))
         })
     })?;
     Ok((SLOTS * EACH) as f64 / begun.elapsed().as_secs_f64())

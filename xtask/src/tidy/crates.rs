@@ -18,9 +18,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["model", "migrate"]),
     ("forge", &["model"]),
     ("web", &["model", "store", "logs", "forge"]),
-    ("windlass", &[
-        "model", "spec", "shim", "engine", "logs", "migrate", "store", "forge", "web",
-    ]),
+    (
+        "windlass",
+        &[
+            "model", "spec", "shim", "engine", "logs", "migrate", "store", "forge", "web",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -36,7 +39,13 @@ const ONLY: &[(&str, &[&str])] = &[
 const TESTS: &[&str] = &["e2e"];
 
 pub(super) fn check() -> Result<Vec<Complaint>> {
-    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1", "--offline"]);
+    let metadata = cargo(&[
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+        "--offline",
+    ]);
     let metadata = output(metadata)?;
     complaints(&serde_json::from_str(&metadata).context("reading what cargo metadata prints")?)
 }
@@ -56,7 +65,9 @@ fn complaints(metadata: &Value) -> Result<Vec<Complaint>> {
         }
         let Some((_, allowed)) = EDGES.iter().find(|(known, _)| *known == name) else {
             let here = "xtask/src/tidy/crates.rs";
-            complaints.push(format!("{name} is a new crate: say in {here} what it may use"));
+            complaints.push(format!(
+                "{name} is a new crate: say in {here} what it may use"
+            ));
             continue;
         };
         let mut ours = Vec::new();
@@ -75,21 +86,30 @@ fn complaints(metadata: &Value) -> Result<Vec<Complaint>> {
                 && !who.contains(&name)
                 && !for_tests
             {
-                complaints.push(format!("{name} uses {used}: only {} may", who.join(" and ")));
+                complaints.push(format!(
+                    "{name} uses {used}: only {} may",
+                    who.join(" and ")
+                ));
             }
         }
         for used in ours.iter().filter(|used| !allowed.contains(used)) {
-            complaints.push(format!("{name} uses {used}: that edge is not in the design"));
+            complaints.push(format!(
+                "{name} uses {used}: that edge is not in the design"
+            ));
         }
         for unused in allowed.iter().filter(|edge| !ours.contains(edge)) {
-            complaints.push(format!("{name} does not use {unused}: remove the edge from xtask"));
+            complaints.push(format!(
+                "{name} does not use {unused}: remove the edge from xtask"
+            ));
         }
     }
     Ok(complaints)
 }
 
 fn text(value: &Value) -> Result<&str> {
-    value.as_str().context("cargo metadata has a package without a name")
+    value
+        .as_str()
+        .context("cargo metadata has a package without a name")
 }
 
 #[cfg(test)]
@@ -120,7 +140,10 @@ mod tests {
         let build = ours("windlass-shim", json!("build"));
         assert_eq!(of("windlass-model", json!([build])).len(), 1);
         let found = of("windlass-spec", json!([]));
-        assert_eq!(found, ["spec does not use model: remove the edge from xtask"]);
+        assert_eq!(
+            found,
+            ["spec does not use model: remove the edge from xtask"]
+        );
         assert!(of("windlass-new", json!([]))[0].contains("new crate"));
     }
 
@@ -134,7 +157,13 @@ mod tests {
     #[test]
     fn tests_are_free() {
         let model = ours("windlass-model", Value::Null);
-        assert!(of("windlass-spec", json!([model, ours("windlass-store", json!("dev"))])).is_empty());
+        assert!(
+            of(
+                "windlass-spec",
+                json!([model, ours("windlass-store", json!("dev"))])
+            )
+            .is_empty()
+        );
         assert!(of("windlass-forge", json!([model, theirs("axum", true)])).is_empty());
         assert!(of("windlass-e2e", json!([ours("windlass-web", Value::Null)])).is_empty());
     }

@@ -17,7 +17,9 @@ pub(super) fn check(root: &Path) -> Result<Vec<Complaint>> {
 fn architecture(root: &Path) -> Result<Vec<Complaint>> {
     let name = "ARCHITECTURE.md";
     let Ok(text) = std::fs::read_to_string(root.join(name)) else {
-        return Ok(vec![format!("{name} is missing: it says where everything is")]);
+        return Ok(vec![format!(
+            "{name} is missing: it says where everything is"
+        )]);
     };
     let table = text.lines().take_while(|line| !line.starts_with("## "));
     let (table_end, mut paths) = (table.clone().count(), 0);
@@ -115,7 +117,10 @@ mod tests {
         let found = repository(&format!("{TABLE}| x | `crate/web` |\n## More\n"), LIST);
         assert_eq!(found, ["ARCHITECTURE.md:2: there is no crate/web"]);
         let found = repository(&format!("{TABLE}## More\n`crates/spec/src/a.rs`\n"), LIST);
-        assert_eq!(found, ["ARCHITECTURE.md:3: there is no crates/spec/src/a.rs"]);
+        assert_eq!(
+            found,
+            ["ARCHITECTURE.md:3: there is no crates/spec/src/a.rs"]
+        );
         assert!(repository("# Nothing\n", LIST)[0].contains("must begin with the table"));
         assert!(repository("", LIST)[0].contains("missing"));
         assert!(repository(TABLE, "")[0].contains("0001-one.md: list it"));
