@@ -48,18 +48,6 @@ struct Row {
 }
 
 impl Row {
-    /// A figure that explains another one.
-    fn plain(what: impl Into<String>, ours: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            ours: ours.into(),
-            beside: String::new(),
-            ratio: None,
-            goal: Goal::None,
-            value: 0.0,
-        }
-    }
-
     fn print(&self) {
         let ratio = self.ratio.map(|r| format!("{r:.2}x")).unwrap_or_default();
         let (goal, reached) = match self.goal {
