@@ -44,11 +44,17 @@ pub trait Executor: Send + Sync {
     /// Removes all that is left of one attempt: stray processes, limits, folders.
     fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
-    /// Removes what belongs to none of the `living` attempts and returns what it was.
-    fn sweep<'a>(
-        &'a self,
-        living: &'a [AttemptId],
-    ) -> BoxFuture<'a, Result<Vec<AttemptId>, ExecutorError>>;
+    /// The attempts of which anything is here: the first half of a sweep. Ask this *before* asking
+    /// which attempts live: one that is started between the two questions must not look dead.
+    ///
+    /// # Errors
+    /// When that can't be read.
+    fn present(&self) -> Result<Vec<AttemptId>, ExecutorError>;
+
+    /// The second half of a sweep, for an attempt that was present and does not live: stops it if
+    /// it runs (in its own tidy way; a later sweep finds it again), removes it if it does not. Says
+    /// whether it is gone.
+    fn discard<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<bool, ExecutorError>>;
 }
 
 /// An attempt's journal, as it grows.

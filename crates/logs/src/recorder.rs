@@ -11,7 +11,7 @@ mod checkpoint;
 mod derive;
 mod step_writer;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

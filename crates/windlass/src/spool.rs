@@ -165,7 +165,7 @@ async fn deliver(store: &Store, repo: &Repo, name: &str, path: &Path) -> Result<
     };
     let body = std::fs::read(path).map_err(failed("read"))?;
     let key = format!("{}/{name}", repo.id);
-    let remote = path.display().to_string();
+    let remote = path.parent().unwrap_or(path).display().to_string();
     let new = NewDelivery {
         forge: ForgeKind::Git,
         key: &key,
@@ -248,11 +248,14 @@ mod tests {
     fn the_hook_spools_each_line_and_passes_them_on_to_what_was_there() {
         let dir = tempfile::tempdir().unwrap();
         let git = dir.path().join("x.git");
-        let init = std::process::Command::new("git")
-            .args(["init", "-q", "--bare"])
-            .arg(&git);
-        let mut init = { init }.spawn().unwrap();
-        assert!(init.wait().unwrap().success());
+        let mut init = std::process::Command::new("git");
+        assert!(
+            init.args(["init", "-q", "--bare"])
+                .arg(&git)
+                .status()
+                .unwrap()
+                .success()
+        );
         std::fs::write(git.join("hooks/post-receive"), "#!/bin/sh\ncat > seen\n").unwrap();
         let hook = install(&git).unwrap();
         let mut child = std::process::Command::new(hook)

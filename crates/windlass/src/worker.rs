@@ -15,14 +15,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use windlass_engine::executor::Executor as _;
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::git::Git;
 use windlass_forge::report::commit_status;
 use windlass_logs::Hub;
+use windlass_model::BuildState;
 use windlass_model::status::CommitStatus;
-use windlass_model::{AttemptId, BuildState};
 use windlass_store::queue::Willing;
 use windlass_store::{Build, Store};
+
+use crate::report::Problem;
 
 /// How long a worker that is not heard of keeps its attempts.
 const LEASE_MS: i64 = 30_000;
@@ -127,22 +130,24 @@ impl Worker {
 
     /// Removes what belongs to no living attempt, now and every minute.
     pub(crate) async fn sweep(self: Arc<Self>) {
-        use windlass_engine::executor::Executor as _;
         loop {
-            let living = self.store.living_attempts().await;
-            match living {
-                Ok(rows) => {
-                    let ids: Vec<AttemptId> = rows.into_iter().map(AttemptId::from_row).collect();
-                    match self.executor.sweep(&ids).await {
-                        Ok(swept) if swept.is_empty() => {}
-                        Ok(swept) => tracing::info!(?swept, "removed what nobody owned"),
-                        Err(error) => tracing::error!(%error, "could not sweep"),
-                    }
-                }
-                Err(error) => tracing::error!(%error, "could not list living attempts"),
+            if let Err(problem) = self.sweep_once().await {
+                tracing::error!(%problem, "could not sweep");
             }
             tokio::time::sleep(SWEEP).await;
         }
+    }
+
+    async fn sweep_once(&self) -> Result<(), Problem> {
+        let present = self.executor.present()?;
+        let living = self.store.living_attempts().await?;
+        for attempt in present {
+            let lives = attempt.row().is_some_and(|row| living.contains(&row));
+            if !lives && self.executor.discard(&attempt).await? {
+                tracing::info!(%attempt, "removed what nobody owned");
+            }
+        }
+        Ok(())
     }
 
     /// The status for the forge when `build` takes `state`, if its forge is to hear of it.

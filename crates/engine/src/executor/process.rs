@@ -154,25 +154,18 @@ impl Executor for ProcessExecutor {
         })
     }
 
-    fn sweep<'a>(
-        &'a self,
-        living: &'a [AttemptId],
-    ) -> BoxFuture<'a, Result<Vec<AttemptId>, ExecutorError>> {
+    fn present(&self) -> Result<Vec<AttemptId>, ExecutorError> {
+        attempts_in(&self.root)
+    }
+
+    fn discard<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<bool, ExecutorError>> {
         Box::pin(async move {
-            let mut swept = Vec::new();
-            for attempt in attempts_in(&self.root)? {
-                if living.contains(&attempt) {
-                    continue;
-                }
-                // A shim that still runs for nobody is stopped first, in its own tidy way.
-                if is_locked(&self.shim_folder(&attempt))? {
-                    self.stop(&attempt).await?;
-                } else {
-                    self.remove(&attempt).await?;
-                    swept.push(attempt);
-                }
+            if is_locked(&self.shim_folder(attempt))? {
+                self.stop(attempt).await?;
+                return Ok(false);
             }
-            Ok(swept)
+            self.remove(attempt).await?;
+            Ok(true)
         })
     }
 }

@@ -53,13 +53,13 @@ pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
         build = client.json(&path).await?;
     }
     let all = steps(&build, attempt);
-    if let Some(wanted) = args.step {
-        if !all.iter().any(|step| step.number == wanted) {
-            return Err(
-                Problem::new(format!("build {number} of {repo} has no step {wanted}"))
-                    .hint(format!("it has {} steps", all.len())),
-            );
-        }
+    if let Some(wanted) = args.step
+        && !all.iter().any(|step| step.number == wanted)
+    {
+        return Err(
+            Problem::new(format!("build {number} of {repo} has no step {wanted}"))
+                .hint(format!("it has {} steps", all.len())),
+        );
     }
     for step in &all {
         if args.step.is_some_and(|wanted| wanted != step.number) {

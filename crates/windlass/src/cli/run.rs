@@ -68,9 +68,13 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         .map_err(|e| Problem::new(format!("could not create {}: {e}", root.display())))?;
     let executor = ProcessExecutor::new(root.join("work"), install_shim(&root.join("bin"))?);
     // What runs of yesterday that were killed left behind.
-    executor
-        .sweep(&workspace::living(&root.join("work")))
-        .await?;
+    for dead in executor
+        .present()?
+        .iter()
+        .filter(|a| !workspace::is_living(a))
+    {
+        executor.discard(dead).await?;
+    }
     let attempt: AttemptId = format!("local-{}", std::process::id()).parse()?;
 
     let revision = match &args.rev {

@@ -51,13 +51,14 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
     if args.demo && folders.is_default() {
         folders.root = xdg("XDG_DATA_HOME", ".local/share")?.join("windlass-demo");
     }
-    if let Some(url) = &args.public_url {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(
-                Problem::new(format!("--public-url {url} is not an http(s) URL"))
-                    .hint("give the address that people type, such as https://ci.example.org"),
-            );
-        }
+    if let Some(url) = &args.public_url
+        && !url.starts_with("http://")
+        && !url.starts_with("https://")
+    {
+        return Err(
+            Problem::new(format!("--public-url {url} is not an http(s) URL"))
+                .hint("give the address that people type, such as https://ci.example.org"),
+        );
     }
     if args.slots == Some(0) {
         return Err(Problem::new("with --slots 0 nothing would ever run")

@@ -4,14 +4,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use windlass_engine::checkout::Mirror;
 use windlass_engine::executor::Executor as _;
 use windlass_store::queue::{Finish, Phase};
 use windlass_store::{Claim, StoreError, failpoint};
 
 use super::Worker;
-use super::prepare::NotPrepared;
+use super::prepare::{NotPrepared, mirror_key};
 use crate::report::Problem;
 use crate::verdict::verdict;
+
+/// A mirror with more packs than this is repacked after a build.
+const MAX_PACKS: usize = 40;
 
 /// Why an attempt is left alone for now. Its row says where to go on.
 pub(super) enum Setback {
@@ -95,8 +99,20 @@ impl Worker {
         if claim.attempt.phase == Phase::Recorded {
             self.seal(claim).await?;
             self.store.done(claim.attempt.id).await?;
+            self.maintain(claim.build.repo_id).await;
         }
         Ok(())
+    }
+
+    /// Keeps the repository's mirror fast. Nothing depends on it.
+    async fn maintain(&self, repo: i64) {
+        let tidied = match Mirror::open(&self.mirrors, &mirror_key(repo)) {
+            Ok(mirror) => mirror.maintain(&self.git, MAX_PACKS).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = tidied {
+            tracing::warn!(repo, %error, "could not tidy the mirror");
+        }
     }
 
     async fn finish(&self, claim: &mut Claim, finish: &Finish) -> Result<(), Setback> {

@@ -46,6 +46,11 @@ fn could_not(problem: &Problem) -> NotPrepared {
     NotPrepared::Finish(Box::new(finish))
 }
 
+/// The name of a repository's mirror.
+pub(super) fn mirror_key(repo: i64) -> String {
+    format!("r{repo}")
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
@@ -172,7 +177,7 @@ impl Worker {
         let workspace = self.executor.workspace(&attempt);
         let log = |line: &str| tracing::debug!(%attempt, "git: {line}");
         let fetched = async {
-            let mirror = Mirror::open(&self.mirrors, &format!("r{}", repo.id))?;
+            let mirror = Mirror::open(&self.mirrors, &mirror_key(repo.id))?;
             mirror
                 .ensure(&self.git, source, revision, clone, &log)
                 .await?;

@@ -21,18 +21,10 @@ pub(super) fn source(tree: &WorkingTree, git_ref: Option<String>) -> Source {
     }
 }
 
-/// Attempts in `root` whose `windlass run` still lives.
-pub(super) fn living(root: &Path) -> Vec<AttemptId> {
-    let Ok(entries) = std::fs::read_dir(root) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| {
-            let id: AttemptId = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let pid = id.as_str().strip_prefix("local-")?;
-            Path::new("/proc").join(pid).exists().then_some(id)
-        })
-        .collect()
+/// Whether the `windlass run` that made this attempt still lives.
+pub(super) fn is_living(attempt: &AttemptId) -> bool {
+    let pid = attempt.as_str().strip_prefix("local-");
+    pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
 }
 
 /// Checks the revision out, and lays the uncommitted changes over it.
