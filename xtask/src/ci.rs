@@ -104,7 +104,8 @@ fn build() -> Result<()> {
 }
 
 fn all_tests(tests: &mut Tests) -> Result<()> {
-    let report = target_dir().join("nextest/ci/junit.xml");
+    // nextest keeps it here, wherever cargo builds.
+    let report = root().join("target/nextest/ci/junit.xml");
     // A report of an earlier run must not be taken for this one's.
     if report.exists() {
         std::fs::remove_file(&report).context("could not remove the last report")?;
