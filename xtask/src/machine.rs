@@ -1,0 +1,155 @@
+//! What a machine needs to build and test Windlass, and how it gets it: from Debian's packages and
+//! from cargo. On a machine that has everything, this asks a few programs for their version and
+//! changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::command::{cargo, output, program, run, works};
+
+/// The program that must be there, the Debian package that has it, and what it is for.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("cc", "gcc", "to link, and to compile SQLite, zstd and ring"),
+    ("git", "git", "the program under test runs it"),
+    (
+        "git-lfs",
+        "git-lfs",
+        "the tests of checkouts with large files",
+    ),
+    ("zstd", "zstd", "the tests check sealed logs with it"),
+    (
+        "unshare",
+        "util-linux",
+        "the tests of full disks and of limits",
+    ),
+    ("mount", "mount", "the tests of full disks"),
+    (
+        "chromium",
+        "chromium",
+        "the tests of the pages in a browser",
+    ),
+    (
+        "chromedriver",
+        "chromium-driver",
+        "the tests of the pages in a browser",
+    ),
+];
+
+/// Known to work with our `.config/nextest.toml`.
+const NEXTEST_VERSION: &str = "0.9.143";
+
+/// Installs what is missing, saying what and why.
+pub(crate) fn prepare() -> Result<()> {
+    packages()?;
+    http_backend()?;
+    components()?;
+    nextest()
+}
+
+/// The program's path, if it is on the `PATH`.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(name, ..)| find(name).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut install = Vec::new();
+    for (name, package, why) in missing {
+        println!("{name} is missing: installing the package {package} ({why})");
+        install.push(*package);
+    }
+    apt_install(&install)?;
+    let still = PROGRAMS.iter().find(|(name, ..)| find(name).is_none());
+    if let Some((name, package, _)) = still {
+        bail!("{name} is not on the PATH, although the package {package} is installed");
+    }
+    Ok(())
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    if find("apt-get").is_none() {
+        bail!(
+            "this is not Debian (no apt-get): install {} by other means, then try again",
+            packages.join(", ")
+        );
+    }
+    let apt = |args: &[&str]| {
+        let root = output(program("id", &["-u"])).is_ok_and(|id| id == "0");
+        let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"];
+        words.extend(["-o", "Dpkg::Use-Pty=0"]);
+        words.extend(args);
+        if root {
+            run(program(words[0], &words[1..]))
+        } else {
+            words.insert(0, "-n");
+            run(program("sudo", &words))
+        }
+    };
+    apt(&["update"])?;
+    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    words.extend(packages);
+    apt(&words)
+}
+
+/// The tests serve repositories over HTTP with git's own CGI program.
+fn http_backend() -> Result<()> {
+    let dir = output(program("git", &["--exec-path"]))?;
+    let backend = Path::new(&dir).join("git-http-backend");
+    if !backend.is_file() {
+        bail!(
+            "{} is missing: this git was built without it; the tests need one that has it, \
+             such as Debian's package git",
+            backend.display()
+        );
+    }
+    Ok(())
+}
+
+fn components() -> Result<()> {
+    for (name, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if works(cargo(&[name, "--version"])) {
+            continue;
+        }
+        println!("cargo {name} is missing: adding the component {component}");
+        if find("rustup").is_none() {
+            bail!("cargo {name} is missing, and there is no rustup to add {component} with");
+        }
+        run(program("rustup", &["component", "add", component]))?;
+    }
+    Ok(())
+}
+
+fn nextest() -> Result<()> {
+    if works(cargo(&["nextest", "--version"])) {
+        return Ok(());
+    }
+    println!("cargo-nextest is missing: building it (runs the tests side by side, with limits)");
+    let mut install = cargo(&[
+        "install",
+        "cargo-nextest",
+        "--locked",
+        "--version",
+        NEXTEST_VERSION,
+    ]);
+    // It waits for our tests: how fast it computes does not matter, how fast it builds does.
+    for (key, value) in [
+        ("CARGO_PROFILE_RELEASE_LTO", "false"),
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ] {
+        install.env(key, value);
+    }
+    install.env_remove("CARGO_TARGET_DIR");
+    run(install)
+}
