@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use windlass_model::Secret;
@@ -22,6 +23,9 @@ use crate::report::Problem;
 
 /// The shim, as the build script made it.
 const SHIM: &[u8] = include_bytes!(env!("WINDLASS_SHIM"));
+
+/// How long a start waits for the data folder's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The paths in a data folder.
 #[derive(Debug, Clone)]
@@ -94,11 +98,24 @@ impl Folders {
             .mode(0o600)
             .open(&path)
             .map_err(|e| Problem::new(format!("could not open {}: {e}", path.display())))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            let root = self.root.display();
-            Problem::new(format!("another server is using the data folder {root}"))
-                .hint("stop it first, or give this one its own folder with --data DIR")
-        })
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let mut file = file;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                // A server that was killed while it started a program leaves a process behind
+                // that shares its lock until it calls exec: a moment.
+                Err((back, _)) if Instant::now() < deadline => file = back,
+                Err(_) => {
+                    let root = self.root.display();
+                    return Err(Problem::new(format!(
+                        "another server is using the data folder {root}"
+                    ))
+                    .hint("stop it first, or give this one its own folder with --data DIR"));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The admin token, made at the first call.

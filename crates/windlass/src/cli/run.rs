@@ -288,7 +288,8 @@ fn show(
                     }
                 }
                 LogEvent::Damage { text, .. } => display.note(&text),
-                LogEvent::JobStarted { .. } | LogEvent::JobEnded { .. } => {}
+                LogEvent::JobStarted { limits, .. } => display.limits(&limits),
+                LogEvent::JobEnded { .. } => {}
             }
         }
         print_new(&mut reading, &mut display)?;

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, StdoutLock, Write as _};
 use std::time::{Duration, Instant};
 
+use windlass_model::plan::Limits;
 use windlass_model::{JobPlan, Outcome, Revision};
 
 use crate::report::EXIT_OK;
@@ -17,6 +18,7 @@ const REDRAW: Duration = Duration::from_millis(250);
 
 pub(super) struct Display {
     names: Vec<String>,
+    limited: bool,
     colour: bool,
     moving: bool,
     began: Instant,
@@ -33,6 +35,7 @@ impl Display {
         let now = Instant::now();
         Self {
             names: job.steps.iter().map(|step| step.name.clone()).collect(),
+            limited: job.limits != Limits::default(),
             colour: crate::cli::wants_colour(),
             moving: std::io::stdout().is_terminal(),
             began: now,
@@ -89,10 +92,19 @@ impl Display {
             self.painted("31", &format!("✗ {name}  {outcome}  {took}"))
         };
         self.line(&line);
-        if leftovers > 0 {
-            self.note(&format!(
-                "the step left {leftovers} processes running; they were stopped"
-            ));
+        match leftovers {
+            0 => {}
+            1 => self.note("the step left a process running; it was stopped"),
+            n => self.note(&format!(
+                "the step left {n} processes running; they were stopped"
+            )),
+        }
+    }
+
+    /// What enforces the job's limits, if it has any.
+    pub(super) fn limits(&mut self, words: &str) {
+        if self.limited {
+            self.line(&self.painted("2", &format!("limits: {words}")));
         }
     }
 
