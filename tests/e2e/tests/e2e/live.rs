@@ -35,8 +35,15 @@ async fn curl_follows_a_log_through_a_restart_and_misses_nothing() {
         .send()
         .await
         .unwrap();
+    assert_eq!(answer.status(), 200);
     while seen.len() < 400 {
-        seen.extend(answer.chunk().await.unwrap().unwrap());
+        seen.extend(
+            answer
+                .chunk()
+                .await
+                .unwrap()
+                .expect("the log ended while the step runs"),
+        );
     }
     server.kill();
     while let Ok(Some(chunk)) = answer.chunk().await {
