@@ -24,7 +24,7 @@ pub(super) fn long_lines() -> String {
 pub(super) fn run() -> Result<Vec<Row>> {
     let mut rows = million("1,000,000 lines of 100 bytes", &long_lines())?;
     rows.extend(million(
-        "1,000,000 numbers (10 MB)",
+        "1,000,000 numbers (11 MB)",
         "seq 1000000001 1001000000",
     )?);
     Ok(rows)
