@@ -293,12 +293,39 @@ impl Store {
             )));
         }
         let mut tx = self.write().await?;
-        sqlx::query("update deliveries set state = 'received' where id = ?")
-            .bind(id)
-            .execute(tx.conn())
-            .await
-            .map_err(StoreError::db("replay the delivery"))?;
+        let done = sqlx::query(
+            "update deliveries set state = 'received' where id = ? and body is not null",
+        )
+        .bind(id)
+        .execute(tx.conn())
+        .await
+        .map_err(StoreError::db("replay the delivery"))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::Conflict(format!(
+                "the body of delivery {id} was dropped because of its age: \
+                 let the forge send it again"
+            )));
+        }
         tx.commit("replay").await
+    }
+
+    /// Drops the bodies of deliveries that are settled and came before `before_ms`; what they were
+    /// and what became of them stays. Returns how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn drop_bodies(&self, before_ms: i64) -> Result<u64, StoreError> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query(
+            "update deliveries set body = null
+             where received_ms < ? and body is not null and state <> 'received'",
+        )
+        .bind(before_ms)
+        .execute(tx.conn())
+        .await
+        .map_err(StoreError::db("drop old bodies"))?;
+        tx.commit("drop_bodies").await?;
+        Ok(done.rows_affected())
     }
 
     /// One delivery.

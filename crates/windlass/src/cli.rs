@@ -180,7 +180,7 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     }
 }
 
-/// Whether standard output is a terminal that wants colours (https://no-color.org).
+/// Whether standard output is a terminal that wants colours (<https://no-color.org>).
 fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }

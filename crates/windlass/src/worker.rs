@@ -23,7 +23,7 @@ use windlass_logs::Hub;
 use windlass_model::BuildState;
 use windlass_model::status::CommitStatus;
 use windlass_store::queue::Willing;
-use windlass_store::{Build, Store};
+use windlass_store::{Build, Store, StoreError};
 
 use crate::report::Problem;
 
@@ -35,6 +35,12 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// How often what nobody owns is removed.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// Old bodies are looked for once an hour.
+const SWEEPS_PER_HOUR: u32 = 60;
+
+/// How long the bodies of deliveries are kept for a replay: 30 days.
+const BODIES_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Everything that seeing a job through needs.
 pub(crate) struct Worker {
@@ -131,11 +137,27 @@ impl Worker {
     /// Removes what belongs to no living attempt, now and every minute.
     pub(crate) async fn sweep(self: Arc<Self>) {
         loop {
-            if let Err(problem) = self.sweep_once().await {
-                tracing::error!(%problem, "could not sweep");
+            if let Err(error) = self.drop_old_bodies().await {
+                tracing::error!(%error, "could not drop old deliveries' bodies");
             }
-            tokio::time::sleep(SWEEP).await;
+            for _ in 0..SWEEPS_PER_HOUR {
+                if let Err(problem) = self.sweep_once().await {
+                    tracing::error!(%problem, "could not sweep");
+                }
+                tokio::time::sleep(SWEEP).await;
+            }
         }
+    }
+
+    async fn drop_old_bodies(&self) -> Result<(), StoreError> {
+        let dropped = self
+            .store
+            .drop_bodies(windlass_store::db::now_ms() - BODIES_KEPT_MS)
+            .await?;
+        if dropped > 0 {
+            tracing::info!(dropped, "dropped the bodies of old deliveries");
+        }
+        Ok(())
     }
 
     async fn sweep_once(&self) -> Result<(), Problem> {

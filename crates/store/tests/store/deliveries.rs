@@ -102,6 +102,25 @@ async fn forged_deliveries_can_not_fill_the_disk() {
 }
 
 #[tokio::test]
+async fn old_bodies_are_dropped_but_never_one_that_is_still_to_be_read() {
+    let lab = Lab::new().await;
+    let store = &lab.store;
+    let settled = store.receive(&delivery("a", b"one")).await.unwrap().id();
+    store
+        .settle(settled, DeliveryState::Done, None, "ignored")
+        .await
+        .unwrap();
+    let open = store.receive(&delivery("b", b"two")).await.unwrap().id();
+    assert_eq!(store.drop_bodies(0).await.unwrap(), 0);
+    let later = windlass_store::db::now_ms() + 1;
+    assert_eq!(store.drop_bodies(later).await.unwrap(), 1);
+    assert_eq!(store.delivery_body(open).await.unwrap(), b"two");
+    let refused = store.replay(settled).await.unwrap_err();
+    assert!(refused.to_string().contains("age"), "{refused}");
+    assert_eq!(store.delivery(settled).await.unwrap().verdict, "ignored");
+}
+
+#[tokio::test]
 async fn a_build_comes_with_its_attempt_status_and_verdict_or_not_at_all() {
     let lab = Lab::new().await;
     let store = &lab.store;

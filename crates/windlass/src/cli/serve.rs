@@ -21,7 +21,7 @@ pub(crate) struct Args {
         env = "WINDLASS_LISTEN"
     )]
     listen: SocketAddr,
-    /// Where people and forges reach this server, if not at --listen: https://ci.example.org
+    /// Where people and forges reach this server, if not at --listen: `https://ci.example.org`
     #[arg(long, value_name = "URL", env = "WINDLASS_PUBLIC_URL")]
     public_url: Option<String>,
     /// How many jobs run at once [default: the number of cores]
