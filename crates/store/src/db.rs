@@ -79,7 +79,7 @@ impl Store {
         let mut writer = options.connect().await.map_err(StoreError::db("open"))?;
         migrate(&mut writer, &path, on_pending).await?;
         let readers = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(6)
             .min_connections(1)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await

@@ -62,6 +62,14 @@ impl ProcessExecutor {
         self.folder(attempt).join("tmp")
     }
 
+    /// What the attempt's processes and cgroups are marked with. Attempts of another data folder on
+    /// this machine have the same ids: they must never be taken for ours.
+    fn mark(&self, attempt: &AttemptId) -> String {
+        use sha2::{Digest as _, Sha256};
+        let folder = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        format!("{attempt}-{}", hex::encode(&folder[..6]))
+    }
+
     fn shim_folder(&self, attempt: &AttemptId) -> PathBuf {
         self.folder(attempt).join("shim")
     }
@@ -81,7 +89,11 @@ impl ProcessExecutor {
         create_dir(&dir)?;
         create_dir(&self.tmp(attempt))?;
         write_private(&dir.join(SECRETS_FILE), &to_json(secrets))?;
-        write_private(&dir.join(ORDER_FILE), &to_json(order))?;
+        let order = Order {
+            attempt: self.mark(attempt),
+            ..order.clone()
+        };
+        write_private(&dir.join(ORDER_FILE), &to_json(&order))?;
         // A shim that finds its lock taken leaves. Mostly another shim has it; but whoever asks
         // whether the lock is held takes it for a moment, too, and then nobody has the attempt.
         while !self.spawn_shim(&dir, &journal).await? {}
@@ -137,14 +149,14 @@ impl Executor for ProcessExecutor {
     fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
         let folder = self.folder(attempt);
         let journal = self.shim_folder(attempt).join(JOURNAL_FILE);
-        let attempt = attempt.clone();
+        let mark = self.mark(attempt);
         Box::pin(async move {
             let path = folder.clone();
             tokio::task::spawn_blocking(move || {
                 // A shim that came to its end has cleaned up; a killed one could not.
                 if journal.exists() && !is_complete(&journal) {
-                    strays::kill(&attempt);
-                    strays::remove_cgroups(&attempt);
+                    strays::kill(&mark);
+                    strays::remove_cgroups(&mark);
                 }
                 remove_tree(&folder)
             })

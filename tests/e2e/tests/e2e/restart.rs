@@ -240,6 +240,34 @@ async fn a_killed_shim_is_an_error_that_says_so_and_leaves_no_stray() {
 }
 
 #[tokio::test]
+async fn another_server_s_job_with_the_same_number_is_none_of_our_business() {
+    let (ours, theirs) = (Lab::new(), Lab::new());
+    let mut servers = Vec::new();
+    for lab in [&ours, &theirs] {
+        lab.hooked(
+            "r",
+            &format!("steps: ['touch {}; sleep 3']\n", lab.path("runs").display()),
+        );
+        servers.push(lab.serve(&[]));
+        lab.push("r", &["HEAD:main"]);
+        lab.wait("the job runs", || lab.path("runs").exists());
+    }
+    // Both are attempt a1 on this machine. Ours loses its shim, and its strays are killed.
+    let journal = std::fs::read_to_string(ours.path("data/work/a1/shim/journal")).unwrap();
+    let pid = journal
+        .split("\"pid\":")
+        .nth(1)
+        .unwrap()
+        .split([',', '}'])
+        .next()
+        .unwrap();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    assert_eq!(ours.ended(&servers[0], "r", 1).await["state"], "error");
+    ours.wait("our strays are gone", || ours.job_processes().is_empty());
+    assert_eq!(theirs.ended(&servers[1], "r", 1).await["state"], "passed");
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused() {
     let lab = Lab::new();
     let _server = lab.serve(&[]);

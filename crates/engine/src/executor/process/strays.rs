@@ -6,28 +6,27 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
-use windlass_model::AttemptId;
 use windlass_shim::order::ATTEMPT_VARIABLE;
 
-/// Kills every process that carries the attempt's mark, until a look finds none. Processes of other
+/// Kills every process that carries this mark, until a look finds none. Processes of other
 /// users can't be read and can't be ours.
-pub(super) fn kill(attempt: &AttemptId) {
-    let mark = format!("{ATTEMPT_VARIABLE}={attempt}");
+pub(super) fn kill(mark: &str) {
+    let variable = format!("{ATTEMPT_VARIABLE}={mark}");
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let strays = marked(mark.as_bytes());
+        let strays = marked(variable.as_bytes());
         if strays.is_empty() || Instant::now() > deadline {
             return;
         }
         for pid in strays {
-            tracing::warn!(%pid, %attempt, "killing a process whose shim is gone");
+            tracing::warn!(%pid, mark, "killing a process whose shim is gone");
             send(pid, Signal::SIGKILL).unwrap_or_default();
         }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-fn marked(mark: &[u8]) -> Vec<Pid> {
+fn marked(variable: &[u8]) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -38,16 +37,16 @@ fn marked(mark: &[u8]) -> Vec<Pid> {
             let environ = std::fs::read(entry.path().join("environ")).ok()?;
             environ
                 .split(|b| *b == 0)
-                .any(|v| v == mark)
+                .any(|v| v == variable)
                 .then(|| Pid::from_raw(pid))
         })
         .collect()
 }
 
-/// Removes cgroups named `windlass-<attempt>` wherever the shim may have made them. Only empty ones
+/// Removes cgroups named `windlass-<mark>` wherever the shim may have made them. Only empty ones
 /// can be removed; others belong to somebody.
-pub(super) fn remove_cgroups(attempt: &AttemptId) {
-    let name = format!("windlass-{attempt}");
+pub(super) fn remove_cgroups(mark: &str) {
+    let name = format!("windlass-{mark}");
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     for line in own.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
