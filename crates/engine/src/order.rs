@@ -89,7 +89,20 @@ pub fn build_env(about: &About<'_>, workspace: &Path, tmp: &Path) -> BTreeMap<St
             set("WINDLASS_BRANCH", head);
             set("WINDLASS_BASE_BRANCH", base);
         }
-        Event::Manual => {}
+        Event::Schedule { name } => {
+            set("WINDLASS_SCHEDULE", name);
+            set("WINDLASS_BRANCH", about.trigger.branch());
+        }
+        Event::Manual | Event::Api => {
+            for (name, value) in [
+                ("WINDLASS_BRANCH", about.trigger.branch()),
+                ("WINDLASS_TAG", about.trigger.tag()),
+            ] {
+                if !value.is_empty() {
+                    set(name, value);
+                }
+            }
+        }
     }
     env
 }
@@ -162,6 +175,9 @@ mod tests {
             message: String::new(),
             author: String::new(),
             url: None,
+            before: None,
+            skip: None,
+            params: BTreeMap::new(),
         };
         let about = About {
             repo: "demo",

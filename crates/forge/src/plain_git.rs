@@ -4,6 +4,8 @@
 //! same rules as for a forge's push apply. Whether a push was forced isn't in the line; finding out
 //! needs the repository, so it counts as not forced.
 
+use std::collections::BTreeMap;
+
 use windlass_model::{Event, Revision, Trigger};
 
 use crate::git_ref::{self, RefKind};
@@ -34,7 +36,8 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
     let &[old, new, full_ref] = fields.as_slice() else {
         return Err(bad("it doesn't have three fields"));
     };
-    old.parse::<Revision>()
+    let old = old
+        .parse::<Revision>()
         .map_err(|_| bad("the first field is not a full object id"))?;
     let new: Revision = new
         .parse()
@@ -49,16 +52,10 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
     let event = match kind {
         RefKind::Branch(_) if new.is_zero() => return Ok(Meaning::ignored("branch deleted")),
         RefKind::Tag(_) if new.is_zero() => return Ok(Meaning::ignored("tag deleted")),
-        RefKind::Branch(branch) => {
-            if let Some(marker) = skip::marker(about.message) {
-                let reason = format!("the commit message says {marker}");
-                return Ok(Meaning::ignored(reason));
-            }
-            Event::Push {
-                branch: branch.to_owned(),
-                forced: false,
-            }
-        }
+        RefKind::Branch(branch) => Event::Push {
+            branch: branch.to_owned(),
+            forced: false,
+        },
         RefKind::Tag(tag) => Event::Tag {
             tag: tag.to_owned(),
         },
@@ -71,6 +68,7 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
     if commit.is_zero() {
         return Err(bad("the commit given beside it is no commit"));
     }
+    let is_branch = matches!(event, Event::Push { .. });
     Ok(Meaning::Build(Trigger {
         event,
         revision: commit,
@@ -78,6 +76,11 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
         message: people::first_line(about.message, people::LINE),
         author: people::one_line(about.author, people::NAME),
         url: None,
+        before: Some(old).filter(|old| is_branch && !old.is_zero()),
+        skip: skip::marker(about.message)
+            .filter(|_| is_branch)
+            .map(ToOwned::to_owned),
+        params: BTreeMap::new(),
     }))
 }
 
@@ -164,10 +167,10 @@ mod tests {
             message: "Docs [Skip CI]",
             ..About::default()
         };
-        assert_eq!(
-            read(&line(NEW, "refs/heads/x"), &about).unwrap(),
-            ignored("the commit message says [skip ci]")
-        );
+        let Meaning::Build(trigger) = read(&line(NEW, "refs/heads/x"), &about).unwrap() else {
+            panic!("a skipped build is a visible one");
+        };
+        assert_eq!(trigger.skip.as_deref(), Some("[skip ci]"));
     }
 
     #[test]

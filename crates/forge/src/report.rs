@@ -23,6 +23,7 @@ pub fn commit_status(
         BuildState::Failed => (StatusState::Failure, "failed"),
         BuildState::Error => (StatusState::Error, "could not be run"),
         BuildState::Cancelled => (StatusState::Error, "was cancelled"),
+        BuildState::Skipped => (StatusState::Success, "was skipped"),
     };
     let description = if summary.is_empty() {
         format!("build {number} {words}")

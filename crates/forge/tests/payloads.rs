@@ -101,7 +101,7 @@ fn row(result: &Result<Incoming, PayloadError>) -> String {
                     let fork = if *from_fork { " from fork" } else { "" };
                     format!("pull request {number} {title:?} {head} -> {base}{fork}")
                 }
-                Event::Manual => "manual".to_owned(),
+                other => other.kind().to_owned(),
             };
             format!(
                 "build {} {} | {what} | {:?} by {:?} | {}",

@@ -1,10 +1,15 @@
 //! The vocabulary of Windlass as data: what a build is, why it exists, which states it may take.
 //!
 //! Everybody may use this crate; it uses nobody. There is no I/O, no clock and no async here.
-//! Read it in this order: [`trigger`] (why), [`plan`] (what), [`state`] (how far), [`outcome`]
+//! Read it in this order: [`trigger`] (why), [`plan`] (what; its conditions are [`expression`]s
+//! over [`facts`]), [`state`] and [`board`] (how far), [`outcome`]
 //! (how it ended), [`diagnostic`] (what is wrong with a file), [`ids`] and [`secret`].
 
+pub mod board;
 pub mod diagnostic;
+pub mod expression;
+pub mod facts;
+pub mod glob;
 pub mod ids;
 pub mod outcome;
 pub mod plan;
@@ -13,7 +18,9 @@ pub mod state;
 pub mod status;
 pub mod trigger;
 
+pub use board::JobState;
 pub use diagnostic::{Diagnostic, Severity};
+pub use facts::Facts;
 pub use ids::{AttemptId, BuildNumber, RepoName};
 pub use outcome::{Outcome, StopCause};
 pub use plan::{JobPlan, Plan, StepPlan};

@@ -14,6 +14,8 @@ pub enum StopCause {
     JobTimeout,
     /// A person, or a newer build.
     Cancelled,
+    /// The steps that a background step served are over: its good end.
+    JobOver,
 }
 
 /// How a step ended.
@@ -22,6 +24,16 @@ pub enum StopCause {
 pub enum Outcome {
     /// It ended by itself with this exit code.
     Exited {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// It ended by itself with an exit code that the step's `expect` names.
+    AsExpected {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// It ended by itself with an exit code that the step's `expect` does not name.
+    Unexpected {
         /// 0 to 255.
         code: i32,
     },
@@ -47,6 +59,11 @@ pub enum Outcome {
     },
     /// It never ran, because an earlier step failed or the job was stopped.
     Skipped,
+    /// It never ran, because its `when` left it out. That is no failure.
+    NotNeeded {
+        /// Which condition, and why it doesn't hold.
+        reason: String,
+    },
     /// The shim was killed or the machine went down; what happened after its last record is
     /// unknown.
     Lost {
@@ -58,7 +75,15 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the job may go on.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Exited { code: 0 })
+        matches!(
+            self,
+            Self::Exited { code: 0 }
+                | Self::AsExpected { .. }
+                | Self::NotNeeded { .. }
+                | Self::Stopped {
+                    cause: StopCause::JobOver
+                }
+        )
     }
 }
 
@@ -93,6 +118,8 @@ impl fmt::Display for Outcome {
         match self {
             Self::Exited { code: 0 } => f.write_str("passed"),
             Self::Exited { code } => write!(f, "exit code {code}"),
+            Self::AsExpected { code } => write!(f, "exit code {code}, as expected"),
+            Self::Unexpected { code } => write!(f, "exit code {code}, which was not expected"),
             Self::Signaled { signal } => match signal_name(*signal) {
                 Some(name) => write!(f, "killed by {name}"),
                 None => write!(f, "killed by signal {signal}"),
@@ -112,6 +139,10 @@ impl fmt::Display for Outcome {
             Self::Stopped {
                 cause: StopCause::Cancelled,
             } => f.write_str("cancelled"),
+            Self::Stopped {
+                cause: StopCause::JobOver,
+            } => f.write_str("stopped at the end"),
+            Self::NotNeeded { reason } => write!(f, "left out: {reason}"),
             Self::NotStarted { reason } => write!(f, "could not start: {reason}"),
             Self::Skipped => f.write_str("skipped"),
             Self::Lost { reason } => write!(f, "lost: {reason}"),

@@ -1,37 +1,368 @@
-//! The spec after all defaults: data, nothing left to decide.
+//! The spec after defaults, conditions and matrix expansion: data, with nothing left to decide but
+//! what only a run can tell (how the jobs that a job needs ended, and what they put out).
+//!
+//! Plans are stored and read again by later releases: a new field has a `serde` default.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::expression::Expr;
+
 /// The job of every spec that has only `steps`.
 pub const DEFAULT_JOB: &str = "build";
 
+/// The limit of a job whose spec names none.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
 /// What to do for one build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The jobs, in the order of the file. Today there is exactly one.
+    /// Every job, in the order of the file, cells of one matrix side by side. Also those that this
+    /// event leaves out: they say why.
     pub jobs: Vec<JobPlan>,
+    /// The group of builds of which only one runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Why this event builds nothing at all (`on`, `[skip ci]`); then no job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
 }
 
 /// One environment in which steps run in order; the unit of scheduling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPlan {
-    /// Its name, unique in the plan.
+    /// Its name, unique in the plan: `test`, or with a matrix `test (3.10, linux)`.
     pub name: String,
+    /// Its name in the spec, shared by all cells of a matrix. `needs` speaks of this one.
+    #[serde(default)]
+    pub base: String,
+    /// The cell of the matrix: names and values. Steps see them as `MATRIX_<NAME>`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub matrix: BTreeMap<String, String>,
+    /// The jobs that must have ended before this one begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+    /// Why the job is left out whatever else happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// How the needed jobs must have ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_result: OnResult,
+    /// Conditions that only a run can decide; all must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<Clause>,
+    /// A person must agree before it begins; the text tells what to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<String>,
+    /// The container image in which the steps run. Not for the `process` executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Which executor must run it (`process`, `docker`, `swarm`); `None` is the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
+    /// Labels (`key=value` or a word) that the machine must have (spec key `runs-on`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs_on: Vec<String>,
     /// Variables for all steps.
     pub env: BTreeMap<String, String>,
+    /// Variables that take their value from an output of a needed job.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_from: BTreeMap<String, OutputRef>,
     /// Names of secrets that the steps get as variables.
     pub secrets: Vec<String>,
+    /// The folder below the workspace in which steps run, if not its root. Relative, without `..`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// The user as whom steps run. Not for the `process` executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Whether the steps may use the network.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub network: bool,
     /// The whole job's limit.
     pub timeout: Duration,
     /// How the revision is brought into the workspace.
     pub clone: ClonePlan,
     /// What the job may use.
     pub limits: Limits,
+    /// When a failed attempt is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Its failure doesn't fail the build, and those that need it go on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_failure: bool,
+    /// When one cell of its matrix fails, the others are cancelled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fail_fast: bool,
+    /// How many cells of its matrix run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+    /// The group of jobs, across builds of the repository, of which only one runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Containers beside the job. Not for the `process` executor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServicePlan>,
+    /// Files that are kept for people and for other jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactPlan>,
+    /// Files that are kept for speed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CachePlan>,
+    /// Files that are understood.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<ReportPlan>,
+    /// Names of the values that steps hand to other jobs through the file `$WINDLASS_OUTPUT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
     /// What to run, in order; the first that fails ends the job.
     pub steps: Vec<StepPlan>,
+}
+
+impl Default for JobPlan {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT_JOB.to_owned(),
+            base: DEFAULT_JOB.to_owned(),
+            matrix: BTreeMap::new(),
+            needs: Vec::new(),
+            skipped: None,
+            on_result: OnResult::default(),
+            when: Vec::new(),
+            approve: None,
+            image: None,
+            executor: None,
+            runs_on: Vec::new(),
+            env: BTreeMap::new(),
+            env_from: BTreeMap::new(),
+            secrets: Vec::new(),
+            workdir: None,
+            user: None,
+            network: true,
+            timeout: DEFAULT_TIMEOUT,
+            clone: ClonePlan::default(),
+            limits: Limits::default(),
+            retry: None,
+            allow_failure: false,
+            fail_fast: false,
+            max_parallel: None,
+            concurrency: None,
+            services: Vec::new(),
+            artifacts: Vec::new(),
+            caches: Vec::new(),
+            reports: Vec::new(),
+            outputs: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A job that must have ended before another begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Its [`JobPlan::base`]: all cells of a matrix.
+    pub job: String,
+    /// It may be missing from the plan or skipped; a failure still counts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+    /// Its artifacts are put into the workspace, at the paths from which they came.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub artifacts: bool,
+}
+
+/// How the needed jobs, or the steps before, must have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnResult {
+    /// All well.
+    #[default]
+    Success,
+    /// At least one badly.
+    Failure,
+    /// In any way, but not when the build was cancelled.
+    Always,
+}
+
+/// One condition as the spec has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clause {
+    /// For people: `branch: main`, `if: needs.build.outputs.changed == "yes"`.
+    pub text: String,
+    /// 1-based line in the spec.
+    pub line: usize,
+    /// What must be true.
+    pub expr: Expr,
+}
+
+/// An output of another job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OutputRef {
+    /// The other job's [`JobPlan::base`].
+    pub job: String,
+    /// The output's name.
+    pub output: String,
+}
+
+/// One at a time (spec key `concurrency`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// The group's name within the repository.
+    pub group: String,
+    /// A newcomer stops who is in the group, instead of waiting for it.
+    pub cancel_in_progress: bool,
+}
+
+/// When a failed attempt is tried again (spec key `retry`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How often at most, beyond the first attempt.
+    pub count: u32,
+    /// The pause before the first retry; it doubles with each.
+    pub backoff: Duration,
+    /// Exit codes of the failed step that are worth a retry. Empty with both flags false: any
+    /// failure is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exit_codes: Vec<i32>,
+    /// When we or the machine failed.
+    #[serde(default)]
+    pub infrastructure: bool,
+    /// When a limit of time was over.
+    #[serde(default)]
+    pub timeout: bool,
+}
+
+/// A container beside the job (spec key `services`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// Its name, and its host name for the steps.
+    pub name: String,
+    /// What it runs.
+    pub image: String,
+    /// Its variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Its command, if not the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// When steps may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+}
+
+/// How one sees that something that runs beside can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The check; it is repeated until it succeeds.
+    #[serde(flatten)]
+    pub check: ReadyCheck,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadyCheck {
+    /// Something accepts TCP connections on this port of the local host.
+    Port(u16),
+    /// This command, run by the step's shell, exits with 0. Program and arguments.
+    Run(Vec<String>),
+    /// A line of the output contains this text.
+    Output(String),
+}
+
+/// Files that are kept (spec key `artifacts`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactPlan {
+    /// The name under which they are found; unique in the job.
+    pub name: String,
+    /// Globs relative to the workspace; one that begins with `!` takes files out.
+    pub paths: Vec<String>,
+    /// After this they may be deleted; `None` keeps them with the build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
+    /// That no file matches is a failure of the job.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// When they are kept: after success, after failure, or both.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when: OnResult,
+}
+
+/// Files that make later builds faster (spec key `cache`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachePlan {
+    /// The text of the key before the hash.
+    pub key: String,
+    /// Globs of files whose contents go into the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hash: Vec<String>,
+    /// Folders and files relative to the workspace, or to the home folder with `~/`.
+    pub paths: Vec<String>,
+    /// Beginnings of other keys that are good enough to start from, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restore: Vec<String>,
+    /// It is read and never written: always so for pull requests.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// The kinds of files that are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportKind {
+    /// JUnit's XML, as dozens of test runners write it.
+    Junit,
+    /// The Test Anything Protocol, <https://testanything.org>.
+    Tap,
+    /// Coverage as `lcov` traces.
+    Lcov,
+    /// Coverage as Cobertura's XML.
+    Cobertura,
+}
+
+impl ReportKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Junit, Self::Tap, Self::Lcov, Self::Cobertura];
+
+    /// The word in the spec, the database and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Junit => "junit",
+            Self::Tap => "tap",
+            Self::Lcov => "lcov",
+            Self::Cobertura => "cobertura",
+        }
+    }
+}
+
+/// Files that are understood (spec key `reports`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportPlan {
+    /// What they are.
+    pub kind: ReportKind,
+    /// Globs relative to the workspace.
+    pub paths: Vec<String>,
 }
 
 /// How the revision is brought into the workspace (spec key `clone`).
@@ -43,6 +374,9 @@ pub struct ClonePlan {
     pub submodules: bool,
     /// Whether Git LFS files are fetched. Needs `git-lfs` on the machine.
     pub lfs: bool,
+    /// The workspace stays empty.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub off: bool,
 }
 
 impl Default for ClonePlan {
@@ -51,6 +385,7 @@ impl Default for ClonePlan {
             depth: Some(1),
             submodules: false,
             lfs: false,
+            off: false,
         }
     }
 }
@@ -62,6 +397,12 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Number of processes and threads of a step together.
     pub pids: Option<u64>,
+    /// Thousandths of a processor for all processes of a step together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u64>,
+    /// Bytes of disk for the workspace. Not for the `process` executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }
 
 /// How a step's output is captured.
@@ -78,7 +419,7 @@ pub enum OutputMode {
 }
 
 /// One command or script; the unit of log, timeout and result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepPlan {
     /// For people; unique in its job.
     pub name: String,
@@ -93,4 +434,26 @@ pub struct StepPlan {
     pub timeout: Option<Duration>,
     /// How its output is captured.
     pub output: OutputMode,
+    /// The folder below the workspace, if not the job's. Relative, without `..`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Why the step is left out whatever else happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// How the steps before must have ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_result: OnResult,
+    /// It runs beside the steps that follow and is stopped at the job's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Background>,
+    /// The exit codes that count as success; empty is 0 only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<i32>,
+}
+
+/// A step that runs beside the following ones (spec key `background`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Background {
+    /// The next step begins when this holds; `None` is at once.
+    pub ready: Option<Ready>,
 }

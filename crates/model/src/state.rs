@@ -24,17 +24,20 @@ pub enum BuildState {
     Error,
     /// A person stopped it.
     Cancelled,
+    /// The spec or the commit says that this event builds nothing.
+    Skipped,
 }
 
 impl BuildState {
     /// All of them, in the order of a build's life.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Queued,
         Self::Running,
         Self::Passed,
         Self::Failed,
         Self::Error,
         Self::Cancelled,
+        Self::Skipped,
     ];
 
     /// The word in the database, the API and on pages.
@@ -46,6 +49,7 @@ impl BuildState {
             Self::Failed => "failed",
             Self::Error => "error",
             Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
         }
     }
 
@@ -60,7 +64,9 @@ impl BuildState {
         match self {
             Self::Queued => matches!(next, Self::Running | Self::Cancelled | Self::Error),
             Self::Running => next != Self::Running,
-            Self::Passed | Self::Failed | Self::Error | Self::Cancelled => next == Self::Queued,
+            Self::Passed | Self::Failed | Self::Error | Self::Cancelled | Self::Skipped => {
+                next == Self::Queued
+            }
         }
     }
 }
@@ -81,7 +87,7 @@ impl FromStr for BuildState {
             .ok_or_else(|| InvalidId {
                 what: "build state",
                 given: s.to_owned(),
-                rule: "use queued, running, passed, failed, error or cancelled",
+                rule: "use queued, running, passed, failed, error, cancelled or skipped",
             })
     }
 }

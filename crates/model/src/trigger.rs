@@ -1,5 +1,6 @@
 //! What a delivery, a person or an API call means: build this revision for this reason.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,18 +99,27 @@ pub enum Event {
         /// them, so they get no secrets, and are built only if the repository says so.
         from_fork: bool,
     },
+    /// A time that the spec names (`on: schedule`) has come.
+    Schedule {
+        /// The schedule's name in the spec.
+        name: String,
+    },
     /// A person asked.
     Manual,
+    /// A program asked, through the API.
+    Api,
 }
 
 impl Event {
-    /// One word: `push`, `tag`, `pull_request`, `manual`.
+    /// One word: `push`, `tag`, `pull_request`, `schedule`, `manual`, `api`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Push { .. } => "push",
             Self::Tag { .. } => "tag",
             Self::PullRequest { .. } => "pull_request",
+            Self::Schedule { .. } => "schedule",
             Self::Manual => "manual",
+            Self::Api => "api",
         }
     }
 
@@ -142,6 +152,41 @@ pub struct Trigger {
     pub author: String,
     /// A page on the forge about it: the commit, the comparison, the pull request.
     pub url: Option<String>,
+    /// What the revision is compared with to see which paths changed: the branch's old tip, or the
+    /// tip that a pull request wants to go into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Revision>,
+    /// Why nothing is to be built, if the commit's message says so: its marker, `[skip ci]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
+    /// The parameters that were given, as they were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+}
+
+impl Trigger {
+    /// The branch that is built (of a pull request, the one it comes from); empty for a tag.
+    pub fn branch(&self) -> &str {
+        match &self.event {
+            Event::Push { branch, .. } => branch,
+            Event::PullRequest { head, .. } => head,
+            Event::Tag { .. } => "",
+            Event::Schedule { .. } | Event::Manual | Event::Api => {
+                self.git_ref.strip_prefix("refs/heads/").unwrap_or_default()
+            }
+        }
+    }
+
+    /// The tag that is built; empty if it is none.
+    pub fn tag(&self) -> &str {
+        match &self.event {
+            Event::Tag { tag } => tag,
+            Event::Schedule { .. } | Event::Manual | Event::Api => {
+                self.git_ref.strip_prefix("refs/tags/").unwrap_or_default()
+            }
+            Event::Push { .. } | Event::PullRequest { .. } => "",
+        }
+    }
 }
 
 #[cfg(test)]

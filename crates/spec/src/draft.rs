@@ -62,6 +62,7 @@ impl JobDraft {
         }
         Plan {
             jobs: vec![JobPlan {
+                base: DEFAULT_JOB.to_owned(),
                 name: DEFAULT_JOB.to_owned(),
                 env: values(self.env),
                 secrets: self
@@ -73,7 +74,9 @@ impl JobDraft {
                 clone: self.clone,
                 limits: self.limits,
                 steps,
+                ..JobPlan::default()
             }],
+            ..Plan::default()
         }
     }
 
@@ -138,6 +141,7 @@ impl StepDraft {
             env: values(self.env),
             timeout: self.timeout.map(|timeout| timeout.value),
             output,
+            ..StepPlan::default()
         }
     }
 }

@@ -134,7 +134,7 @@ pub fn dedupe_key(trigger: &Trigger) -> Option<String> {
         } => Some(format!("branch:{head}:{revision}")),
         Event::PullRequest { number, .. } => Some(format!("pull:{number}:{revision}")),
         Event::Tag { tag } => Some(format!("tag:{tag}:{revision}")),
-        Event::Manual => None,
+        Event::Schedule { .. } | Event::Manual | Event::Api => None,
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn icon(state: &str) -> &'static str {
 }
 
 /// All states that a list can be filtered by.
-pub(crate) fn states() -> [BuildState; 6] {
+pub(crate) fn states() -> [BuildState; 7] {
     BuildState::ALL
 }
 
@@ -121,8 +121,8 @@ pub(crate) fn step_state(step: &Step) -> &'static str {
 /// One word for how a step ended.
 pub(crate) fn outcome_state(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Exited { code: 0 } => "passed",
-        Outcome::Skipped => "skipped",
+        Outcome::Skipped | Outcome::NotNeeded { .. } => "skipped",
+        good if good.is_success() => "passed",
         Outcome::Stopped {
             cause: StopCause::Cancelled,
         } => "cancelled",
@@ -154,7 +154,7 @@ pub(crate) fn origin(trigger: &Trigger) -> String {
         Event::Push { branch, .. } => branch.clone(),
         Event::Tag { tag } => format!("tag {tag}"),
         Event::PullRequest { number, head, .. } => format!("#{number} from {head}"),
-        Event::Manual => trigger
+        Event::Schedule { .. } | Event::Manual | Event::Api => trigger
             .git_ref
             .strip_prefix("refs/heads/")
             .unwrap_or(&trigger.git_ref)
@@ -181,7 +181,9 @@ pub(crate) fn reason(trigger: &Trigger) -> String {
             let fork = if *from_fork { " (from a fork)" } else { "" };
             format!("pull request #{number} “{title}”: {head} into {base}{fork}")
         }
+        Event::Schedule { name } => format!("schedule {name}, {}", origin(trigger)),
         Event::Manual => format!("asked for by hand, {}", origin(trigger)),
+        Event::Api => format!("asked for by a program, {}", origin(trigger)),
     }
 }
 

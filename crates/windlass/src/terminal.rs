@@ -32,13 +32,14 @@ pub(crate) fn mark(state: BuildState) -> &'static str {
         BuildState::Failed => "✗",
         BuildState::Error => "!",
         BuildState::Cancelled => "■",
+        BuildState::Skipped => "–",
     }
 }
 
 /// The SGR colour of a state.
 pub(crate) fn colour(state: BuildState) -> &'static str {
     match state {
-        BuildState::Queued | BuildState::Cancelled => "2",
+        BuildState::Queued | BuildState::Cancelled | BuildState::Skipped => "2",
         BuildState::Running => "36",
         BuildState::Passed => "32",
         BuildState::Failed => "31",

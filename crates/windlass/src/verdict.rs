@@ -29,10 +29,13 @@ pub(crate) fn verdict(steps: &[Step]) -> Finish {
     finish.summary = format!("step \"{}\": {outcome}", step.name);
     finish.state = match &outcome {
         Outcome::Exited { .. }
+        | Outcome::AsExpected { .. }
+        | Outcome::Unexpected { .. }
+        | Outcome::NotNeeded { .. }
         | Outcome::Signaled { .. }
         | Outcome::OutOfMemory { .. }
         | Outcome::Stopped {
-            cause: StopCause::StepTimeout | StopCause::JobTimeout,
+            cause: StopCause::StepTimeout | StopCause::JobTimeout | StopCause::JobOver,
         }
         | Outcome::Skipped => BuildState::Failed,
         Outcome::Stopped {

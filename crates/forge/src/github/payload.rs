@@ -28,6 +28,8 @@ pub(super) struct Payload {
     pub(super) zen: String,
 
     // push
+    #[serde(deserialize_with = "lenient")]
+    pub(super) before: String,
     #[serde(rename = "ref", deserialize_with = "lenient")]
     pub(super) git_ref: String,
     #[serde(deserialize_with = "lenient")]

@@ -4,6 +4,8 @@
 //! Drafts are built like any other, so that nobody has to give up the draft to see whether it
 //! passes. Hence `ready_for_review` starts no build: the same commit was built already.
 
+use std::collections::BTreeMap;
+
 use windlass_model::{Event, Trigger};
 
 use super::payload::{Payload, PullRequest, Repository, User, missing, revision, wrong};
@@ -54,6 +56,9 @@ fn build(payload: &Payload, pull: &PullRequest) -> Result<Meaning, PayloadError>
         message: title,
         author: User::first_name_of([&pull.user, &payload.sender]),
         url: people::link(&pull.html_url),
+        before: pull.base.sha.parse().ok(),
+        skip: None,
+        params: BTreeMap::new(),
     }))
 }
 

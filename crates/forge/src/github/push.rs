@@ -1,5 +1,7 @@
 //! The event `push`: a branch or a tag was made, moved or removed.
 
+use std::collections::BTreeMap;
+
 use windlass_model::{Event, Revision, Trigger};
 
 use super::payload::{Commit, Payload, User, missing, revision, wrong};
@@ -29,10 +31,6 @@ pub(super) fn meaning(payload: &Payload) -> Result<Meaning, PayloadError> {
         RefKind::Branch(_) if gone => Ok(Meaning::ignored("branch deleted")),
         RefKind::Tag(_) if gone => Ok(Meaning::ignored("tag deleted")),
         RefKind::Branch(branch) => {
-            if let Some(marker) = head.and_then(|commit| skip::marker(&commit.message)) {
-                let reason = format!("the commit message says {marker}");
-                return Ok(Meaning::ignored(reason));
-            }
             let event = Event::Push {
                 branch: branch.to_owned(),
                 forced: payload.forced,
@@ -62,6 +60,13 @@ pub(super) fn meaning(payload: &Payload) -> Result<Meaning, PayloadError> {
 fn build(payload: &Payload, event: Event, revision: Revision) -> Meaning {
     let nothing = Commit::default();
     let head = payload.head_commit.as_ref().unwrap_or(&nothing);
+    // A tag has nothing that it could be compared with, and whoever makes one wants a build.
+    let is_branch = matches!(event, Event::Push { .. });
+    let before: Option<Revision> = payload.before.parse().ok();
+    let before = before.filter(|before| is_branch && !before.is_zero());
+    let skip = skip::marker(&head.message)
+        .filter(|_| is_branch)
+        .map(ToOwned::to_owned);
     Meaning::Build(Trigger {
         event,
         revision,
@@ -69,5 +74,8 @@ fn build(payload: &Payload, event: Event, revision: Revision) -> Meaning {
         message: people::first_line(&head.message, people::LINE),
         author: User::first_name_of([&payload.sender, &payload.pusher, &head.author]),
         url: people::link(&head.url).or_else(|| people::link(&payload.compare)),
+        before,
+        skip,
+        params: BTreeMap::new(),
     })
 }

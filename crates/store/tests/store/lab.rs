@@ -69,6 +69,9 @@ pub(crate) fn trigger(event: Event, digit: char) -> Trigger {
         message: "a message".to_owned(),
         author: "ada".to_owned(),
         url: None,
+        before: None,
+        skip: None,
+        params: Default::default(),
     }
 }
 
@@ -105,20 +108,17 @@ pub(crate) fn plan() -> Plan {
         name: name.to_owned(),
         argv: vec!["true".to_owned()],
         script: "true".to_owned(),
-        env: Default::default(),
-        timeout: None,
-        output: Default::default(),
+        ..Default::default()
     };
     let job = JobPlan {
         name: "build".to_owned(),
-        env: Default::default(),
-        secrets: Vec::new(),
-        timeout: std::time::Duration::from_secs(60),
-        clone: Default::default(),
-        limits: Default::default(),
         steps: vec![step("one"), step("two")],
+        ..Default::default()
     };
-    Plan { jobs: vec![job] }
+    Plan {
+        jobs: vec![job],
+        ..Default::default()
+    }
 }
 
 pub(crate) fn finish(state: BuildState) -> Finish {

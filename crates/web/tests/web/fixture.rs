@@ -3,12 +3,11 @@
 //! `examples/fixture_server.rs`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::{Hub, LogEvent, Recorder};
-use windlass_model::plan::{ClonePlan, Limits, OutputMode};
+
 use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
@@ -271,6 +270,9 @@ pub(crate) fn push(branch: &str, message: &str) -> Trigger {
         message: message.to_owned(),
         author: "mira".to_owned(),
         url: Some("https://github.com/acme/demo/commit/1".to_owned()),
+        before: None,
+        skip: None,
+        params: BTreeMap::new(),
     }
 }
 
@@ -279,19 +281,13 @@ pub(crate) fn plan(steps: &[&str]) -> Plan {
         name: (*name).to_owned(),
         argv: vec!["/bin/sh".to_owned()],
         script: format!("make {name}"),
-        env: BTreeMap::new(),
-        timeout: None,
-        output: OutputMode::Merged,
+        ..StepPlan::default()
     });
     Plan {
         jobs: vec![JobPlan {
-            name: "build".to_owned(),
-            env: BTreeMap::new(),
-            secrets: Vec::new(),
-            timeout: Duration::from_secs(3_600),
-            clone: ClonePlan::default(),
-            limits: Limits::default(),
             steps: steps.collect(),
+            ..JobPlan::default()
         }],
+        ..Plan::default()
     }
 }

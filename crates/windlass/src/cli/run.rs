@@ -120,6 +120,9 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         message: String::new(),
         author: String::new(),
         url: None,
+        before: None,
+        skip: None,
+        params: BTreeMap::new(),
     };
     let repo = tree
         .root
