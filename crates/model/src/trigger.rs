@@ -25,6 +25,11 @@ impl Revision {
         &self.0[..10]
     }
 
+    /// Git's "no such object", of SHA-1's length: for plans of no revision in particular.
+    pub fn zero() -> Self {
+        Self("0".repeat(40))
+    }
+
     /// Whether this is git's "no such object" (all zeros): the `after` of a deleted branch.
     pub fn is_zero(&self) -> bool {
         self.0.bytes().all(|b| b == b'0')

@@ -88,8 +88,91 @@ codes! {
          and a name 100 characters. Move long scripts to files in the repository.";
     BAD_NAME "E0142" "not a name"
         "A name is one line of visible characters.";
+    EXPRESSION_SYNTAX "E0160" "condition can't be read"
+        "A condition compares names and texts: `branch == \"main\" && event != \"tag\"`. Texts stand \
+         in quotes; the operators are `== != < <= > >= in && || !`.";
+    EXPRESSION_NAME "E0161" "name is not known"
+        "Conditions know `event`, `branch`, `tag`, `base`, `revision`, `message`, `author`, `fork`, \
+         `repo`, `schedule`, `params.…`, `matrix.…` and `needs.…`, and nothing else.";
+    EXPRESSION_FUNCTION "E0162" "function is not known"
+        "The functions are `glob`, `changed`, `contains`, `starts_with` and `ends_with`.";
+    EXPRESSION_ARGUMENTS "E0163" "function has too few arguments"
+        "`changed` takes patterns, the others a text and what it is compared with.";
+    EXPRESSION_TYPE "E0164" "value of a wrong type in a condition"
+        "A text is never equal to a number, and `&&` joins only what is true or false. That is said \
+         here and not found out at night.";
+    EXPRESSION_NOT_TRUTH "E0165" "condition is neither true nor false"
+        "Compare the value with something.";
+    EXPRESSION_WORD "E0166" "name can never have this value"
+        "`event` and `result` are one of a few words.";
+    EXPRESSION_WRAPPED "E0167" "`${{ }}` around a condition"
+        "`when` holds a condition already.";
+    EXPRESSION_NEEDS "E0168" "other jobs are not known here"
+        "How other jobs ended is known only in jobs that have `needs`.";
+    TEMPLATE_OPEN "E0169" "`${{` is not closed"
+        "`${{ name }}` is replaced by the value of the name.";
+    TEMPLATE_NEEDS "E0170" "output of a job inside of a text"
+        "An output may only be the whole value of a variable: what a job printed shall not become \
+         part of a path or of an image's name unseen.";
     TOO_MANY_PROBLEMS "E0199" "too many problems"
         "The rest is left out; mend the first ones and look again.";
+    STEPS_AND_JOBS "E0200" "both `steps` and `jobs`"
+        "A spec is one job, with `steps` at the top level, or several below `jobs`.";
+    NO_JOBS "E0201" "`jobs` is empty"
+        "A spec has at least one job, and a job at least one step.";
+    JOB_KEY_AT_TOP "E0202" "key of one job stands above all jobs"
+        "Beside `jobs` the top level has only what may be a default for all jobs, such as `env` or \
+         `timeout`. What makes a job itself (`needs`, `matrix`, `when`, …) belongs into the job.";
+    BAD_JOB_NAME "E0203" "not a name for a job"
+        "Jobs, templates, parameters and the like are named with letters, digits, `-` and `_`, \
+         a letter first, at most 60 characters: the name stands in expressions and URLs.";
+    UNKNOWN_NEED "E0204" "needed job does not exist"
+        "`needs` names jobs of this spec. A job that may be missing is written `name?`.";
+    CYCLE "E0205" "jobs need each other in a circle"
+        "None of them could ever begin. Take one of the needs away.";
+    TOO_MANY_JOBS "E0206" "too many jobs"
+        "A spec has at most 500 jobs, and 10,000 with all cells of all matrices.";
+    MATRIX_EMPTY "E0207" "matrix without a cell"
+        "`exclude` takes every cell out, or no axis has a value: the job could never run.";
+    MATRIX_TOO_LARGE "E0208" "matrix is too large"
+        "All cells of a matrix together are at most 10,000.";
+    UNKNOWN_AXIS "E0209" "axis is not in the matrix"
+        "`exclude` names axes of the matrix and their values.";
+    UNKNOWN_TEMPLATE "E0210" "template does not exist"
+        "`use` names one of the `templates` of this file or of an included one.";
+    BAD_GLOB "E0211" "pattern can't be understood"
+        "`*` is any text without `/`, `**` any folders, `?` one character, `[a-z]` one of a set, \
+         `{a,b}` either.";
+    BAD_PATH "E0212" "path leads out of the workspace"
+        "Paths are relative to the repository's root and have no `..`. Only a cache may hold \
+         something from the home folder: `~/.cargo`.";
+    BAD_CRON "E0213" "not a schedule"
+        "Five fields, as crontab(5) has them: minute, hour, day of the month, month, day of the \
+         week. `0 3 * * *` is every night at three.";
+    BAD_TIME_ZONE "E0214" "time zone does not exist"
+        "Time zones are named as in the IANA database: `Europe/Berlin`, `UTC`.";
+    BAD_DEFAULT "E0215" "default does not fit the parameter's type"
+        "The default is a value that a person could give.";
+    DUPLICATE_ARTIFACT "E0216" "two artifacts have one name"
+        "Artifacts of one job are told apart by their names.";
+    INTERPOLATION_IN_SCRIPT "E0217" "`${{ }}` in a script"
+        "Text from outside never becomes part of a script: a branch named `$(rm -rf .)` would run. \
+         Scripts read variables: `$MATRIX_<NAME>`, `$PARAM_<NAME>`, `$WINDLASS_BRANCH`.";
+    NO_CHECK "E0218" "readiness without a check"
+        "`ready` has exactly one of `port`, `run` and `output`.";
+    INCLUDE_FAILED "E0219" "included file can't be used"
+        "It is missing, or has problems of its own, which are named.";
+    BAD_OUTPUT "E0220" "not a name for an output"
+        "Outputs are named with letters, digits and `_`, a letter first.";
+    RESULT_IN_LIST "E0221" "`result` in a list of conditions"
+        "A list means \"one of these\"; how the jobs before must have ended is asked once. Write \
+         `when` as one map, or put the rest into `if`.";
+    BAD_PARAM "E0222" "parameter was given a value that it does not take"
+        "Each parameter has a type; a choice has a list of options.";
+    DUPLICATE_SCHEDULE "E0223" "two schedules have one name"
+        "Schedules are told apart by their names.";
+    NO_NEED "E0224" "artifacts of a job that is not awaited"
+        "Artifacts come from jobs in `needs`.";
     DUPLICATE_NAME "W0150" "two steps have one name"
         "The second is shown as `name (2)`.";
     JOINED_LINES "W0151" "lines of a script are joined into one"
@@ -102,6 +185,18 @@ codes! {
          `\"\"` for an empty text, or put `null` in quotes if you mean the word.";
     REPEATED "W0154" "listed twice"
         "Once is enough.";
+    NEVER_RUNS "W0160" "job or step never runs"
+        "Its condition can't hold for any event, or a job that it needs never runs.";
+    EXCLUDES_NOTHING "W0161" "`exclude` takes nothing out"
+        "No cell of the matrix has these values.";
+    NO_MATRIX "W0162" "no effect without a matrix"
+        "`fail-fast` and `max-parallel` are about the cells of a `matrix`.";
+    UNUSED_TEMPLATE "W0163" "template is not used"
+        "No job has `use` with this name.";
+    NEVER_FAILS "W0164" "waits for a failure that can't be"
+        "`result: failure` is about jobs in `needs`, or steps before; there are none.";
+    OVERRIDDEN "W0165" "parameter has no effect"
+        "No job and no condition reads it.";
 }
 
 #[cfg(test)]

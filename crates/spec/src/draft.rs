@@ -6,17 +6,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use windlass_model::plan::{ClonePlan, DEFAULT_JOB, JobPlan, Limits, OutputMode, Plan, StepPlan};
+use windlass_model::expression::Expr;
+use windlass_model::plan::{
+    ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult, OutputMode, Retry,
+    StepPlan,
+};
 
 use crate::codes;
 use crate::keys::shell::Shell;
 use crate::limits;
-use crate::node::shorten;
+use crate::node::{Entry, shorten};
+use crate::params::{Param, ParamType};
 use crate::problems::{Problem, Problems};
 use crate::value::At;
-
-/// The limit of a job whose spec names none.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// Variables and where each was written.
 pub(crate) type Env = BTreeMap<String, At<String>>;
@@ -32,6 +34,83 @@ pub(crate) struct JobDraft {
     pub(crate) clone: ClonePlan,
     pub(crate) limits: Limits,
     pub(crate) output: Option<OutputMode>,
+    pub(crate) needs: Vec<At<Need>>,
+    pub(crate) matrix: Option<MatrixDraft>,
+    pub(crate) fail_fast: Option<At<bool>>,
+    pub(crate) max_parallel: Option<At<u32>>,
+    pub(crate) when: Option<WhenDraft>,
+    pub(crate) approve: Option<At<String>>,
+    pub(crate) image: Option<At<String>>,
+    pub(crate) user: Option<At<String>>,
+    pub(crate) executor: Option<String>,
+    pub(crate) runs_on: Vec<String>,
+    pub(crate) workdir: Option<At<String>>,
+    pub(crate) network: Option<bool>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) allow_failure: Option<At<bool>>,
+    pub(crate) concurrency: Option<ConcurrencyDraft>,
+    pub(crate) outputs: Vec<String>,
+    /// The steps' conditions and scripts, once the steps are finished.
+    pub(crate) step_whens: Vec<WhenDraft>,
+    pub(crate) scripts: Vec<Range<usize>>,
+}
+
+/// What is known of a whole spec so far.
+#[derive(Debug, Default)]
+pub(crate) struct SpecDraft {
+    pub(crate) jobs_at: Option<Range<usize>>,
+    pub(crate) jobs_broken: bool,
+    pub(crate) jobs: Vec<Entry>,
+    pub(crate) templates: Vec<Entry>,
+    pub(crate) params: Vec<Param>,
+    pub(crate) concurrency: Option<ConcurrencyDraft>,
+}
+
+/// A matrix before it is expanded.
+#[derive(Debug)]
+pub(crate) struct MatrixDraft {
+    pub(crate) span: Range<usize>,
+    pub(crate) axes: Vec<(String, Vec<String>)>,
+    pub(crate) include: Vec<At<Vec<(String, String, Range<usize>)>>>,
+    pub(crate) exclude: Vec<At<Vec<(String, String, Range<usize>)>>>,
+}
+
+/// Conditions: one of the alternatives must hold; none at all is true.
+#[derive(Debug, Default)]
+pub(crate) struct WhenDraft {
+    pub(crate) alternatives: Vec<Alternative>,
+    pub(crate) result: Option<At<OnResult>>,
+}
+
+/// Conditions of which all must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Alternative {
+    pub(crate) clauses: Vec<ClauseDraft>,
+    pub(crate) result: Option<At<OnResult>>,
+}
+
+/// One condition; without an expression, its text is one that is still to be read.
+#[derive(Debug)]
+pub(crate) struct ClauseDraft {
+    pub(crate) text: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) expr: Option<Expr>,
+}
+
+/// A group.
+#[derive(Debug, Default)]
+pub(crate) struct ConcurrencyDraft {
+    pub(crate) group: Option<At<String>>,
+    pub(crate) cancel: bool,
+}
+
+/// A parameter.
+#[derive(Debug, Default)]
+pub(crate) struct ParamDraft {
+    pub(crate) kind: Option<ParamType>,
+    pub(crate) default: Option<At<String>>,
+    pub(crate) options: Vec<String>,
+    pub(crate) description: String,
 }
 
 /// What is known of a step so far.
@@ -44,39 +123,63 @@ pub(crate) struct StepDraft {
     pub(crate) shell: Option<Shell>,
     pub(crate) output: Option<At<OutputMode>>,
     pub(crate) tty: Option<At<bool>>,
+    pub(crate) when: Option<WhenDraft>,
+    pub(crate) expect: Vec<i32>,
+    pub(crate) workdir: Option<At<String>>,
+    pub(crate) script_span: Range<usize>,
+    pub(crate) result: OnResult,
 }
 
 impl JobDraft {
-    /// The plan. Reports what only shows when everything is known; then the plan may be
-    /// incomplete and is not used.
-    pub(crate) fn finish(self, problems: &mut Problems<'_>) -> Plan {
+    /// The job as far as it is the same for every event and every cell of its matrix. Reports what
+    /// only shows when everything is known; then the plan may be incomplete and is not used.
+    pub(crate) fn finish(&mut self, problems: &mut Problems<'_>) -> JobPlan {
         self.check_secrets(problems);
-        let names = step_names(&self.steps, problems);
+        let drafts = std::mem::take(&mut self.steps);
+        let names = step_names(&drafts, problems);
         let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let shell = self.shell.unwrap_or_default();
+        let shell = self.shell.take().unwrap_or_default();
         let output = self.output.unwrap_or_default();
-        let mut steps = Vec::with_capacity(self.steps.len());
-        for (step, name) in self.steps.into_iter().zip(names) {
+        let mut steps = Vec::with_capacity(drafts.len());
+        for (mut step, name) in drafts.into_iter().zip(names) {
             step.check(timeout, problems);
+            let when = step.when.take().unwrap_or_default();
+            step.result = when.result.as_ref().map(|at| at.value).unwrap_or_default();
+            self.step_whens.push(when);
+            self.scripts.push(step.script_span.clone());
             steps.push(step.finish(name, &shell, output));
         }
-        Plan {
-            jobs: vec![JobPlan {
-                base: DEFAULT_JOB.to_owned(),
-                name: DEFAULT_JOB.to_owned(),
-                env: values(self.env),
-                secrets: self
-                    .secrets
-                    .into_iter()
-                    .map(|secret| secret.value)
-                    .collect(),
-                timeout,
-                clone: self.clone,
-                limits: self.limits,
-                steps,
-                ..JobPlan::default()
-            }],
-            ..Plan::default()
+        let text = |at: Option<At<String>>| at.map(|at| at.value);
+        JobPlan {
+            env: values(std::mem::take(&mut self.env)),
+            secrets: std::mem::take(&mut self.secrets)
+                .into_iter()
+                .map(|secret| secret.value)
+                .collect(),
+            timeout,
+            clone: self.clone.clone(),
+            limits: self.limits,
+            needs: self.needs.iter().map(|need| need.value.clone()).collect(),
+            fail_fast: self.fail_fast.as_ref().is_some_and(|at| at.value),
+            max_parallel: self.max_parallel.as_ref().map(|at| at.value),
+            approve: text(self.approve.take()),
+            image: text(self.image.take()),
+            user: text(self.user.take()),
+            executor: self.executor.take(),
+            runs_on: std::mem::take(&mut self.runs_on),
+            workdir: text(self.workdir.take()),
+            network: self.network.unwrap_or(true),
+            retry: self.retry.take(),
+            allow_failure: self.allow_failure.as_ref().is_some_and(|at| at.value),
+            concurrency: self.concurrency.take().and_then(ConcurrencyDraft::finish),
+            outputs: std::mem::take(&mut self.outputs),
+            on_result: self
+                .when
+                .as_ref()
+                .and_then(|when| Some(when.result.as_ref()?.value))
+                .unwrap_or_default(),
+            steps,
+            ..JobPlan::default()
         }
     }
 
@@ -96,6 +199,16 @@ impl JobDraft {
                 );
             }
         }
+    }
+}
+
+impl ConcurrencyDraft {
+    /// The group, its name not filled in yet.
+    pub(crate) fn finish(self) -> Option<Concurrency> {
+        Some(Concurrency {
+            group: self.group?.value,
+            cancel_in_progress: self.cancel,
+        })
     }
 }
 
@@ -141,6 +254,9 @@ impl StepDraft {
             env: values(self.env),
             timeout: self.timeout.map(|timeout| timeout.value),
             output,
+            workdir: self.workdir.map(|at| at.value),
+            on_result: self.result,
+            expect: self.expect,
             ..StepPlan::default()
         }
     }

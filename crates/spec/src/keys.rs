@@ -1,35 +1,86 @@
 //! The language: every key, one file each. A new key is a file here and a line in a table.
 
-use crate::draft::{JobDraft, StepDraft};
+use crate::draft::{JobDraft, SpecDraft, StepDraft};
 use crate::key::{About, Key};
 
+pub(crate) mod allow_failure;
+pub(crate) mod approve;
 pub(crate) mod clone;
+pub(crate) mod concurrency;
 pub(crate) mod env;
+pub(crate) mod executor;
+pub(crate) mod expect;
+pub(crate) mod fail_fast;
+pub(crate) mod image;
+pub(crate) mod jobs;
 pub(crate) mod limits;
+pub(crate) mod matrix;
+pub(crate) mod max_parallel;
 pub(crate) mod name;
+pub(crate) mod needs;
+pub(crate) mod network;
 pub(crate) mod output;
+pub(crate) mod outputs;
+pub(crate) mod params;
+pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod runs_on;
 pub(crate) mod secrets;
 pub(crate) mod shell;
 pub(crate) mod steps;
+pub(crate) mod templates;
 pub(crate) mod timeout;
 pub(crate) mod tty;
+pub(crate) mod use_template;
+pub(crate) mod user;
+pub(crate) mod when;
+pub(crate) mod workdir;
 
 /// What a person calls the map of the whole file.
 pub(crate) const TOP: &str = "the spec";
 /// What a person calls a step's map.
 pub(crate) const IN_STEP: &str = "a step";
 
-/// The keys of the top level, in the order of the reference.
+/// What a person calls a job's map.
+pub(crate) const IN_JOB: &str = "a job";
+
+/// The keys that only the top level has, in the order of the reference.
+pub(crate) const SPEC: &[Key<SpecDraft>] =
+    &[jobs::SPEC, templates::SPEC, params::SPEC, concurrency::SPEC];
+
+/// The keys of a job, in the order of the reference. A spec of one job has them at its top level.
 pub(crate) const JOB: &[Key<JobDraft>] = &[
     steps::JOB,
+    needs::JOB,
+    when::JOB,
+    matrix::JOB,
+    fail_fast::JOB,
+    max_parallel::JOB,
     env::JOB,
     secrets::JOB,
+    outputs::JOB,
     timeout::JOB,
+    retry::JOB,
+    allow_failure::JOB,
+    approve::JOB,
+    concurrency::JOB,
     shell::JOB,
     output::JOB,
+    workdir::JOB,
     clone::JOB,
     limits::JOB,
+    image::JOB,
+    user::JOB,
+    network::JOB,
+    executor::JOB,
+    runs_on::JOB,
+    use_template::JOB,
+];
+
+/// The keys of a job that may stand above all jobs, as their default.
+pub(crate) const DEFAULTS: &[&str] = &[
+    "env", "secrets", "timeout", "shell", "output", "clone", "limits", "image", "executor",
+    "runs-on", "workdir", "user", "network", "retry",
 ];
 
 /// The keys of a step, in the order of the reference.
@@ -41,13 +92,17 @@ pub(crate) const STEP: &[Key<StepDraft>] = &[
     shell::STEP,
     output::STEP,
     tty::STEP,
+    when::STEP,
+    expect::STEP,
+    workdir::STEP,
 ];
 
 /// The documentation of all keys with the place where they belong.
 pub(crate) fn all() -> Vec<(String, &'static About)> {
-    let top = JOB.iter().map(|key| (TOP.to_owned(), &key.about));
+    let top = SPEC.iter().map(|key| (TOP.to_owned(), &key.about));
+    let job = JOB.iter().map(|key| (IN_JOB.to_owned(), &key.about));
     let step = STEP.iter().map(|key| (IN_STEP.to_owned(), &key.about));
-    let mut all: Vec<_> = top.chain(step).collect();
+    let mut all: Vec<_> = top.chain(job).chain(step).collect();
     for (_, about) in all.clone() {
         let place = format!("`{}`", about.name);
         all.extend(about.inside.iter().map(|inner| (place.clone(), *inner)));

@@ -11,7 +11,9 @@
 //! | what a key means, and its tests | `keys/<key>.rs`, and the tables in `keys.rs` |
 //! | what a key is made of | `key.rs`; values that several share in `value.rs` |
 //! | from bytes to the tree | `load.rs`, `yaml.rs`, `toml.rs`, `node.rs`, `limits.rs` |
-//! | from the tree to the plan | `key.rs` (every map), `draft.rs` (what keys mean together) |
+//! | from the tree to the spec | `key.rs` (every map), `draft.rs` (what keys mean together), `spec.rs` |
+//! | the graph of jobs; the plan for an event | `spec/graph.rs`, `spec/plan.rs` |
+//! | conditions, `${{ name }}`, parameters | `expression.rs`, `template.rs`, `params.rs` |
 //! | problems and their codes | `codes.rs`, `problems.rs`, `suggest.rs` (did you mean) |
 //! | showing them | [`render`] |
 //! | schema and reference page | `schema.rs`, `reference.rs`: both from the tables |
@@ -20,22 +22,27 @@
 pub mod codes;
 pub mod detect;
 mod draft;
+mod expression;
 mod key;
 mod keys;
 mod limits;
 mod load;
 mod node;
+pub mod params;
 mod problems;
 mod reference;
 pub mod render;
 mod schema;
+pub mod spec;
 mod suggest;
+mod template;
 mod toml;
 mod value;
 mod yaml;
 
-pub use load::{FILE_NAMES, Loaded, load};
+pub use load::{FILE_NAMES, Loaded, Read, load, read};
 pub use reference::reference;
 pub use schema::schema;
+pub use spec::Spec;
 pub use windlass_model::diagnostic::{Diagnostic, Severity};
 pub use windlass_model::plan::Plan;

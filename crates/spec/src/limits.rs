@@ -18,3 +18,11 @@ pub(crate) const NAME: usize = 100;
 pub(crate) const SHELL_WORDS: usize = 32;
 /// Bytes of one of these words.
 pub(crate) const SHELL_WORD: usize = 1024;
+/// Jobs in a file.
+pub(crate) const JOBS: usize = 500;
+/// Jobs of a plan, with all cells of all matrices.
+pub(crate) const CELLS: usize = 10_000;
+/// Items of a list such as `needs` or `artifacts`.
+pub(crate) const ITEMS: usize = 200;
+/// Characters of a name that stands in expressions.
+pub(crate) const WORD: usize = 60;

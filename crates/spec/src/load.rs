@@ -1,15 +1,17 @@
 //! From the bytes of a file to a plan: checks the file as a whole, picks the language, lowers.
 
+use std::collections::BTreeMap;
+
 use windlass_model::diagnostic::Diagnostic;
 use windlass_model::plan::Plan;
+use windlass_model::{Event, Facts, Revision, Trigger};
 
 use crate::codes;
-use crate::draft::JobDraft;
-use crate::key;
 use crate::keys;
 use crate::limits;
 use crate::node::{Node, Value};
 use crate::problems::{Language, Problem, Problems};
+use crate::spec::Spec;
 use crate::toml;
 use crate::value;
 use crate::yaml;
@@ -17,7 +19,16 @@ use crate::yaml;
 /// The names that a spec may have in a repository's root; the first that exists counts.
 pub const FILE_NAMES: [&str; 3] = ["windlass.yml", "windlass.yaml", "windlass.toml"];
 
-/// What came of a spec: a plan, a plan with warnings, or problems.
+/// What came of a file: a spec, a spec with warnings, or problems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The spec; `None` exactly when one of the diagnostics is an error.
+    pub spec: Option<Spec>,
+    /// Everything that a person should know, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What came of a spec for a build by hand: a plan, a plan with warnings, or problems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The plan; `None` exactly when one of the diagnostics is an error.
@@ -26,9 +37,36 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Reads a spec and plans a build by hand, of no branch, with all parameters at their defaults.
+pub fn load(file_name: &str, source: &[u8]) -> Loaded {
+    let read = read(file_name, source);
+    Loaded {
+        plan: read.spec.map(|spec| spec.plan(&by_hand(&spec))),
+        diagnostics: read.diagnostics,
+    }
+}
+
+/// What is known of a build that nothing is known of.
+fn by_hand(spec: &Spec) -> Facts {
+    let trigger = Trigger {
+        event: Event::Manual,
+        revision: Revision::zero(),
+        git_ref: String::new(),
+        message: String::new(),
+        author: String::new(),
+        url: None,
+        before: None,
+        skip: None,
+        params: BTreeMap::new(),
+    };
+    let mut facts = Facts::new(trigger, "");
+    facts.params = crate::params::values(spec.params(), &BTreeMap::new()).unwrap_or_default();
+    facts
+}
+
 /// Reads a spec. The ending of the name decides the language: `.toml`, or else YAML, which JSON
 /// is too. Any bytes will do: what can't be read is a diagnostic.
-pub fn load(file_name: &str, source: &[u8]) -> Loaded {
+pub fn read(file_name: &str, source: &[u8]) -> Read {
     let is_toml = file_name.to_lowercase().ends_with(".toml");
     let language = if is_toml {
         Language::Toml
@@ -36,15 +74,15 @@ pub fn load(file_name: &str, source: &[u8]) -> Loaded {
         Language::Yaml
     };
     let mut problems = Problems::new(source, language);
-    let plan = plan(source, &mut problems);
-    let plan = plan.filter(|_| !problems.has_errors());
-    Loaded {
-        plan,
+    let spec = spec(source, &mut problems);
+    let spec = spec.filter(|_| !problems.has_errors());
+    Read {
+        spec,
         diagnostics: problems.into_diagnostics(),
     }
 }
 
-fn plan(source: &[u8], problems: &mut Problems<'_>) -> Option<Plan> {
+fn spec(source: &[u8], problems: &mut Problems<'_>) -> Option<Spec> {
     let text = text(source, problems)?;
     let root = match problems.language() {
         Language::Toml => toml::read(text, problems),
@@ -58,10 +96,7 @@ fn plan(source: &[u8], problems: &mut Problems<'_>) -> Option<Plan> {
         return None;
     };
     let entries = top_level(&root, problems)?;
-    let mut job = JobDraft::default();
-    key::lower_map(entries, keys::JOB, keys::TOP, &mut job, problems);
-    key::require(entries, keys::JOB, 0..0, keys::TOP, problems);
-    Some(job.finish(problems))
+    Some(crate::spec::read(entries, problems))
 }
 
 /// The source as text, or what is wrong with the file as a whole.

@@ -116,6 +116,22 @@ impl<'s> Problems<'s> {
         });
     }
 
+    /// A place inside of a value's text as a place in the file; the whole value if its text does
+    /// not stand there as it is (escapes, folded lines).
+    pub(crate) fn within(
+        &self,
+        value: &Range<usize>,
+        text: &str,
+        inside: &Range<usize>,
+    ) -> Range<usize> {
+        let source = self.source.get(value.clone()).unwrap_or_default();
+        let found = memchr::memmem::find(source, text.as_bytes()).filter(|_| !text.is_empty());
+        match found {
+            Some(at) => value.start + at + inside.start..value.start + at + inside.end,
+            None => value.clone(),
+        }
+    }
+
     /// What the file is written in.
     pub(crate) fn language(&self) -> Language {
         self.language

@@ -22,7 +22,8 @@ steps:
 ```
 
 That is all that a spec needs. The steps run in order, in the repository's root, and the first that
-fails ends the build.
+fails ends the build. With several jobs, `jobs` names them, and each has what stands at the top level
+here.
 
 - Values are taken as they are written: `3.10` is 3.10, and `yes` is a word.
 - Nothing is ignored silently: a key that isn't on this page is an error.
@@ -36,7 +37,12 @@ fails ends the build.
 /// The reference page in Markdown.
 pub fn reference() -> String {
     let mut page = INTRODUCTION.to_owned();
-    chapter(&mut page, "Keys of the top level", keys::JOB);
+    chapter(&mut page, "Keys of the top level", keys::SPEC);
+    chapter(
+        &mut page,
+        "Keys of a job, or of the top level of a spec with one job",
+        keys::JOB,
+    );
     chapter(&mut page, "Keys of a step", keys::STEP);
     problems(&mut page);
     page

@@ -8,7 +8,19 @@ use crate::keys;
 /// The JSON Schema (draft 7, which all editors know) of `windlass.yml`.
 pub fn schema() -> Value {
     let mut schema = object(keys::JOB);
+    let mut top = object(keys::SPEC);
+    // A key of both, such as `concurrency`, means the whole spec at its top level.
+    if let (Some(Value::Object(all)), Some(Value::Object(more))) =
+        (schema.get_mut("properties"), top.get_mut("properties"))
+    {
+        all.append(more);
+    }
     if let Value::Object(fields) = &mut schema {
+        fields.remove("required");
+        fields.insert(
+            "anyOf".to_owned(),
+            json!([{ "required": ["steps"] }, { "required": ["jobs"] }]),
+        );
         fields.insert(
             "$schema".to_owned(),
             json!("http://json-schema.org/draft-07/schema#"),

@@ -26,8 +26,8 @@ const ELSEWHERE: &[(&str, Option<&str>, &str)] = &[
     ),
     (
         "continue-on-error",
-        None,
-        "end the command with `|| true` if its failure doesn't matter",
+        Some("allow-failure"),
+        "write `allow-failure: true` in the job, or end the command with `|| true`",
     ),
     ("environment", Some("env"), "write `env` for variables"),
     (
@@ -40,22 +40,8 @@ const ELSEWHERE: &[(&str, Option<&str>, &str)] = &[
         Some("shell"),
         "write `shell` for the interpreter",
     ),
-    (
-        "jobs",
-        Some("steps"),
-        "a spec is one job: put its commands under `steps` directly",
-    ),
-    (
-        "on",
-        None,
-        "a spec says what to do, not when: take `on` away",
-    ),
+    ("on", None, "write `when` in a job: `when: {event: push}`"),
     ("pipeline", Some("steps"), "put the commands under `steps`"),
-    (
-        "runs-on",
-        None,
-        "a spec doesn't choose the machine: take `runs-on` away",
-    ),
     (
         "script",
         None,
@@ -79,11 +65,7 @@ const ELSEWHERE: &[(&str, Option<&str>, &str)] = &[
         None,
         "a step runs a command: put what it needs into `env` or its arguments",
     ),
-    (
-        "working-directory",
-        None,
-        "begin the script with `cd the/folder`",
-    ),
+    ("working-directory", None, "write `workdir`"),
 ];
 
 /// Our key for another system's.
@@ -101,7 +83,7 @@ pub(crate) fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let word = word.to_lowercase().replace('-', "_");
-    let distance = |name: &str| strsim::damerau_levenshtein(&word, name);
+    let distance = |name: &str| strsim::damerau_levenshtein(&word, &name.replace('-', "_"));
     let best = names.iter().copied().min_by_key(|name| distance(name))?;
     let most = match best.chars().count() {
         0..=3 => 1,
@@ -131,7 +113,11 @@ pub(crate) fn unknown_key(entry: &Entry, known: &[&str], place: &str) -> Problem
         return if other == keys::TOP {
             problem
                 .label("belongs to the top level")
-                .help("write it at the top level, beside `steps`")
+                .help("write it at the top level")
+        } else if other == keys::IN_JOB {
+            problem
+                .label("belongs to a job, or to the top level of a spec with one job")
+                .help("move it out of here")
         } else {
             problem
                 .label(format!("belongs to {other}"))
@@ -167,7 +153,9 @@ mod tests {
     #[test]
     fn no_key_of_ours_is_listed_as_foreign() {
         for (foreign, ours, _) in ELSEWHERE {
-            assert_eq!(keys::place_of(foreign), None, "{foreign}");
+            // A key inside of another one, such as `retry.on`, is no answer at the top level.
+            let place = keys::place_of(foreign).filter(|place| !place.starts_with('`'));
+            assert_eq!(place, None, "{foreign}");
             if let Some(ours) = ours {
                 assert!(keys::place_of(ours).is_some(), "{ours}");
             }

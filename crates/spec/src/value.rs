@@ -101,6 +101,151 @@ pub(crate) fn text<'n>(
     Some(&scalar.text)
 }
 
+/// One text, or a list of texts.
+pub(crate) fn texts(
+    node: &Node,
+    name: &str,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<At<String>> {
+    let one = std::slice::from_ref(node);
+    let (items, item_name) = match &node.value {
+        Value::List(items) if items.is_empty() => {
+            wrong_type(
+                node,
+                name,
+                &format!("{expected}, or a list of such"),
+                None,
+                problems,
+            );
+            return Vec::new();
+        }
+        Value::List(items) => (items.as_slice(), format!("an item of {name}")),
+        _ => (one, name.to_owned()),
+    };
+    let read = |item: &Node, problems: &mut Problems<'_>| {
+        let text = text(item, &item_name, expected, problems)?;
+        Some(At {
+            value: text.to_owned(),
+            span: item.span.clone(),
+        })
+    };
+    items
+        .iter()
+        .filter_map(|item| read(item, problems))
+        .collect()
+}
+
+/// One line of visible text.
+pub(crate) fn line<'n>(
+    node: &'n Node,
+    name: &str,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) -> Option<&'n str> {
+    let text = text(node, name, expected, problems)?;
+    if !text.trim().is_empty() && !text.chars().any(char::is_control) && text.len() <= 1000 {
+        return Some(text);
+    }
+    problems.push(
+        Problem::new(
+            codes::BAD_NAME,
+            node.span.clone(),
+            format!("{name} needs one line of text"),
+        )
+        .label(format!("expected {expected}"))
+        .help("write one line of at most 1000 visible characters"),
+    );
+    None
+}
+
+/// Whether a name can stand in expressions and URLs; says so if not.
+pub(crate) fn word(
+    text: &str,
+    span: &Range<usize>,
+    what: &str,
+    problems: &mut Problems<'_>,
+) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let good = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(legal)
+        && text.len() <= limits::WORD;
+    if !good {
+        let message = format!("{what} can't be named `{}`", shorten(text, 40));
+        problems.push(
+            Problem::new(codes::BAD_JOB_NAME, span.clone(), message)
+                .label("expected letters, digits, `-` and `_`, a letter first")
+                .help(format!(
+                    "take a short name of at most {} characters",
+                    limits::WORD
+                )),
+        );
+    }
+    good
+}
+
+/// Whether a path stays in the workspace; says so if not.
+pub(crate) fn inside(path: &str, span: &Range<usize>, problems: &mut Problems<'_>) -> bool {
+    let out = path.starts_with(['/', '~']) || path.split('/').any(|part| part == "..");
+    let template = path.contains("${{");
+    if !out && !template {
+        return true;
+    }
+    let (label, help) = if template {
+        ("`${{ }}` is not replaced here", "write the path itself")
+    } else {
+        (
+            "not below the repository's root",
+            "write a path relative to the repository's root, without `..`",
+        )
+    };
+    let message = format!("`{}` can't be used as a path", shorten(path, 60));
+    problems.push(
+        Problem::new(codes::BAD_PATH, span.clone(), message)
+            .label(label)
+            .help(help),
+    );
+    false
+}
+
+/// One pattern, or a list of patterns.
+pub(crate) fn globs(entry: &Entry, problems: &mut Problems<'_>) -> Vec<At<String>> {
+    let mut globs = texts(
+        &entry.value,
+        &format!("`{}`", entry.key),
+        "a pattern",
+        problems,
+    );
+    globs.retain(|glob| crate::keys::when::is_glob(&glob.value, &glob.span, problems));
+    globs
+}
+
+/// Whether a list is short enough; says so if not.
+pub(crate) fn not_too_many(items: &[Node], name: &str, problems: &mut Problems<'_>) -> bool {
+    let Some(beyond) = items.get(limits::ITEMS) else {
+        return true;
+    };
+    let message = format!("{name} has {} items", items.len());
+    problems.push(
+        Problem::new(codes::TOO_LONG, beyond.span.clone(), message)
+            .label(format!("at most {}", limits::ITEMS))
+            .help("take some away"),
+    );
+    false
+}
+
+/// A value in one line, for people.
+pub(crate) fn shown(node: &Node) -> String {
+    match &node.value {
+        Value::Scalar(scalar) => shorten(&scalar.text, 60),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            shorten(&items.join(", "), 60)
+        }
+        Value::Map(_) => "…".to_owned(),
+    }
+}
+
 /// `true` or `false`, and no other word for it.
 pub(crate) fn truth(entry: &Entry, problems: &mut Problems<'_>) -> Option<bool> {
     let name = format!("`{}`", entry.key);
@@ -216,6 +361,13 @@ pub(crate) mod testing {
     //! For the tests that stand beside each key.
 
     use windlass_model::plan::JobPlan;
+
+    /// The plan of a spec that has no problems at all.
+    pub(crate) fn plan(source: &str) -> windlass_model::Plan {
+        let loaded = crate::load("windlass.yml", source.as_bytes());
+        assert_eq!(loaded.diagnostics, [], "{source}");
+        loaded.plan.unwrap()
+    }
 
     /// The job of a spec that has no problems at all.
     pub(crate) fn job(source: &str) -> JobPlan {

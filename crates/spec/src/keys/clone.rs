@@ -16,14 +16,18 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         name: "clone",
         required: false,
         summary: "how the revision is brought into the workspace",
-        details: "A map. Without it, the one revision is fetched, without history, submodules \
-                  and Git LFS files.",
+        details: "A map, or `off` for an empty workspace. Without it, the one revision is fetched, \
+                  without history, submodules and Git LFS files.",
         example: "clone:\n  depth: full\n  submodules: true\nsteps:\n  - git describe\n",
-        schema: || schema::object(KEYS),
+        schema: || json!({ "anyOf": [schema::object(KEYS), { "const": "off" }] }),
         inside: &[&DEPTH.about, &SUBMODULES.about, &LFS.about],
     },
     lower: |job, entry, problems| {
-        let expected = "a map with `depth`, `submodules`, `lfs`";
+        if entry.value.plain() == Some("off") {
+            job.clone.off = true;
+            return;
+        }
+        let expected = "`off`, or a map with `depth`, `submodules`, `lfs`";
         if let Some(entries) = key::entries(&entry.value, "`clone`", expected, problems) {
             key::lower_map(entries, KEYS, "`clone`", &mut job.clone, problems);
         }

@@ -20,17 +20,17 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         details: "A map. Without it there is no limit but the machine's.",
         example: "limits:\n  memory: 2GiB\n  pids: 500\nsteps:\n  - make\n",
         schema: || schema::object(KEYS),
-        inside: &[&MEMORY.about, &PIDS.about],
+        inside: &[&MEMORY.about, &PIDS.about, &CPUS.about, &DISK.about],
     },
     lower: |job, entry, problems| {
-        let expected = "a map with `memory`, `pids`";
+        let expected = "a map with `memory`, `pids`, `cpus`, `disk`";
         if let Some(entries) = key::entries(&entry.value, "`limits`", expected, problems) {
             key::lower_map(entries, KEYS, "`limits`", &mut job.limits, problems);
         }
     },
 };
 
-const KEYS: &[Key<Limits>] = &[MEMORY, PIDS];
+const KEYS: &[Key<Limits>] = &[MEMORY, PIDS, CPUS, DISK];
 
 const MEMORY: Key<Limits> = Key {
     about: About {
@@ -49,7 +49,51 @@ const MEMORY: Key<Limits> = Key {
         },
         inside: &[],
     },
-    lower: memory,
+    lower: |limits, entry, problems| {
+        if let Some(bytes) = size(entry, problems) {
+            limits.memory_bytes = Some(bytes);
+        }
+    },
+};
+
+const CPUS: Key<Limits> = Key {
+    about: About {
+        name: "cpus",
+        required: false,
+        summary: "how many processors all processes of a step may use together",
+        details: "A number such as `2` or `0.5`, from 0.01.",
+        example: "limits:\n  cpus: 1.5\nsteps:\n  - make\n",
+        schema: || json!({ "type": "number", "minimum": 0.01, "maximum": 1024 }),
+        inside: &[],
+    },
+    lower: |limits, entry, problems| {
+        if let Some(cpus) = cpus(entry, problems) {
+            limits.cpu_millis = Some(cpus);
+        }
+    },
+};
+
+const DISK: Key<Limits> = Key {
+    about: About {
+        name: "disk",
+        required: false,
+        summary: "how much disk the workspace may use",
+        details: "A size as for `memory`. The `process` executor can't enforce it and refuses the \
+                  job; container executors can.",
+        example: "limits:\n  disk: 10GiB\nsteps:\n  - make\n",
+        schema: || {
+            json!({
+                "type": "string",
+                "pattern": "^[0-9]+([KkMmGgTt]([Ii]?[Bb])?)$",
+            })
+        },
+        inside: &[],
+    },
+    lower: |limits, entry, problems| {
+        if let Some(bytes) = size(entry, problems) {
+            limits.disk_bytes = Some(bytes);
+        }
+    },
 };
 
 const PIDS: Key<Limits> = Key {
@@ -77,13 +121,13 @@ const LEAST_MEMORY: u64 = 4 << 20;
 /// A pebibyte: more is a mistake, and kernels take signed numbers.
 const MOST_MEMORY: u64 = 1 << 50;
 
-fn memory(limits: &mut Limits, entry: &Entry, problems: &mut Problems<'_>) {
+fn size(entry: &Entry, problems: &mut Problems<'_>) -> Option<u64> {
     const EXPECTED: &str = "a size such as `512MiB` or `2g`";
     let node = &entry.value;
-    let Some(scalar) = value::scalar(node, "`memory`", EXPECTED, problems) else {
-        return;
-    };
-    let text = scalar.text.as_str();
+    let name = format!("`{}`", entry.key);
+    let text = value::scalar(node, &name, EXPECTED, problems)?
+        .text
+        .as_str();
     let shown = shorten(text, 40);
     let (message, help) = match parse(text) {
         Some(bytes) if bytes < LEAST_MEMORY => (
@@ -94,10 +138,7 @@ fn memory(limits: &mut Limits, entry: &Entry, problems: &mut Problems<'_>) {
             format!("`{shown}` is too much"),
             "at most `1024TiB`".to_owned(),
         ),
-        Some(bytes) => {
-            limits.memory_bytes = Some(bytes);
-            return;
-        }
+        Some(bytes) => return Some(bytes),
         None if looks_like_number(text) => {
             let number = shorten(text.trim_start_matches(['-', '+']), 20);
             (
@@ -115,6 +156,28 @@ fn memory(limits: &mut Limits, entry: &Entry, problems: &mut Problems<'_>) {
             .label(format!("expected {EXPECTED}"))
             .help(help),
     );
+    None
+}
+
+/// Thousandths of a processor: `2`, `0.5`.
+fn cpus(entry: &Entry, problems: &mut Problems<'_>) -> Option<u64> {
+    const EXPECTED: &str = "a number of processors such as `2` or `0.5`";
+    let text = value::scalar(&entry.value, "`cpus`", EXPECTED, problems)?
+        .text
+        .as_str();
+    let number = entry
+        .value
+        .plain()
+        .and_then(|text| text.parse::<f64>().ok());
+    if let Some(number) = number.filter(|n| (0.01..=1024.0).contains(n)) {
+        return Some((number * 1000.0).round() as u64);
+    }
+    let message = format!("`cpus` needs {EXPECTED}, not `{}`", shorten(text, 40));
+    problems.push(
+        Problem::new(codes::BAD_NUMBER, entry.value.span.clone(), message)
+            .label("allowed is 0.01 to 1024, without quotes"),
+    );
+    None
 }
 
 /// Bytes of `512MiB`. Numbers too large for any machine count as the largest.

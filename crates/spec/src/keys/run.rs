@@ -29,6 +29,7 @@ fn lower(step: &mut StepDraft, entry: &Entry, problems: &mut Problems<'_>) {
     const EXPECTED: &str = "a script";
     match &entry.value.value {
         Value::Scalar(scalar) => {
+            step.script_span = entry.value.span.clone();
             step.script = steps::script(&entry.value, scalar, "`run`", EXPECTED, problems);
         }
         Value::List(_) => {

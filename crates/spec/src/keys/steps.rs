@@ -102,7 +102,10 @@ fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
 
 fn step(node: &Node, problems: &mut Problems<'_>) -> StepDraft {
     const EXPECTED: &str = "a script, or a map with `run`";
-    let mut step = StepDraft::default();
+    let mut step = StepDraft {
+        script_span: node.span.clone(),
+        ..StepDraft::default()
+    };
     match &node.value {
         Value::Map(entries) => {
             key::lower_map(entries, keys::STEP, keys::IN_STEP, &mut step, problems);

@@ -56,13 +56,24 @@ fn schema() -> Json {
 }
 
 fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Option<Duration> {
+    duration(entry, MOST, "720h", problems)
+}
+
+/// The duration that a key of any name has, up to `most` (in words: `limit`).
+pub(crate) fn duration(
+    entry: &Entry,
+    most: Duration,
+    limit: &str,
+    problems: &mut Problems<'_>,
+) -> Option<Duration> {
     const EXPECTED: &str = "a duration such as `90s`, `10m` or `1h30m`";
     let node = &entry.value;
+    let name = format!("`{}`", entry.key);
     let Value::Scalar(_) = &node.value else {
-        value::wrong_type(node, "`timeout`", EXPECTED, None, problems);
+        value::wrong_type(node, &name, EXPECTED, None, problems);
         return None;
     };
-    let text = &value::scalar(node, "`timeout`", EXPECTED, problems)?.text;
+    let text = &value::scalar(node, &name, EXPECTED, problems)?.text;
     let problem = |message: String| {
         Problem::new(codes::BAD_DURATION, node.span.clone(), message)
             .label(format!("expected {EXPECTED}"))
@@ -72,13 +83,14 @@ fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Option<Duration> {
         Some(duration) if duration.is_zero() => {
             problems.push(
                 problem("no time at all".to_owned())
-                    .help("take `timeout` away if you want no limit of your own"),
+                    .help(format!("take {name} away if you want none of your own")),
             );
             None
         }
-        Some(duration) if duration <= MOST => Some(duration),
+        Some(duration) if duration <= most => Some(duration),
         Some(_) => {
-            problems.push(problem(format!("`{shown}` is too long")).help("at most `720h`"));
+            let help = format!("at most `{limit}`");
+            problems.push(problem(format!("`{shown}` is too long")).help(help));
             None
         }
         None if looks_like_number(text) => {
