@@ -17,3 +17,4 @@ pub mod executor;
 pub mod git;
 pub mod local;
 pub mod order;
+pub mod schedule;
