@@ -6,6 +6,7 @@ mod check;
 mod db;
 mod deliveries;
 pub(crate) mod event;
+mod explain;
 mod hook;
 mod init;
 mod logs;
@@ -48,6 +49,8 @@ enum Command {
     Init(init::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
+    /// Say what the code of a spec's problem means
+    Explain(explain::Args),
     /// Show what a build would do for an event, and why
     Plan(plan::Args),
     /// Run the server
@@ -109,6 +112,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Plan(args) => plan::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
