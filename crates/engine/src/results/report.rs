@@ -375,9 +375,9 @@ fn without_name(line: &str, name: &str) -> Option<String> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).find_map(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + name.len()..]);
-        let apart = !(before.ends_with(in_word) && name.starts_with(in_word))
-            && !(after.starts_with(in_word) && name.ends_with(in_word));
-        apart.then(|| format!("{before} {after}"))
+        let joined = (before.ends_with(in_word) && name.starts_with(in_word))
+            || (after.starts_with(in_word) && name.ends_with(in_word));
+        (!joined).then(|| format!("{before} {after}"))
     })
 }
 

@@ -188,7 +188,7 @@ impl Unpack<'_> {
         match folder {
             Some(folder) => Ok(folder),
             None => {
-                std::fs::create_dir_all(&*path)?;
+                std::fs::create_dir_all(*path)?;
                 Ok(folder.insert(Folder::open(path)?))
             }
         }
