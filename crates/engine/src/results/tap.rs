@@ -40,6 +40,8 @@ pub fn parse(path: &str, bytes: &[u8]) -> Report {
 struct Level {
     planned: Option<(usize, usize)>,
     seen: usize,
+    /// The highest number of a test; they may come in any order.
+    highest: usize,
     tests: Vec<TestCase>,
     begun: bool,
 }
@@ -85,7 +87,9 @@ impl Reading {
             }
             return;
         }
-        let behind_test = std::mem::take(&mut self.behind_test);
+        let behind_test = self.behind_test;
+        // Comments and blanks may stand between a test and its block.
+        self.behind_test &= text.is_empty() || text.starts_with('#');
         if text == "---" && behind_test && indent > 0 {
             let (line, lines) = (number, Vec::new());
             self.block = Some(Block {
@@ -142,11 +146,7 @@ impl Reading {
         };
         here.seen += 1;
         let seen = here.seen;
-        if let Some(id) = point.id.filter(|id| *id != seen) {
-            here.seen = id.max(seen);
-            let what = format!("line {number}: test {id} stands where test {seen} is expected");
-            self.report.problem(what);
-        }
+        here.highest = here.highest.max(point.id.unwrap_or(seen));
         let test = point.into_test(seen);
         let bad = |t: &TestCase| matches!(t.result, TestResult::Failed | TestResult::Error);
         let told = !inner.is_empty() && (!bad(&test) || inner.iter().any(bad));
@@ -201,10 +201,10 @@ impl Reading {
         }
         here.planned = Some((count, number));
         // `1..0 # SKIP reason`: the whole file, or the subtest.
-        if let (0, Some(why)) = (count, why) {
+        if count == 0 {
             let mut test = TestCase::new("", "all tests");
             test.result = TestResult::Skipped;
-            test.message = Some(why);
+            test.message = why;
             here.tests.push(test);
         }
     }
@@ -295,6 +295,11 @@ impl Reading {
                 self.report.problem(format_args!(
                     "line {line}: {planned} {were} planned, {seen} ran"
                 ));
+            }
+            Some((planned, line)) if level.highest > planned => {
+                let highest = level.highest;
+                let what = format!("test {highest} is beyond the {planned} that were planned");
+                self.report.problem(format_args!("line {line}: {what}"));
             }
             None if seen > 0 && !level.tests.iter().any(|t| t.name == "Bail out!") => {
                 let what = "there is no plan (`1..N`): the program may have ended too early";
@@ -404,17 +409,20 @@ impl Point {
 /// The name, and what stands behind the first `#` that isn't escaped, if that is a directive.
 fn split_directive(text: &str) -> (&str, Option<(Directive, String)>) {
     let mut escaped = false;
+    // `page.html#skip` is the end of an address.
+    let mut blank = true;
     for (at, c) in text.char_indices() {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '#' => {
+            '#' if blank => {
                 if let Some(directive) = directive(&text[at + 1..]) {
                     return (text[..at].trim_end(), Some(directive));
                 }
             }
             _ => {}
         }
+        blank = c.is_whitespace();
     }
     (text.trim_end(), None)
 }
@@ -429,9 +437,10 @@ fn directive(text: &str) -> Option<(Directive, String)> {
     } else {
         return None;
     };
-    // `# skipped: reason` is written, too.
-    let reason = text[4..].trim_start_matches(|c: char| c.is_alphabetic());
-    Some((kind, reason.trim_start_matches([':', ' ', '\t']).to_owned()))
+    // `# Skipped: reason` is written, too.
+    let reason = text[4..].split_once(char::is_whitespace);
+    let reason = reason.map_or("", |(_, reason)| reason.trim());
+    Some((kind, reason.to_owned()))
 }
 
 fn unescape(name: &str) -> String {
@@ -457,7 +466,11 @@ fn plan(text: &str) -> Option<(usize, Option<String>)> {
         None => (rest, None),
     };
     let count = count.trim().parse().ok()?;
-    let why = comment.and_then(directive).map(|(_, why)| why);
+    // Any comment is the reason, with or without the word SKIP.
+    let why = comment.map(|comment| match directive(comment) {
+        Some((_, why)) => why,
+        None => comment.trim().to_owned(),
+    });
     Some((count, why))
 }
 
