@@ -502,6 +502,9 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, file: &File, path: &Path) -> io::
     let mut header = tar::Header::new_gnu();
     header.set_size(meta.len());
     header.set_mode(meta.permissions().mode() & 0o755);
+    // Who it belongs to over here is nobody's business.
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(super::cache::seconds(meta.modified()?));
     header.set_entry_type(tar::EntryType::Regular);
     let mut exact = Exact {

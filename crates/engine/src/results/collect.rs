@@ -434,7 +434,7 @@ mod tests {
         ]);
         let dir = dir.path();
         let all_dist = vec!["dist/a.whl", "dist/sub/b.whl", "dist/sub/c.txt"];
-        for folder in ["dist", "dist/", "./dist", "dist/**", "d*t"] {
+        for folder in ["dist", "dist/", "./dist", "dist/**", "d?s[t]"] {
             assert_eq!(paths(dir, &[folder]), all_dist, "{folder}");
         }
         assert_eq!(paths(dir, &["dist/*.whl"]), ["dist/a.whl"]);

@@ -294,6 +294,7 @@ fn a_workspace_that_changes_under_our_feet_leads_nowhere() {
                 std::fs::rename(&side, &dir).unwrap();
             }
         });
+        let _stopped = Stop(&stop);
         for _ in 0..200 {
             let plan = ArtifactPlan {
                 required: false,
@@ -304,8 +305,16 @@ fn a_workspace_that_changes_under_our_feet_leads_nowhere() {
                 assert_eq!(read(store.path(), "build/d/f"), "d/f");
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Tells the other thread to stop, also when an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -366,7 +375,7 @@ fn gits_own_folder_is_not_put_back() {
 
 #[test]
 fn an_archive_has_the_same_bytes_each_time() {
-    let long = format!("dist/{}/end", "long-name/".repeat(30));
+    let long = format!("dist/{}end", "long-name/".repeat(30));
     let ws = workspace(&["dist/b", "dist/a", "dist/ä\nö", &long]);
     let store = tempfile::tempdir().unwrap();
     let kept = keep(ws.path(), &plan(&["dist"]), store.path(), NO_LIMIT).unwrap();

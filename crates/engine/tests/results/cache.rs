@@ -135,11 +135,9 @@ fn what_is_not_saved() {
     };
     assert_eq!(saved(&read_only, NO_LIMIT).unwrap(), Saved::ReadOnly);
     for nothing in ["none", "~/none", "../x", "/etc"] {
-        assert_eq!(
-            saved(&plan(&[], &[nothing]), NO_LIMIT).unwrap(),
-            Saved::Nothing,
-            "{nothing}"
-        );
+        let saved = saved(&plan(&[], &[nothing]), NO_LIMIT).unwrap();
+        let skipped = Vec::new();
+        assert_eq!(saved, Saved::Nothing { skipped }, "{nothing}");
     }
     let error = saved(&plan(&[], &["target"]), 7).unwrap_err().to_string();
     assert!(
@@ -254,6 +252,26 @@ fn links_in_the_workspace_are_not_followed_when_a_cache_comes_back() {
         done.refused
     );
     assert_eq!(read(outside.path(), "a"), "a");
+}
+
+#[test]
+fn a_link_on_the_way_is_not_followed_when_a_cache_is_saved() {
+    let outside = workspace(&["debug/a"]);
+    let ws = workspace(&["x"]);
+    symlink(outside.path(), ws.path().join("target")).unwrap();
+    symlink("x", ws.path().join("out")).unwrap();
+    let store = tempfile::tempdir().unwrap();
+    for paths in [["target/debug"], ["target"], ["out/debug"]] {
+        let plan = plan(&[], &paths);
+        let saved = save(ws.path(), ws.path(), &plan, "k", store.path(), NO_LIMIT).unwrap();
+        let Saved::Nothing { skipped } = saved else {
+            panic!("{paths:?}: {saved:?}");
+        };
+        assert!(
+            skipped[0].reason.starts_with("is a symbolic link"),
+            "{skipped:?}"
+        );
+    }
 }
 
 #[test]

@@ -25,8 +25,11 @@ pub enum Saved {
     ReadOnly,
     /// There is one with this key.
     AlreadyThere,
-    /// None of the paths exists.
-    Nothing,
+    /// None of the paths exists, or nothing of what is there can be saved.
+    Nothing {
+        /// What was left out.
+        skipped: Vec<Skipped>,
+    },
     /// It is there now.
     Stored {
         /// Its file.
@@ -102,7 +105,7 @@ pub fn save(
     };
     let bytes = finish().map_err(CacheError::io("packing", &target))?;
     if entries == 0 {
-        return Ok(Saved::Nothing);
+        return Ok(Saved::Nothing { skipped });
     }
     partial
         .finish(&target)
@@ -196,7 +199,13 @@ impl Pack<'_> {
         };
         let mut ours = None;
         let walked = walk(&folder, patterns, &mut |entry| {
-            if patterns.take(entry.path) || entry.kind == Kind::Link {
+            if !patterns.take(entry.path) {
+                // A folder on the way is one; a link in its place is not followed.
+                if entry.kind == Kind::Link {
+                    let reason = "is a symbolic link; what is behind it is not saved";
+                    self.skip(root, entry.path, reason.to_owned());
+                }
+            } else {
                 self.entry(root, entry).map_err(|e| {
                     ours = Some(e);
                     // Ends the walk; the error itself is told below.
@@ -248,6 +257,9 @@ impl Pack<'_> {
                     let mut header = tar::Header::new_gnu();
                     header.set_entry_type(EntryType::Symlink);
                     header.set_mode(0o777);
+                    header.set_uid(0);
+                    header.set_gid(0);
+                    header.set_mtime(0);
                     header.set_size(0);
                     let added = self.tar.append_link(&mut header, &name, &target);
                     return added.map_err(CacheError::io("packing", &self.file));
@@ -310,6 +322,8 @@ fn header(kind: EntryType, meta: &std::fs::Metadata) -> tar::Header {
     header.set_entry_type(kind);
     header.set_size(0);
     header.set_mode(meta.permissions().mode() & 0o777);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(meta.modified().map_or(0, seconds));
     header
 }
