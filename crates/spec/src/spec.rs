@@ -420,7 +420,7 @@ fn finish(
         matrix: draft
             .matrix
             .as_ref()
-            .map(|matrix| matrix.names())
+            .map(super::draft::MatrixDraft::names)
             .unwrap_or_default(),
         needs: None,
     };
@@ -634,7 +634,7 @@ fn clauses(when: WhenDraft, scope: &Scope, problems: &mut Problems<'_>) -> Vec<V
 fn push_fault(fault: Fault, span: &Range<usize>, text: &str, problems: &mut Problems<'_>) {
     let place = problems.within(span, text, &fault.span);
     problems.push(
-        Problem::new(fault.code, place, fault.message)
+        Problem::new(*fault.code, place, fault.message)
             .label(fault.label)
             .help(fault.help),
     );
