@@ -5,6 +5,8 @@ use crate::key::{About, Key};
 
 pub(crate) mod allow_failure;
 pub(crate) mod approve;
+pub(crate) mod artifacts;
+pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod concurrency;
 pub(crate) mod env;
@@ -22,6 +24,7 @@ pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod outputs;
 pub(crate) mod params;
+pub(crate) mod reports;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs_on;
@@ -59,6 +62,9 @@ pub(crate) const JOB: &[Key<JobDraft>] = &[
     env::JOB,
     secrets::JOB,
     outputs::JOB,
+    artifacts::JOB,
+    cache::JOB,
+    reports::JOB,
     timeout::JOB,
     retry::JOB,
     allow_failure::JOB,

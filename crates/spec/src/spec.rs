@@ -475,6 +475,9 @@ fn finish(
     let mut proto = draft.finish(problems);
     proto.name.clone_from(&named.name);
     proto.base.clone_from(&named.name);
+    for artifact in proto.artifacts.iter_mut().filter(|a| a.name.is_empty()) {
+        artifact.name.clone_from(&named.name);
+    }
     if let Some(failure) = draft.step_whens.first().and_then(|w| w.result.as_ref())
         && failure.value == windlass_model::plan::OnResult::Failure
     {
@@ -533,17 +536,8 @@ fn finish(
 
 /// Where the texts stand that may have names in them.
 fn spans(draft: &JobDraft) -> HashMap<String, Range<usize>> {
-    let env = draft
-        .env
-        .values()
-        .chain(draft.steps.iter().flat_map(|step| step.env.values()));
-    let texts = [&draft.image, &draft.approve].into_iter().flatten();
-    let group = draft
-        .concurrency
-        .iter()
-        .filter_map(|group| group.group.as_ref());
-    env.chain(texts)
-        .chain(group)
+    draft
+        .texts()
         .filter(|at| template::is_template(&at.value))
         .map(|at| (at.value.clone(), at.span.clone()))
         .collect()

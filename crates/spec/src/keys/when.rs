@@ -208,7 +208,8 @@ const IF: Key<Alternative> = Key {
     },
 };
 
-const RESULTS: [(&str, OnResult); 3] = [
+/// The ends that can be asked for.
+pub(crate) const RESULTS: [(&str, OnResult); 3] = [
     ("success", OnResult::Success),
     ("failure", OnResult::Failure),
     ("always", OnResult::Always),

@@ -276,6 +276,21 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     if let Some(group) = &mut job.concurrency {
         visit(&mut group.group, false);
     }
+    for artifact in &mut job.artifacts {
+        visit(&mut artifact.name, false);
+        artifact.paths.iter_mut().for_each(|text| visit(text, false));
+    }
+    for cache in &mut job.caches {
+        visit(&mut cache.key, false);
+        let lists = [&mut cache.paths, &mut cache.hash, &mut cache.restore];
+        lists
+            .into_iter()
+            .flatten()
+            .for_each(|text| visit(text, false));
+    }
+    for report in &mut job.reports {
+        report.paths.iter_mut().for_each(|text| visit(text, false));
+    }
     job.env.values_mut().for_each(|text| visit(text, false));
     for step in &mut job.steps {
         step.env.values_mut().for_each(|text| visit(text, true));
