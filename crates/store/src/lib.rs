@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod outbox;
 pub mod queue;
 pub mod repos;
+pub mod results;
 pub mod schema;
 pub mod seal;
 pub mod secrets;

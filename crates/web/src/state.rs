@@ -8,6 +8,8 @@ use windlass_logs::Hub;
 use windlass_model::{AttemptId, Secret};
 use windlass_store::Store;
 
+use crate::artifacts::Artifacts;
+
 /// Everything that pages, API and hooks stand on.
 #[derive(Clone)]
 pub struct AppState {
@@ -17,6 +19,8 @@ pub struct AppState {
     pub hub: Hub,
     /// The folder with a folder of logs for each attempt, named by its id.
     pub logs_root: PathBuf,
+    /// Who has the artifacts' files.
+    pub artifacts: Arc<dyn Artifacts>,
     /// Where people and forges reach this server: `https://ci.example.org`, without a slash at the
     /// end.
     pub public_url: String,

@@ -174,9 +174,12 @@ fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
     for item in items {
         match &item.value {
             Value::Map(_) => map(job, item, problems),
-            _ => plain
-                .paths
-                .extend(value::some_paths(item, "an item of `artifacts`", false, problems)),
+            _ => plain.paths.extend(value::some_paths(
+                item,
+                "an item of `artifacts`",
+                false,
+                problems,
+            )),
         }
     }
     plain.paths = value::not_only_out(plain.paths, "`artifacts`", problems);

@@ -120,7 +120,12 @@ const RESTORE: Key<CacheDraft> = Key {
         inside: &[],
     },
     lower: |cache, entry, problems| {
-        cache.restore = value::texts(&entry.value, "`restore`", "the beginning of a key", problems);
+        cache.restore = value::texts(
+            &entry.value,
+            "`restore`",
+            "the beginning of a key",
+            problems,
+        );
     },
 };
 

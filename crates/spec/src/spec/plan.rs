@@ -278,7 +278,10 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     }
     for artifact in &mut job.artifacts {
         visit(&mut artifact.name, false);
-        artifact.paths.iter_mut().for_each(|text| visit(text, false));
+        artifact
+            .paths
+            .iter_mut()
+            .for_each(|text| visit(text, false));
     }
     for cache in &mut job.caches {
         visit(&mut cache.key, false);

@@ -41,6 +41,14 @@ async fn filled() -> Fixture {
         Some(0),
     )
     .await;
+    fixture
+        .artifact(
+            1,
+            1,
+            "all of it",
+            &[("a <b>.txt", "hello"), ("é.html", EVIL)],
+        )
+        .await;
     fixture.queue(&demo, push("topic", "waits")).await;
     let delivery = NewDelivery {
         forge: ForgeKind::Github,
@@ -70,6 +78,7 @@ async fn every_page_is_well_formed_and_shows_hostile_words_as_words() {
         "/repos/demo/builds/1",
         "/repos/demo/builds/1?attempt=1",
         "/repos/demo/builds/2",
+        "/repos/demo/builds/1/artifacts/1/all%20of%20it",
         "/repos/demo/builds/1/steps/1",
         "/repos/demo/builds/1/steps/1?from=2",
         "/repos/demo/builds/1/steps/2",

@@ -6,6 +6,7 @@ mod sequence;
 mod workspace;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::check;
 use super::event::{EventArgs, repo_name};
 use crate::folders::{install_shim, xdg};
 use crate::report::{EXIT_INTERRUPTED, EXIT_SPEC, Problem};
+use crate::results::Places;
 use crate::spec_file;
 
 /// What to run.
@@ -54,6 +56,9 @@ pub(crate) struct Args {
     /// Agree to whatever the spec asks (`approve`)
     #[arg(long)]
     yes: bool,
+    /// Copy the artifacts of all jobs into this folder
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
     /// Keep the workspace and the logs, and say where they are
     #[arg(long)]
     keep: bool,
@@ -176,6 +181,12 @@ impl Build {
                 }
             }
         }
+        for attempt in sequence.attempts() {
+            let artifacts = self.artifacts(attempt);
+            if artifacts.exists() {
+                std::fs::remove_dir_all(&artifacts)?;
+            }
+        }
         code
     }
 
@@ -185,6 +196,23 @@ impl Build {
             0 => format!("local-{pid}").parse()?,
             n => format!("local-{pid}-{n}").parse()?,
         })
+    }
+
+    /// Where an attempt's files are. Caches outlive the run; artifacts don't, unless asked for.
+    fn places(&self, attempt: &AttemptId) -> Places {
+        let mut checkout = DefaultHasher::new();
+        self.tree.root.hash(&mut checkout);
+        let caches = format!("{}-{:016x}", self.repo, checkout.finish());
+        Places {
+            workspace: self.executor.workspace(attempt),
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            caches: self.root.join("caches").join(caches),
+            artifacts: self.artifacts(attempt),
+        }
+    }
+
+    fn artifacts(&self, attempt: &AttemptId) -> PathBuf {
+        self.root.join("artifacts").join(attempt.as_str())
     }
 
     fn logs(&self, attempt: &AttemptId) -> PathBuf {

@@ -5,17 +5,19 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::{self, CheckoutError, Credential, Mirror, Source};
 use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
+use windlass_engine::results::artifacts;
 use windlass_engine::schedule::decide;
 use windlass_model::plan::ClonePlan;
-use windlass_model::{BuildState, Diagnostic, JobPlan, Plan, Severity};
+use windlass_model::{AttemptId, BuildState, Diagnostic, JobPlan, Plan, Severity};
 use windlass_store::queue::Finish;
-use windlass_store::{BuildEnd, Claim, Judge, Repo, StoreError, failpoint};
+use windlass_store::steps::Told;
+use windlass_store::{BuildEnd, Claim, Job, Judge, Repo, StoreError, failpoint};
 
 use super::Worker;
 use super::job::Setback;
 use crate::cli::event;
 use crate::report::Problem;
-use crate::spec_file;
+use crate::{results, spec_file};
 
 /// Why there is nothing to run.
 pub(super) enum NotPrepared {
@@ -154,6 +156,8 @@ impl Worker {
             self.check_out(&repo, &source, claim, &job.clone).await?;
         }
         self.check_secrets(&repo, claim, &[&job]).await?;
+        self.put_in(claim, &job, &jobs).await?;
+        failpoint::hit(format_args!("after-put-in"));
         let file = claim.attempt.spec_file.clone().unwrap_or_default();
         let plan = Plan {
             jobs: vec![job],
@@ -164,6 +168,46 @@ impl Worker {
             .launched(id, owner, self.executor.name(), &file, &plan)
             .await?;
         Ok(())
+    }
+
+    /// Caches, and artifacts of the jobs that this one needs.
+    async fn put_in(&self, claim: &Claim, job: &JobPlan, jobs: &[Job]) -> Result<(), NotPrepared> {
+        let wanted = |base: &str| {
+            job.needs
+                .iter()
+                .any(|need| need.artifacts && need.job == base)
+        };
+        let attempts: Vec<i64> = jobs
+            .iter()
+            .filter(|other| wanted(&other.plan.base))
+            .filter_map(|other| other.attempt)
+            .collect();
+        if attempts.is_empty() && job.caches.is_empty() {
+            return Ok(());
+        }
+        let mut needed = Vec::new();
+        for artifact in self.store.artifacts(claim.build.id).await? {
+            if !attempts.contains(&artifact.attempt) {
+                continue;
+            }
+            if artifact.removed_ms.is_some() {
+                let name = &artifact.name;
+                return Err(could_not(
+                    &Problem::new(format!("the artifact {name:?} of a needed job is gone"))
+                        .hint("its `retention` is over: retry the whole build"),
+                ));
+            }
+            let into = self.artifacts_of(&AttemptId::from_row(artifact.attempt_id));
+            let folder = artifacts::folder(&into, &artifact.name).unwrap_or(into);
+            needed.push((artifact.name, folder));
+        }
+        let places = self.places(claim);
+        let job = job.clone();
+        let put = tokio::task::spawn_blocking(move || results::put_in(&job, &places, &needed));
+        let said = put.await.map_err(|e| Setback::Again(e.into()))?;
+        let said = said.map_err(|problem| could_not(&problem))?;
+        let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
+        Ok(self.store.record(claim.attempt.id, &told).await?)
     }
 
     /// Reads the spec and plans the build. Whether this attempt goes on with one of its jobs.

@@ -17,3 +17,4 @@ mod jobs;
 mod lab;
 mod live;
 mod restart;
+mod results;
