@@ -18,6 +18,7 @@ use crate::limits;
 use crate::node::{Entry, shorten};
 use crate::params::{Param, ParamType};
 use crate::problems::{Problem, Problems};
+use crate::schedules::Schedule;
 use crate::value::At;
 
 /// Variables and where each was written.
@@ -67,6 +68,25 @@ pub(crate) struct SpecDraft {
     pub(crate) templates: Vec<Entry>,
     pub(crate) params: Vec<Param>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
+    pub(crate) on: Option<OnDraft>,
+}
+
+/// Which events make builds.
+#[derive(Debug, Default)]
+pub(crate) struct OnDraft {
+    pub(crate) events: Vec<(&'static str, Alternative)>,
+    pub(crate) schedules: Vec<(At<String>, Schedule)>,
+    pub(crate) manual: Option<bool>,
+    pub(crate) api: Option<bool>,
+}
+
+/// A schedule.
+#[derive(Debug, Default)]
+pub(crate) struct ScheduleDraft {
+    pub(crate) name: Option<At<String>>,
+    pub(crate) cron: Option<String>,
+    pub(crate) timezone: Option<String>,
+    pub(crate) branch: Option<String>,
 }
 
 /// One entry of `include` or `exclude`: names, values, and where the values stand.

@@ -21,6 +21,7 @@ pub(crate) mod max_parallel;
 pub(crate) mod name;
 pub(crate) mod needs;
 pub(crate) mod network;
+pub(crate) mod on;
 pub(crate) mod output;
 pub(crate) mod outputs;
 pub(crate) mod params;
@@ -48,8 +49,13 @@ pub(crate) const IN_STEP: &str = "a step";
 pub(crate) const IN_JOB: &str = "a job";
 
 /// The keys that only the top level has, in the order of the reference.
-pub(crate) const SPEC: &[Key<SpecDraft>] =
-    &[jobs::SPEC, templates::SPEC, params::SPEC, concurrency::SPEC];
+pub(crate) const SPEC: &[Key<SpecDraft>] = &[
+    on::SPEC,
+    jobs::SPEC,
+    templates::SPEC,
+    params::SPEC,
+    concurrency::SPEC,
+];
 
 /// The keys of a job, in the order of the reference. A spec of one job has them at its top level.
 pub(crate) const JOB: &[Key<JobDraft>] = &[

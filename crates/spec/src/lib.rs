@@ -33,6 +33,7 @@ pub mod params;
 mod problems;
 mod reference;
 pub mod render;
+pub mod schedules;
 mod schema;
 pub mod spec;
 mod suggest;

@@ -12,7 +12,7 @@ use windlass_model::plan::{Clause, Concurrency, DEFAULT_JOB, JobPlan, OutputRef}
 
 pub use self::plan::{Decision, Why};
 use crate::codes;
-use crate::draft::{ConcurrencyDraft, JobDraft, SpecDraft, WhenDraft};
+use crate::draft::{ConcurrencyDraft, JobDraft, OnDraft, SpecDraft, WhenDraft};
 use crate::expression::{self, Fault, Kind, Scope};
 use crate::key;
 use crate::keys::{self, use_template};
@@ -20,6 +20,7 @@ use crate::limits;
 use crate::node::{Entry, Node, Value, shorten};
 use crate::params::{Param, ParamType};
 use crate::problems::{Problem, Problems};
+use crate::schedules::Schedule;
 use crate::template::{self, Template};
 use crate::value;
 
@@ -28,7 +29,17 @@ use crate::value;
 pub struct Spec {
     params: Vec<Param>,
     concurrency: Option<(Concurrency, Option<Template>)>,
+    on: Option<On>,
     jobs: Vec<JobSpec>,
+}
+
+/// Which events make builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct On {
+    events: Vec<(&'static str, Vec<Clause>)>,
+    schedules: Vec<Schedule>,
+    manual: bool,
+    api: bool,
 }
 
 /// A job before it is planned.
@@ -47,6 +58,11 @@ struct JobSpec {
 }
 
 impl Spec {
+    /// The times at which builds are to be made.
+    pub fn schedules(&self) -> &[Schedule] {
+        self.on.as_ref().map_or(&[], |on| &on.schedules)
+    }
+
     /// The parameters of builds that are asked for.
     pub fn params(&self) -> &[Param] {
         &self.params
@@ -54,6 +70,13 @@ impl Spec {
 
     /// Whether any condition asks which paths changed: finding out costs time.
     pub fn asks_for_changes(&self) -> bool {
+        let events = self.on.iter().flat_map(|on| &on.events);
+        if events
+            .flat_map(|(_, clauses)| clauses)
+            .any(|clause| clause.expr.asks_for_changes())
+        {
+            return true;
+        }
         let whens = |job: &JobSpec| {
             let steps = job.step_whens.iter().flatten().flatten();
             job.when
@@ -165,9 +188,11 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
     let concurrency = draft
         .concurrency
         .and_then(|group| whole(group, &scope, problems));
+    let on = draft.on.map(|on| on_events(on, &scope, problems));
     Spec {
         params: draft.params,
         concurrency,
+        on,
         jobs,
     }
 }
@@ -395,6 +420,28 @@ fn unknown_template(name: &value::At<String>, templates: &[Entry], problems: &mu
         [] => "write it below `templates` at the top level".to_owned(),
         known => format!("the templates are {}", known.join(", ")),
     }));
+}
+
+fn on_events(on: OnDraft, scope: &Scope, problems: &mut Problems<'_>) -> On {
+    let mut events = Vec::new();
+    for (event, conditions) in on.events {
+        let when = WhenDraft {
+            alternatives: vec![conditions],
+            result: None,
+        };
+        let clauses = clauses(when, scope, problems);
+        events.push((event, clauses.into_iter().flatten().collect()));
+    }
+    On {
+        events,
+        schedules: on
+            .schedules
+            .into_iter()
+            .map(|(_, schedule)| schedule)
+            .collect(),
+        manual: on.manual.unwrap_or(true),
+        api: on.api.unwrap_or(true),
+    }
 }
 
 /// Reads what could not be read before all names were known: conditions and texts.
