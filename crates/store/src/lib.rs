@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod queue;
 pub mod repos;
 pub mod results;
+pub mod schedules;
 pub mod schema;
 pub mod seal;
 pub mod secrets;

@@ -43,6 +43,7 @@ mod pages;
 mod places;
 mod text;
 
+pub use actions::{RefError, Refs};
 pub use artifacts::{ArtifactFile, Artifacts};
 pub use routes::router;
 pub use serve::serve;

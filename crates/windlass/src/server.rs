@@ -128,6 +128,7 @@ impl Server {
             store: self.store.clone(),
             hub,
             logs_root: self.folders.logs(),
+            refs: Arc::clone(&worker) as Arc<dyn windlass_web::Refs>,
             artifacts: Arc::new(Shelf(self.folders.artifacts())),
             public_url: self.public_url.clone(),
             token: self.token.clone(),
@@ -157,6 +158,7 @@ impl Server {
         tasks.spawn(reporter.run());
         tasks.spawn(Arc::clone(&worker).heartbeat());
         tasks.spawn(Arc::clone(&worker).sweep());
+        tasks.spawn(Arc::clone(&worker).keep_schedules());
         tasks.spawn(Arc::clone(&worker).run(stop.clone(), jobs.clone()));
         let listener = self.listener;
         tasks.spawn(async move {

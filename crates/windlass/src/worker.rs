@@ -7,6 +7,7 @@
 mod follow;
 mod job;
 mod prepare;
+mod schedules;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -122,6 +122,32 @@ pub async fn resolve_head(
         })
 }
 
+/// Asks the server for the name of its default branch; `None` if its `HEAD` is no branch.
+///
+/// # Errors
+/// Whatever keeps us from the server.
+pub async fn default_branch(git: &Git, source: &Source) -> Result<Option<String>, CheckoutError> {
+    let origin = Origin::of(source)?;
+    let out = git
+        .call([
+            "ls-remote",
+            "--quiet",
+            "--symref",
+            "--",
+            origin.url(),
+            "HEAD",
+        ])
+        .access(origin.access())
+        .run()
+        .await
+        .map_err(|e| from_git(e, origin.url()))?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    Ok(text.lines().find_map(|line| {
+        let target = line.strip_prefix("ref: refs/heads/")?;
+        Some(target.split_once('\t')?.0.to_owned())
+    }))
+}
+
 impl Mirror {
     /// Names the mirror of the repository `key` below `root`. The key is a name as in
     /// [`windlass_model::RepoName`], so that it can't lead out of `root`.

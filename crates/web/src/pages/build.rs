@@ -335,10 +335,21 @@ pub(crate) async fn start(
     _: Admin,
     State(app): State<App>,
     RepoPath(repo): RepoPath,
-    form: Result<Form<Wish>, FormRejection>,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Redirect, WebError> {
-    let Form(wish) =
-        form.map_err(|_| WebError::bad_request("the form has not the fields that it must have"))?;
+    let wrong = || WebError::bad_request("the form has not the fields that it must have");
+    let Form(fields) = form.map_err(|_| wrong())?;
+    let mut wish = Wish::default();
+    for (name, value) in fields {
+        match name.as_str() {
+            "revision" => wish.revision = value,
+            "git_ref" => wish.git_ref = value,
+            other => {
+                let param = other.strip_prefix("param.").ok_or_else(wrong)?;
+                wish.params.insert(param.to_owned(), value);
+            }
+        }
+    }
     let number = actions::start(&app, &repo, &wish, Event::Manual).await?;
     Ok(Redirect::to(&urls::build(&repo, number)))
 }

@@ -8,12 +8,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::{Hub, LogEvent, Recorder};
 
 use windlass_model::plan::ReportKind;
-use windlass_model::{AttemptId, BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
+use windlass_model::{
+    AttemptId, BuildState, Event, JobPlan, Plan, Revision, Secret, StepPlan, Trigger,
+};
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
 };
@@ -22,7 +25,7 @@ use windlass_store::queue::{Finish, Willing};
 use windlass_store::results::{NewArtifact, Report, Results, Test, TestEnd};
 use windlass_store::steps::Told;
 use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
-use windlass_web::{AppState, ArtifactFile, Artifacts};
+use windlass_web::{AppState, ArtifactFile, Artifacts, RefError, Refs};
 
 pub(crate) const TOKEN: &str = "correct horse battery staple";
 pub(crate) const WORKER: &str = "worker";
@@ -44,6 +47,30 @@ fn test(end: TestEnd, name: &str, log: Option<(i64, i64)>) -> Test {
         file: Some("tests/a.py".to_owned()),
         line: Some(7),
         log,
+    }
+}
+
+/// A server whose only branch is `main`.
+struct NoRefs;
+
+impl Refs for NoRefs {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a Repo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, String), RefError>> {
+        Box::pin(async move {
+            match name {
+                "" | "main" => Ok((
+                    "a".repeat(40).parse().unwrap(),
+                    "refs/heads/main".to_owned(),
+                )),
+                _ => Err(RefError {
+                    message: format!("there is no branch or tag {name}"),
+                    hint: None,
+                }),
+            }
+        })
     }
 }
 
@@ -132,6 +159,7 @@ impl Fixture {
             store,
             hub: Hub::new(),
             logs_root,
+            refs: Arc::new(NoRefs),
             artifacts: Arc::new(Shelf(dir.path().join("artifacts"))),
             public_url: "http://ci.test:8080".to_owned(),
             token: Secret::new(TOKEN),

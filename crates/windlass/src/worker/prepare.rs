@@ -222,6 +222,7 @@ impl Worker {
         let Some(spec) = read.spec else {
             return Err(bad_spec(file, text, read.diagnostics));
         };
+        self.note_spec(repo, source, claim, &spec).await?;
         let trigger = claim.build.trigger.clone();
         let mut facts =
             event::facts(&spec, trigger, repo.name.as_str()).map_err(|p| could_not(&p))?;
@@ -292,6 +293,16 @@ impl Worker {
 
     /// Where to fetch from, as whom.
     async fn source(&self, repo: &Repo, claim: &Claim) -> Result<Source, NotPrepared> {
+        let git_ref = Some(claim.build.trigger.git_ref.clone()).filter(|r| !r.is_empty());
+        Ok(self.source_of(repo, git_ref).await?)
+    }
+
+    /// Where to fetch a ref of a repository from, as whom.
+    pub(super) async fn source_of(
+        &self,
+        repo: &Repo,
+        git_ref: Option<String>,
+    ) -> Result<Source, StoreError> {
         let credential = match self.store.status_token(repo.id).await? {
             Some(password) if repo.url.starts_with("https://") => Some(Credential {
                 username: "x-access-token".to_owned(),
@@ -302,7 +313,7 @@ impl Worker {
         Ok(Source {
             url: repo.url.clone(),
             credential,
-            git_ref: Some(claim.build.trigger.git_ref.clone()).filter(|r| !r.is_empty()),
+            git_ref,
         })
     }
 

@@ -18,3 +18,4 @@ mod lab;
 mod live;
 mod restart;
 mod results;
+mod triggers;
