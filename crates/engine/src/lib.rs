@@ -11,10 +11,12 @@
 //! | a plan's job as the shim's order; what a step's environment holds | [`order`] |
 //! | the four verbs of an executor | [`executor`] |
 //! | processes on this machine | [`executor::process`] |
+//! | what a job leaves behind: artifacts, caches, reports | [`results`] |
 
 pub mod checkout;
 pub mod executor;
 pub mod git;
 pub mod local;
 pub mod order;
+pub mod results;
 pub mod schedule;

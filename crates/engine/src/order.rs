@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use windlass_model::plan::OutputMode;
+use windlass_model::plan::{OnResult, OutputMode};
 use windlass_model::{AttemptId, BuildNumber, Event, JobPlan, Secret, Trigger};
 use windlass_shim::order as shim;
 
@@ -76,6 +76,7 @@ pub fn build_env(about: &About<'_>, workspace: &Path, tmp: &Path) -> BTreeMap<St
     set("WINDLASS_REF", &about.trigger.git_ref);
     set("WINDLASS_WORKSPACE", &workspace.to_string_lossy());
     set("TMPDIR", &tmp.to_string_lossy());
+    set("WINDLASS_OUTPUT", &tmp.join(OUTPUT_FILE).to_string_lossy());
     if let Some(url) = about.url {
         set("WINDLASS_URL", url);
     }
@@ -114,6 +115,13 @@ pub fn order(
     workspace: &Path,
     mut env: BTreeMap<String, String>,
 ) -> shim::Order {
+    env.insert("WINDLASS_JOB".to_owned(), job.name.clone());
+    for (name, value) in &job.matrix {
+        env.insert(
+            format!("MATRIX_{}", variable(name)),
+            value.replace('\0', ""),
+        );
+    }
     env.extend(job.env.clone());
     let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     shim::Order {
@@ -139,9 +147,136 @@ pub fn order(
                     OutputMode::Separate => shim::OutputMode::Separate,
                     OutputMode::Tty => shim::OutputMode::Tty,
                 },
+                workdir: step
+                    .workdir
+                    .as_ref()
+                    .or(job.workdir.as_ref())
+                    .map(Into::into),
+                skip: step.skipped.clone(),
+                when: match step.on_result {
+                    OnResult::Success => shim::When::Success,
+                    OnResult::Failure => shim::When::Failure,
+                    OnResult::Always => shim::When::Always,
+                },
+                expect: step.expect.clone(),
             })
             .collect(),
     }
+}
+
+/// A name as part of a variable's name: capitals, digits, `_`.
+fn variable(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+/// The labels (`runs-on`) that this machine has.
+pub fn machine_labels() -> Vec<String> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let os = std::env::consts::OS;
+    vec![
+        os.to_owned(),
+        arch.to_owned(),
+        format!("os={os}"),
+        format!("arch={arch}"),
+    ]
+}
+
+/// What the `process` executor can't do of a job, each as a sentence that says what to do. A job
+/// for which this isn't empty is refused, not run in some other way.
+pub fn refusals(job: &JobPlan) -> Vec<String> {
+    let mut refused = Vec::new();
+    let mut refuse = |what: String, advice: &str| {
+        refused.push(format!(
+            "{what} needs containers, and jobs run as local processes here: {advice}"
+        ));
+    };
+    if let Some(image) = &job.image {
+        refuse(
+            format!("`image: {image}`"),
+            "take `image` away, and install what it holds on this machine",
+        );
+    }
+    if let Some(user) = &job.user {
+        refuse(format!("`user: {user}`"), "take `user` away");
+    }
+    if !job.network {
+        refuse("`network: none`".to_owned(), "take `network` away");
+    }
+    if job.limits.cpu_millis.is_some() {
+        refuse("`limits.cpus`".to_owned(), "take `cpus` away");
+    }
+    if job.limits.disk_bytes.is_some() {
+        refuse("`limits.disk`".to_owned(), "take `disk` away");
+    }
+    let labels = machine_labels();
+    for label in job.runs_on.iter().filter(|label| !labels.contains(label)) {
+        refused.push(format!(
+            "`runs-on: {label}` is not a label of this machine, which has {}: take it away, or use one of these",
+            labels.join(", ")
+        ));
+    }
+    let mut refuse = |what: String, advice: &str| {
+        refused.push(format!(
+            "{what} needs another executor, and jobs run as local processes here: {advice}"
+        ));
+    };
+    if let Some(executor) = job.executor.as_ref().filter(|name| *name != "process") {
+        refuse(
+            format!("`executor: {executor}`"),
+            "write `executor: process`, or take it away",
+        );
+    }
+    refused
+}
+
+/// Where a job leaves the values that it hands on, in its folder for temporary files.
+pub const OUTPUT_FILE: &str = "windlass-output";
+
+/// The most that a job hands on.
+pub const OUTPUT_LIMIT: u64 = 64 * 1024;
+
+/// The values that steps wrote to `$WINDLASS_OUTPUT`: lines `name=value`, the last of a name counts.
+///
+/// # Errors
+/// A sentence that names the line that can't be understood.
+pub fn read_outputs(text: &[u8], declared: &[String]) -> Result<BTreeMap<String, String>, String> {
+    if text.len() as u64 > OUTPUT_LIMIT {
+        return Err(format!(
+            "the outputs have {} bytes, and at most {OUTPUT_LIMIT} are taken",
+            text.len()
+        ));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| "the outputs are not UTF-8".to_owned())?;
+    let mut outputs = BTreeMap::new();
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+    {
+        let number = number + 1;
+        let (name, value) = line
+            .split_once('=')
+            .ok_or_else(|| format!("line {number} of $WINDLASS_OUTPUT is not `name=value`"))?;
+        if !declared.iter().any(|known| known == name) {
+            return Err(format!(
+                "the job wrote the output `{name}`, which is not in its `outputs`"
+            ));
+        }
+        outputs.insert(name.to_owned(), value.replace('\0', ""));
+    }
+    Ok(outputs)
 }
 
 /// The secrets as the shim takes them: variables for the steps, all masked, and `further` values
@@ -189,6 +324,30 @@ mod tests {
         assert_eq!(env["WINDLASS_BRANCH"], "`id`");
         assert_eq!(env["WINDLASS_PULL_REQUEST"], "7");
         assert_eq!(env["TMPDIR"], "/t");
+    }
+
+    #[test]
+    fn outputs_are_lines_that_were_announced() {
+        let declared = ["a".to_owned(), "b".to_owned()];
+        let read = |text: &str| read_outputs(text.as_bytes(), &declared);
+        let outputs = read("a=1\n\nb=x=y\na=2\n").unwrap();
+        assert_eq!((outputs["a"].as_str(), outputs["b"].as_str()), ("2", "x=y"));
+        assert!(read("c=1").unwrap_err().contains("`c`"));
+        assert!(read("nothing").unwrap_err().contains("line 1"));
+        assert!(read(&"a".repeat(70_000)).is_err());
+    }
+
+    #[test]
+    fn what_needs_containers_is_refused_with_advice() {
+        let mut job = JobPlan::default();
+        assert_eq!(refusals(&job), [""; 0]);
+        job.image = Some("rust".to_owned());
+        job.network = false;
+        let refused = refusals(&job);
+        assert!(
+            refused.len() == 2 && refused[0].contains("take `image` away"),
+            "{refused:?}"
+        );
     }
 
     #[test]

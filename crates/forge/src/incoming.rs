@@ -37,7 +37,7 @@ pub enum Meaning {
         zen: String,
     },
     /// Build this.
-    Build(Trigger),
+    Build(Box<Trigger>),
     /// There is nothing to do, and that is no mistake.
     Ignored {
         /// Why, for people: `branch deleted`. No capital letter, no full stop.

@@ -69,7 +69,7 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
         return Err(bad("the commit given beside it is no commit"));
     }
     let is_branch = matches!(event, Event::Push { .. });
-    Ok(Meaning::Build(Trigger {
+    Ok(Meaning::Build(Box::new(Trigger {
         event,
         revision: commit,
         git_ref: full_ref.to_owned(),
@@ -81,7 +81,7 @@ pub fn read(line: &str, about: &About<'_>) -> Result<Meaning, PayloadError> {
             .filter(|_| is_branch)
             .map(ToOwned::to_owned),
         params: BTreeMap::new(),
-    }))
+    })))
 }
 
 fn bad(problem: impl Into<String>) -> PayloadError {

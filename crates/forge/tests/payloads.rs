@@ -104,12 +104,16 @@ fn row(result: &Result<Incoming, PayloadError>) -> String {
                 other => other.kind().to_owned(),
             };
             format!(
-                "build {} {} | {what} | {:?} by {:?} | {}",
+                "build {} {} | {what} | {:?} by {:?} | {}{}",
                 trigger.revision.short(),
                 trigger.git_ref,
                 trigger.message,
                 trigger.author,
-                trigger.url.as_deref().unwrap_or("-")
+                trigger.url.as_deref().unwrap_or("-"),
+                match &trigger.skip {
+                    Some(marker) => format!(" | left out: {marker}"),
+                    None => String::new(),
+                }
             )
         }
     };

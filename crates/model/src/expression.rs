@@ -171,6 +171,21 @@ impl Expr {
         }
     }
 
+    /// Whether it asks which paths changed.
+    pub fn asks_for_changes(&self) -> bool {
+        match self {
+            Self::Call(Function::Changed, _) => true,
+            Self::Value(_) | Self::Name(_) => false,
+            Self::Not(inner) => inner.asks_for_changes(),
+            Self::And(parts) | Self::Or(parts) | Self::Call(_, parts) => {
+                parts.iter().any(Self::asks_for_changes)
+            }
+            Self::Compare(_, left, right) | Self::In(left, right) => {
+                left.asks_for_changes() || right.asks_for_changes()
+            }
+        }
+    }
+
     /// Every name that it speaks of.
     pub fn names(&self) -> Vec<&Name> {
         let mut names = Vec::new();

@@ -87,6 +87,16 @@ pub enum StepResult {
         /// 0 to 255.
         code: i32,
     },
+    /// By itself, with a code that the step's `expect` names.
+    AsExpected {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// By itself, with a code that the step's `expect` does not name.
+    Unexpected {
+        /// 0 to 255.
+        code: i32,
+    },
     /// By a signal that we did not send.
     Signaled {
         /// As in signal(7).
@@ -110,6 +120,21 @@ pub enum StepResult {
     },
     /// It never ran, because an earlier step failed or the job was stopped.
     Skipped,
+    /// It never ran, because its condition left it out: no failure.
+    NotNeeded {
+        /// Which condition.
+        reason: String,
+    },
+}
+
+impl StepResult {
+    /// Whether the job goes on as if all were well.
+    pub fn is_success(&self) -> bool {
+        matches!(
+            self,
+            Self::Exited { code: 0 } | Self::AsExpected { .. } | Self::NotNeeded { .. }
+        )
+    }
 }
 
 /// A step's last record.

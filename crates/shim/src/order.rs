@@ -70,7 +70,7 @@ pub struct Limits {
 }
 
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepOrder {
     /// Program and arguments. A program without a slash is looked up in the order's `PATH`.
     pub argv: Vec<String>,
@@ -80,6 +80,32 @@ pub struct StepOrder {
     pub timeout_ms: Option<u64>,
     /// How the output is captured.
     pub output: OutputMode,
+    /// The folder in which it runs, below the workspace, if not the workspace itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<PathBuf>,
+    /// It never runs, and why: the plan left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
+    /// How the steps before must have ended.
+    #[serde(default)]
+    pub when: When,
+    /// The exit codes that count as success; empty is 0 only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<i32>,
+}
+
+/// How the steps before must have ended for a step to run. Nothing runs after a cancel or the
+/// job's timeout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// All well.
+    #[default]
+    Success,
+    /// At least one badly.
+    Failure,
+    /// In any way.
+    Always,
 }
 
 /// How a step's output is captured.

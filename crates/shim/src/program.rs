@@ -52,22 +52,50 @@ pub(crate) fn prepare(
     if let Err(e) = fs::metadata(&order.workspace) {
         return Err(workspace_words(&order.workspace, io_errno(&e)));
     }
+    let folder = folder(&order.workspace, step.workdir.as_deref())?;
     let path = if name.contains('/') {
         PathBuf::from(name)
     } else {
         let folders = env.get("PATH").copied().unwrap_or(DEFAULT_PATH);
-        look_up(name, folders, &order.workspace)?
+        look_up(name, folders, &folder)?
     };
     let entries = env.iter().map(|(k, v)| format!("{k}={v}"));
     Ok(Program {
         path: c_string(path.into_os_string().into_vec(), "the program's path")?,
         argv: c_strings(step.argv.iter().cloned(), "an argument")?,
         env: c_strings(entries, "a variable")?,
-        cwd: c_string(
-            order.workspace.as_os_str().as_bytes().to_vec(),
-            "the workspace's path",
-        )?,
+        cwd: c_string(folder.as_os_str().as_bytes().to_vec(), "the folder's path")?,
     })
+}
+
+/// The folder in which the step runs. Links may not lead out of the workspace: the order says
+/// "below it", and whoever wrote the order relies on that.
+fn folder(workspace: &Path, workdir: Option<&Path>) -> Result<PathBuf, String> {
+    let Some(workdir) = workdir else {
+        return Ok(workspace.to_owned());
+    };
+    let words = |e: std::io::Error| {
+        format!(
+            "the step's workdir {}: {}",
+            workdir.display(),
+            io_errno(&e).desc()
+        )
+    };
+    let root = fs::canonicalize(workspace).map_err(words)?;
+    let folder = fs::canonicalize(root.join(workdir)).map_err(words)?;
+    if !folder.starts_with(&root) {
+        return Err(format!(
+            "the step's workdir {} leads out of the workspace",
+            workdir.display()
+        ));
+    }
+    if !folder.is_dir() {
+        return Err(format!(
+            "the step's workdir {} is not a folder",
+            workdir.display()
+        ));
+    }
+    Ok(folder)
 }
 
 fn c_string(bytes: Vec<u8>, what: &str) -> Result<CString, String> {

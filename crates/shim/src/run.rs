@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use windlass_shim::journal::{JobEnded, JobStarted, Record, StepEnded, StepResult};
 use windlass_shim::order::{
     CONTROL_FILE, EXIT_ALREADY_TAKEN, JOURNAL_FILE, LOCK_FILE, ORDER_FILE, ORDER_VERSION, Order,
-    SECRETS_FILE, Secrets,
+    SECRETS_FILE, Secrets, When,
 };
 
 use crate::cgroup::Cgroup;
@@ -131,8 +131,15 @@ fn run_each(job: &mut Job<'_>) -> io::Result<()> {
     let order = job.order;
     let mut failed = false;
     for (number, step) in (0..).zip(&order.steps) {
-        let end = if failed {
+        let stopped = failed && job.control.stop().is_some();
+        let end = if let Some(reason) = &step.skip {
+            let reason = reason.clone();
+            never_ran(StepResult::NotNeeded { reason })
+        } else if stopped || failed && step.when == When::Success {
             never_ran(StepResult::Skipped)
+        } else if !failed && step.when == When::Failure {
+            let reason = "no step before it failed".to_owned();
+            never_ran(StepResult::NotNeeded { reason })
         } else {
             // A command may have come while nothing was running.
             job.control.wait(&[], Some(Instant::now()))?;
@@ -149,7 +156,7 @@ fn run_each(job: &mut Job<'_>) -> io::Result<()> {
                 None => step::run(job, number, step)?,
             }
         };
-        failed |= end.result != StepResult::Exited { code: 0 };
+        failed |= !end.result.is_success();
         let ran = end.duration_us > 0;
         job.journal.record(&Record::StepEnded { step: number, end });
         job.flush()?;

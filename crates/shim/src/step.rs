@@ -162,7 +162,18 @@ pub(crate) fn run(job: &mut Job<'_>, number: u32, step: &StepOrder) -> io::Resul
         let text = format!("the memory limit of {limit} bytes was reached: the kernel killed");
         job.note(number, &format!("{text} processes of this step"));
     }
-    Ok(running.ended(job.order, oom))
+    let mut end = running.ended(job.order, oom);
+    if let StepResult::Exited { code } = end.result
+        && !step.expect.is_empty()
+        && step.expect != [0]
+    {
+        end.result = if step.expect.contains(&code) {
+            StepResult::AsExpected { code }
+        } else {
+            StepResult::Unexpected { code }
+        };
+    }
+    Ok(end)
 }
 
 fn start<'a>(job: &mut Job<'a>, number: u32, step: &StepOrder) -> Result<Running<'a>, String> {

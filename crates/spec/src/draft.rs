@@ -66,13 +66,16 @@ pub(crate) struct SpecDraft {
     pub(crate) concurrency: Option<ConcurrencyDraft>,
 }
 
+/// One entry of `include` or `exclude`: names, values, and where the values stand.
+pub(crate) type Cell = Vec<(String, String, Range<usize>)>;
+
 /// A matrix before it is expanded.
 #[derive(Debug)]
 pub(crate) struct MatrixDraft {
     pub(crate) span: Range<usize>,
     pub(crate) axes: Vec<(String, Vec<String>)>,
-    pub(crate) include: Vec<At<Vec<(String, String, Range<usize>)>>>,
-    pub(crate) exclude: Vec<At<Vec<(String, String, Range<usize>)>>>,
+    pub(crate) include: Vec<At<Cell>>,
+    pub(crate) exclude: Vec<At<Cell>>,
 }
 
 /// Conditions: one of the alternatives must hold; none at all is true.

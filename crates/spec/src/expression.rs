@@ -62,7 +62,7 @@ pub(crate) struct Scope {
 /// What is wrong with an expression; the span counts from its own beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    pub(crate) code: Code,
+    pub(crate) code: &'static Code,
     pub(crate) span: Range<usize>,
     pub(crate) message: String,
     pub(crate) label: String,

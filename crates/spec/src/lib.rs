@@ -15,7 +15,7 @@
 //! | the graph of jobs; the plan for an event | `spec/graph.rs`, `spec/plan.rs` |
 //! | conditions, `${{ name }}`, parameters | `expression.rs`, `template.rs`, `params.rs` |
 //! | problems and their codes | `codes.rs`, `problems.rs`, `suggest.rs` (did you mean) |
-//! | showing them | [`render`] |
+//! | showing them | [`render`]; to programs: [`formats`] |
 //! | schema and reference page | `schema.rs`, `reference.rs`: both from the tables |
 //! | a first spec for a repository | [`detect`] |
 
@@ -23,6 +23,7 @@ pub mod codes;
 pub mod detect;
 mod draft;
 mod expression;
+pub mod formats;
 mod key;
 mod keys;
 mod limits;

@@ -52,6 +52,19 @@ impl Spec {
         &self.params
     }
 
+    /// Whether any condition asks which paths changed: finding out costs time.
+    pub fn asks_for_changes(&self) -> bool {
+        let whens = |job: &JobSpec| {
+            let steps = job.step_whens.iter().flatten().flatten();
+            job.when
+                .iter()
+                .flatten()
+                .chain(steps)
+                .any(|clause| clause.expr.asks_for_changes())
+        };
+        self.jobs.iter().any(whens)
+    }
+
     /// The names of all secrets that any job gets.
     pub fn secrets(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
@@ -78,7 +91,11 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
     let mut draft = SpecDraft::default();
     let mut own = Vec::new();
     let mut known = key::names(keys::SPEC);
-    known.extend(key::names(keys::JOB).into_iter().filter(|name| *name != "concurrency"));
+    known.extend(
+        key::names(keys::JOB)
+            .into_iter()
+            .filter(|name| *name != "concurrency"),
+    );
     for entry in entries {
         // `concurrency` is a key of both: at the top level of a spec it means the whole build.
         if let Some(key) = keys::SPEC.iter().find(|key| key.about.name == entry.key) {
@@ -403,7 +420,7 @@ fn finish(
         matrix: draft
             .matrix
             .as_ref()
-            .map(|matrix| matrix.names())
+            .map(super::draft::MatrixDraft::names)
             .unwrap_or_default(),
         needs: None,
     };
@@ -617,7 +634,7 @@ fn clauses(when: WhenDraft, scope: &Scope, problems: &mut Problems<'_>) -> Vec<V
 fn push_fault(fault: Fault, span: &Range<usize>, text: &str, problems: &mut Problems<'_>) {
     let place = problems.within(span, text, &fault.span);
     problems.push(
-        Problem::new(fault.code, place, fault.message)
+        Problem::new(*fault.code, place, fault.message)
             .label(fault.label)
             .help(fault.help),
     );

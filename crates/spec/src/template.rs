@@ -34,7 +34,7 @@ pub(crate) fn parse(text: &str, scope: &Scope) -> Result<Template, Fault> {
         }
         let Some(length) = text[open..].find("}}") else {
             return Err(Fault {
-                code: codes::TEMPLATE_OPEN,
+                code: &codes::TEMPLATE_OPEN,
                 span: open..text.len(),
                 message: "`${{` is not closed".to_owned(),
                 label: "opened here".to_owned(),
@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str, scope: &Scope) -> Result<Template, Fault> {
         let whole = open == 0 && close == text.len();
         if matches!(name, Name::NeedResult(_)) || matches!(name, Name::NeedOutput(..)) && !whole {
             return Err(Fault {
-                code: codes::TEMPLATE_NEEDS,
+                code: &codes::TEMPLATE_NEEDS,
                 span: open..close,
                 message: format!("`{name}` can't be part of a text"),
                 label: "known only when the other job has ended".to_owned(),

@@ -27,8 +27,11 @@ pub struct Build {
     pub trigger: Trigger,
     /// The delivery that made it.
     pub delivery_id: Option<i64>,
-    /// The number of its newest attempt, 1 for the first.
+    /// The number of the attempt that its page shows: the newest one at first, in the end the one
+    /// that decided.
     pub attempt: i64,
+    /// Which planning of it counts: 1, and one more with each retry by a person.
+    pub run: i64,
     /// A person wants it stopped.
     pub cancel_requested: bool,
     /// One line about its end: `step "test": exit code 1`.
@@ -50,8 +53,12 @@ pub struct Attempt {
     pub id: i64,
     /// Its build's row.
     pub build_id: i64,
-    /// 1 for the first try.
+    /// Counted through all jobs and tries of the build, from 1.
     pub number: i64,
+    /// The job that it tries; none if it only planned, or could not.
+    pub job_id: Option<i64>,
+    /// Which planning of the build it belongs to.
+    pub run: i64,
     /// How far it is.
     pub state: BuildState,
     /// What the worker still has to do.
@@ -139,14 +146,15 @@ pub fn dedupe_key(trigger: &Trigger) -> Option<String> {
 }
 
 const BUILD: &str = "select b.id, b.repo_id, r.name as repo, b.number, b.state, b.trigger,
-    b.delivery_id, b.attempt, b.cancel_requested, b.summary, b.failed_step, b.created_ms,
+    b.delivery_id, b.attempt, b.run, b.cancel_requested, b.summary, b.failed_step, b.created_ms,
     b.started_ms, b.finished_ms from builds b join repos r on r.id = b.repo_id";
 
-const ATTEMPT: &str = "select id, build_id, number, state, phase, executor, plan, spec_file,
+const ATTEMPT: &str =
+    "select id, build_id, number, job_id, run, state, phase, executor, plan, spec_file,
     diagnostics, spec_source, error, hint, remarks, created_ms, started_ms, finished_ms
     from attempts";
 
-fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
+pub(crate) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
 where
     T::Err: std::fmt::Display,
 {
@@ -176,6 +184,7 @@ fn build(row: &SqliteRow) -> Result<Build, StoreError> {
         trigger: json("a build's trigger", row.get("trigger"))?,
         delivery_id: row.get("delivery_id"),
         attempt: row.get("attempt"),
+        run: row.get("run"),
         cancel_requested: row.get("cancel_requested"),
         summary: row.get("summary"),
         failed_step: row.get("failed_step"),
@@ -192,6 +201,8 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         id: row.get("id"),
         build_id: row.get("build_id"),
         number: row.get("number"),
+        job_id: row.get("job_id"),
+        run: row.get("run"),
         state: parsed(row, "state")?,
         phase: parsed(row, "phase")?,
         executor: row.get("executor"),
@@ -287,7 +298,10 @@ impl Store {
         .await
         .map_err(StoreError::db("make the build"))?
         .last_insert_rowid();
-        insert_attempt(&mut tx, id, 1, now).await?;
+        insert_attempt(&mut tx, id, 1, 1, now).await?;
+        if let Some(marker) = &new.trigger.skip {
+            leave_out(&mut tx, id, marker, now).await?;
+        }
         if let Some(status) = status(number) {
             outbox::enqueue(&mut tx, new.repo_id, id, &status).await?;
         }
@@ -435,7 +449,7 @@ impl Store {
         // A queued attempt belongs to nobody; a claim is one transaction, so this can't race it.
         let queued = sqlx::query(
             "update attempts set state = 'cancelled', phase = 'done', finished_ms = ?
-             where build_id = ? and number = ? and phase = 'queued'",
+             where build_id = ? and number = ? and phase = 'queued' and job_id is null",
         )
         .bind(now)
         .bind(build.id)
@@ -476,16 +490,25 @@ impl Store {
         Ok(())
     }
 
-    /// Whether somebody asked for the build to be cancelled.
+    /// Whether somebody asked for the build to be cancelled, or something for this job of it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cancel_requested(&self, build_id: i64) -> Result<bool, StoreError> {
-        sqlx::query_scalar("select cancel_requested from builds where id = ?")
-            .bind(build_id)
-            .fetch_one(self.reader())
-            .await
-            .map_err(StoreError::db("look for a cancellation"))
+    pub async fn cancel_requested(
+        &self,
+        build_id: i64,
+        job_id: Option<i64>,
+    ) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "select cancel_requested or exists
+                 (select 1 from jobs where id = ?2 and cancel_requested = 1)
+             from builds where id = ?1",
+        )
+        .bind(build_id)
+        .bind(job_id)
+        .fetch_one(self.reader())
+        .await
+        .map_err(StoreError::db("look for a cancellation"))
     }
 
     /// Queues a new attempt at a build that has ended and returns its number. The old attempts and
@@ -499,23 +522,25 @@ impl Store {
         status: Option<CommitStatus>,
     ) -> Result<i64, StoreError> {
         let mut tx = self.write().await?;
-        let number: Option<i64> = sqlx::query_scalar(
-            "update builds set state = 'queued', attempt = attempt + 1, cancel_requested = 0,
+        let row = sqlx::query(
+            "update builds set state = 'queued', cancel_requested = 0, run = run + 1,
+             attempt = (select max(number) + 1 from attempts where build_id = ?1),
              summary = '', failed_step = null, started_ms = null, finished_ms = null
-             where id = ? and state in ('passed', 'failed', 'error', 'cancelled')
-             returning attempt",
+             where id = ?1 and state in ('passed', 'failed', 'error', 'cancelled', 'skipped')
+             returning attempt, run",
         )
         .bind(build.id)
         .fetch_optional(tx.conn())
         .await
         .map_err(StoreError::db("retry the build"))?;
-        let Some(number) = number else {
+        let Some(row) = row else {
             return Err(StoreError::Conflict(format!(
                 "build {} of {} has not ended yet: cancel it first",
                 build.number, build.repo
             )));
         };
-        insert_attempt(&mut tx, build.id, number, now_ms()).await?;
+        let (number, run): (i64, i64) = (row.get("attempt"), row.get("run"));
+        insert_attempt(&mut tx, build.id, number, run, now_ms()).await?;
         if let Some(status) = status {
             outbox::enqueue(&mut tx, build.repo_id, build.id, &status).await?;
         }
@@ -528,17 +553,45 @@ async fn insert_attempt(
     tx: &mut crate::db::WriteTx,
     build_id: i64,
     number: i64,
+    run: i64,
     now: i64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into attempts (build_id, number, state, phase, created_ms)
-         values (?, ?, 'queued', 'queued', ?)",
+        "insert into attempts (build_id, number, run, state, phase, created_ms)
+         values (?, ?, ?, 'queued', 'queued', ?)",
     )
     .bind(build_id)
     .bind(number)
+    .bind(run)
     .bind(now)
     .execute(tx.conn())
     .await
     .map(|_| ())
     .map_err(StoreError::db("queue the attempt"))
+}
+
+/// The commit's message says that nothing is to be built: the build is there, so that people see
+/// why nothing happens, and it is over.
+async fn leave_out(
+    tx: &mut crate::db::WriteTx,
+    build_id: i64,
+    marker: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("update builds set state = 'skipped', summary = ?, finished_ms = ? where id = ?")
+        .bind(format!("the commit message says {marker}"))
+        .bind(now)
+        .bind(build_id)
+        .execute(tx.conn())
+        .await
+        .map_err(StoreError::db("leave the build out"))?;
+    sqlx::query(
+        "update attempts set state = 'skipped', phase = 'done', finished_ms = ? where build_id = ?",
+    )
+    .bind(now)
+    .bind(build_id)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("leave the build out"))
 }

@@ -20,11 +20,11 @@ use std::str::FromStr;
 use sqlx::Row as _;
 use windlass_model::ids::InvalidId;
 use windlass_model::status::CommitStatus;
-use windlass_model::{BuildState, Diagnostic, Outcome, Plan, StopCause};
+use windlass_model::{BuildState, Diagnostic, Plan};
 
 use crate::builds::to_json;
 use crate::db::now_ms;
-use crate::{Attempt, Build, Store, StoreError, outbox, steps};
+use crate::{Attempt, Build, Store, StoreError, outbox};
 
 /// What a worker still has to do with an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub struct Finish {
     pub spec_problems: Option<(String, Vec<u8>, Vec<Diagnostic>)>,
 }
 
-fn lost_lease(attempt: i64) -> StoreError {
+pub(crate) fn lost_lease(attempt: i64) -> StoreError {
     StoreError::Conflict(format!("attempt {attempt} belongs to another worker now"))
 }
 
@@ -174,6 +174,15 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("mark the build as running"))?;
+        sqlx::query(
+            "update jobs set state = 'running', started_ms = ?1 where state = 'queued'
+             and id = (select job_id from attempts where id = ?2 and phase = 'preparing')",
+        )
+        .bind(now)
+        .bind(id)
+        .execute(tx.conn())
+        .await
+        .map_err(StoreError::db("mark the job as running"))?;
         tx.commit("claim").await?;
         let attempt = self.attempt_by_id(id).await?;
         let build = self.build_by_id(build_id).await?;
@@ -271,46 +280,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let now = now_ms();
-        let (file, source, diagnostics) = match &finish.spec_problems {
-            Some((file, source, diagnostics)) => (
-                Some(file.as_str()),
-                Some(source.as_slice()),
-                Some(to_json("the diagnostics", diagnostics)?),
-            ),
-            None => (None, None, None),
-        };
-        let done = sqlx::query(
-            "update attempts set state = ?, phase = 'recorded', error = ?, hint = ?,
-             spec_file = coalesce(?, spec_file), spec_source = ?, diagnostics = ?, finished_ms = ?
-             where id = ? and lease_owner = ? and phase in ('preparing', 'launched')",
-        )
-        .bind(finish.state.as_str())
-        .bind(&finish.error)
-        .bind(&finish.hint)
-        .bind(file)
-        .bind(source)
-        .bind(diagnostics)
-        .bind(now)
-        .bind(claim.attempt.id)
-        .bind(owner)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("store the result"))?;
-        if done.rows_affected() == 0 {
-            return Err(lost_lease(claim.attempt.id));
-        }
-        let lost = Outcome::Lost {
-            reason: "the job ended without it".to_owned(),
-        };
-        let stopped = Outcome::Stopped {
-            cause: StopCause::Cancelled,
-        };
-        let running = if finish.state == BuildState::Cancelled {
-            stopped
-        } else {
-            lost
-        };
-        steps::end_open(&mut tx, claim.attempt.id, &running, now * 1000).await?;
+        store_end(&mut tx, claim, owner, finish).await?;
         sqlx::query(
             "update builds set state = ?, summary = ?, failed_step = ?, finished_ms = ?
              where id = ? and attempt = ?",
@@ -358,6 +328,20 @@ impl Store {
             .map_err(StoreError::db("list the living attempts"))
     }
 
+    /// When the next attempt that pauses before a retry may begin.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_start_ms(&self) -> Result<Option<i64>, StoreError> {
+        sqlx::query_scalar(
+            "select min(not_before_ms) from attempts where phase = 'queued' and not_before_ms > ?",
+        )
+        .bind(now_ms())
+        .fetch_one(self.reader())
+        .await
+        .map_err(StoreError::db("look for pauses"))
+    }
+
     /// How many attempts wait for a slot.
     ///
     /// # Errors
@@ -370,8 +354,48 @@ impl Store {
     }
 }
 
+/// Keeps the end of an attempt and of its steps.
+pub(crate) async fn store_end(
+    tx: &mut crate::db::WriteTx,
+    claim: &Claim,
+    owner: &str,
+    finish: &Finish,
+) -> Result<(), StoreError> {
+    let now = now_ms();
+    let (file, source, diagnostics) = match &finish.spec_problems {
+        Some((file, source, diagnostics)) => (
+            Some(file.as_str()),
+            Some(source.as_slice()),
+            Some(to_json("the diagnostics", diagnostics)?),
+        ),
+        None => (None, None, None),
+    };
+    let done = sqlx::query(
+        "update attempts set state = ?, phase = 'recorded', error = ?, hint = ?,
+         spec_file = coalesce(?, spec_file), spec_source = ?, diagnostics = ?, finished_ms = ?
+         where id = ? and lease_owner = ? and phase in ('preparing', 'launched')",
+    )
+    .bind(finish.state.as_str())
+    .bind(&finish.error)
+    .bind(&finish.hint)
+    .bind(file)
+    .bind(source)
+    .bind(diagnostics)
+    .bind(now)
+    .bind(claim.attempt.id)
+    .bind(owner)
+    .execute(tx.conn())
+    .await
+    .map_err(StoreError::db("store the result"))?;
+    if done.rows_affected() == 0 {
+        return Err(lost_lease(claim.attempt.id));
+    }
+    crate::jobs::close_steps(tx, claim.attempt.id, finish.state, now).await
+}
+
 /// ?1 = now, ?2 = only orphans. What was begun comes first: its job runs already.
 const FREE: &str = "select id from attempts
     where phase <> 'done' and (lease_owner is null or lease_until_ms < ?1)
     and (?2 = 0 or phase in ('launched', 'recorded'))
+    and (not_before_ms is null or not_before_ms <= ?1)
     order by case phase when 'launched' then 0 when 'recorded' then 1 else 2 end, id limit 1";

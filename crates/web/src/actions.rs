@@ -1,6 +1,8 @@
 //! What people can do: stop a build, try it again, ask for one, read a delivery once more. Each
 //! writes rows and returns; the worker acts on them. Forms and API end here.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use serde::Deserialize;
 use windlass_forge::report;
@@ -9,7 +11,7 @@ use windlass_model::{BuildNumber, BuildState, Event, RepoName, Revision, Trigger
 use windlass_store::{Build, ForgeKind, NewBuild, Repo, Submitted};
 
 use crate::error::WebError;
-use crate::places::BuildPath;
+use crate::places::{BuildPath, JobPath};
 use crate::state::{App, AppState};
 use crate::urls;
 
@@ -37,9 +39,17 @@ pub(crate) struct Wish {
     /// Through which ref it can be fetched; `HEAD` if nothing is said.
     #[serde(default)]
     pub(crate) git_ref: String,
+    /// Values for the spec's `params`.
+    #[serde(default)]
+    pub(crate) params: BTreeMap<String, String>,
 }
 
-pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64, WebError> {
+pub(crate) async fn start(
+    app: &App,
+    name: &RepoName,
+    wish: &Wish,
+    event: Event,
+) -> Result<i64, WebError> {
     let repo = app.store.repo_by_name(name).await?;
     // Removed repositories are found by name, for their old builds, but not listed.
     if !app
@@ -73,7 +83,7 @@ pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64
     let new = NewBuild {
         repo_id: repo.id,
         trigger: Trigger {
-            event: Event::Manual,
+            event,
             revision: revision.clone(),
             git_ref: git_ref.to_owned(),
             message: String::new(),
@@ -81,7 +91,7 @@ pub(crate) async fn start(app: &App, name: &RepoName, wish: &Wish) -> Result<i64
             url: None,
             before: None,
             skip: None,
-            params: std::collections::BTreeMap::new(),
+            params: wish.params.clone(),
         },
         dedupe: None,
         delivery_id: None,
@@ -142,6 +152,13 @@ pub(crate) async fn retry(app: &App, path: &BuildPath) -> Result<Build, WebError
     let status = status(app, &build, &repo, BuildState::Queued, "");
     app.store.retry(&build, status).await?;
     Ok(app.store.build_by_id(build.id).await?)
+}
+
+/// Keeps what a person said to a job that asks. The worker goes on from there.
+pub(crate) async fn approve(app: &App, path: &JobPath, yes: bool) -> Result<Build, WebError> {
+    let (build, _) = with_repo(app, &path.build).await?;
+    app.store.approve(&build, path.job, yes).await?;
+    Ok(build)
 }
 
 #[cfg(test)]

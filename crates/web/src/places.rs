@@ -27,6 +27,13 @@ pub(crate) struct StepPath {
     pub(crate) step: i64,
 }
 
+/// `{repo}`, `{number}` and `{job}`
+pub(crate) struct JobPath {
+    pub(crate) build: BuildPath,
+    /// From 0, as in the store.
+    pub(crate) job: i64,
+}
+
 /// `{id}`
 pub(crate) struct DeliveryPath(pub(crate) i64);
 
@@ -72,6 +79,18 @@ impl FromRequestParts<App> for RepoPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, WebError> {
         Ok(Self(repo_of(&segments(parts, app).await?)?))
+    }
+}
+
+impl FromRequestParts<App> for JobPath {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, WebError> {
+        let segments = segments(parts, app).await?;
+        Ok(Self {
+            build: build_of(&segments)?,
+            job: counted(&segments, "job")? - 1,
+        })
     }
 }
 

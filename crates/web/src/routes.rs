@@ -32,6 +32,10 @@ pub fn router(state: AppState) -> Router {
         .route("/repos/{repo}/builds/{number}/events", get(live::states::build))
         .route("/repos/{repo}/builds/{number}/cancel", post(build::cancel))
         .route("/repos/{repo}/builds/{number}/retry", post(build::retry))
+        .route(
+            "/repos/{repo}/builds/{number}/jobs/{job}/approve",
+            post(build::approve),
+        )
         .route("/repos/{repo}/builds/{number}/steps/{step}", get(log::page))
         .route("/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}/stream", get(live::log::stream))
@@ -48,6 +52,10 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/repos/{repo}/builds/{number}", get(api::builds::one))
         .route("/api/v1/repos/{repo}/builds/{number}/cancel", post(api::builds::cancel))
         .route("/api/v1/repos/{repo}/builds/{number}/retry", post(api::builds::retry))
+        .route(
+            "/api/v1/repos/{repo}/builds/{number}/jobs/{job}/approve",
+            post(api::builds::approve),
+        )
         .route("/api/v1/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
         .route("/api/v1/builds", get(api::builds::list))
         .route("/api/v1/deliveries", get(api::deliveries::list))

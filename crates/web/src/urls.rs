@@ -65,6 +65,11 @@ pub fn retry(repo: &RepoName, number: BuildNumber) -> String {
     format!("/repos/{repo}/builds/{number}/retry")
 }
 
+/// Where a person agrees to a job that asks, or refuses (POST). Jobs are counted from 1 in URLs.
+pub fn approve(repo: &RepoName, number: BuildNumber, job: i64) -> String {
+    format!("/repos/{repo}/builds/{number}/jobs/{}/approve", job + 1)
+}
+
 /// The states of a build and its steps, live (server-sent events).
 pub fn build_events(repo: &RepoName, number: BuildNumber) -> String {
     format!("/repos/{repo}/builds/{number}/events")

@@ -5,9 +5,12 @@ mod cancel;
 mod check;
 mod db;
 mod deliveries;
+pub(crate) mod event;
+mod explain;
 mod hook;
 mod init;
 mod logs;
+mod plan;
 mod repo;
 mod retry;
 mod run;
@@ -46,6 +49,10 @@ enum Command {
     Init(init::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
+    /// Say what the code of a spec's problem means
+    Explain(explain::Args),
+    /// Show what a build would do for an event, and why
+    Plan(plan::Args),
     /// Run the server
     Serve(serve::Args),
     /// Add, list, change and remove repositories
@@ -105,6 +112,8 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Explain(args) => explain::run(&args),
+            Command::Plan(args) => plan::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
             Command::Secret(command) => secret::run(command, &folders).await,
@@ -178,6 +187,12 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     if writeln!(std::io::stdout(), "{line}").is_err() {
         std::process::exit(i32::from(EXIT_OK));
     }
+}
+
+/// Prints to standard error, beside what a command is asked for.
+#[expect(clippy::print_stderr, reason = "this is where problems are told")]
+pub(crate) fn complain(text: impl std::fmt::Display) {
+    eprintln!("{text}");
 }
 
 /// Whether standard output is a terminal that wants colours (<https://no-color.org>).

@@ -103,7 +103,7 @@ impl Intake {
         match incoming.meaning {
             Meaning::Ping { .. } => Ok(done(Some(repo.id), "ping: the webhook works")),
             Meaning::Ignored { reason } => Ok(done(Some(repo.id), format!("ignored: {reason}"))),
-            Meaning::Build(trigger) => self.build(&repo, trigger, delivery).await,
+            Meaning::Build(trigger) => self.build(&repo, *trigger, delivery).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl Intake {
             Ok(Meaning::Ignored { reason }) => {
                 Ok(done(Some(repo_id), format!("ignored: {reason}")))
             }
-            Ok(Meaning::Build(trigger)) => self.build(&repo, trigger, delivery).await,
+            Ok(Meaning::Build(trigger)) => self.build(&repo, *trigger, delivery).await,
         }
     }
 

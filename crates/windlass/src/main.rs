@@ -16,6 +16,7 @@ mod client;
 mod demo;
 mod folders;
 mod intake;
+mod outputs;
 mod report;
 mod reporter;
 mod server;

@@ -1,8 +1,60 @@
-//! What the ends of the steps mean for the build. Pure.
+//! What the ends of the steps mean for the job. Pure.
 
-use windlass_model::{BuildState, Outcome, StopCause};
+use std::collections::BTreeMap;
+
+use windlass_model::board::{AttemptEnd, FailureCause};
+use windlass_model::{BuildState, JobState, Outcome, StopCause};
 use windlass_store::Step;
 use windlass_store::queue::Finish;
+
+/// The attempt's end as the scheduler takes it.
+pub(crate) fn attempt_end(
+    finish: &Finish,
+    steps: &[Step],
+    outputs: BTreeMap<String, String>,
+) -> AttemptEnd {
+    let outcome = finish
+        .failed_step
+        .and_then(|index| steps.iter().find(|step| step.index == index))
+        .and_then(|step| step.outcome.as_ref());
+    AttemptEnd {
+        state: match finish.state {
+            BuildState::Passed => JobState::Passed,
+            BuildState::Failed => JobState::Failed,
+            BuildState::Cancelled => JobState::Cancelled,
+            BuildState::Skipped => JobState::Skipped,
+            BuildState::Error | BuildState::Queued | BuildState::Running => JobState::Error,
+        },
+        cause: (finish.state != BuildState::Passed).then(|| cause(finish.state, outcome)),
+        summary: finish.summary.clone(),
+        outputs,
+    }
+}
+
+/// Makes a failure of a good end: something that the job promised is missing or broken.
+pub(crate) fn spoil(finish: &mut Finish, problem: &str) {
+    if finish.state == BuildState::Passed {
+        finish.state = BuildState::Failed;
+        finish.summary = problem.to_owned();
+        finish.error = Some(problem.to_owned());
+    }
+}
+
+fn cause(state: BuildState, outcome: Option<&Outcome>) -> FailureCause {
+    match outcome {
+        Some(Outcome::Exited { code } | Outcome::Unexpected { code }) => {
+            FailureCause::Exit { code: *code }
+        }
+        Some(Outcome::Stopped {
+            cause: StopCause::StepTimeout | StopCause::JobTimeout,
+        }) => FailureCause::Timeout,
+        Some(Outcome::OutOfMemory { .. } | Outcome::NotStarted { .. } | Outcome::Lost { .. }) => {
+            FailureCause::Infrastructure
+        }
+        None if state == BuildState::Error => FailureCause::Infrastructure,
+        _ => FailureCause::Other,
+    }
+}
 
 /// The build's end, given those of its steps.
 pub(crate) fn verdict(steps: &[Step]) -> Finish {

@@ -18,12 +18,13 @@ use tokio_util::task::TaskTracker;
 use windlass_engine::executor::Executor as _;
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::git::Git;
+use windlass_engine::schedule::decide;
 use windlass_forge::report::commit_status;
 use windlass_logs::Hub;
 use windlass_model::BuildState;
 use windlass_model::status::CommitStatus;
 use windlass_store::queue::Willing;
-use windlass_store::{Build, Store, StoreError};
+use windlass_store::{Build, BuildEnd, Judge, Store, StoreError};
 
 use crate::report::Problem;
 
@@ -69,6 +70,9 @@ impl Worker {
         loop {
             // Mark what was seen before looking, so that nothing that comes meanwhile is missed.
             changes.mark_unchanged();
+            if let Err(error) = self.advance_stalled().await {
+                tracing::error!(%error, "could not look at builds that wait");
+            }
             while self.may_take(&stop) && self.take_one(&running, &stop, &jobs).await {}
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -77,9 +81,47 @@ impl Worker {
                         return;
                     }
                 }
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(self.nap().await) => {}
             }
         }
+    }
+
+    /// How long to wait without any bell: until a pause before a retry is over, or one tick.
+    async fn nap(&self) -> Duration {
+        let next = self.store.next_start_ms().await.unwrap_or_default();
+        let wait = next.map(|at| (at - windlass_store::db::now_ms()).max(0).unsigned_abs());
+        wait.map_or(TICK, |ms| TICK.min(Duration::from_millis(ms + 1)))
+    }
+
+    /// Goes on with builds that no attempt's end moves on: a group is free, a person agreed.
+    async fn advance_stalled(&self) -> Result<(), StoreError> {
+        for build_id in self.store.stalled_builds().await? {
+            let build = self.store.build_by_id(build_id).await?;
+            let repo = self.store.repo(build.repo_id).await?;
+            let status = |end: &BuildEnd| self.end_status(repo.has_status_token, &build, end);
+            let judge = Judge {
+                decide: &decide,
+                status: &status,
+            };
+            if self.store.advance(build_id, judge).await? {
+                tracing::info!(repo = %build.repo, build = build.number, "went on");
+            }
+        }
+        Ok(())
+    }
+
+    /// The status for the forge when a build ends.
+    pub(crate) fn end_status(
+        &self,
+        reports: bool,
+        build: &Build,
+        end: &BuildEnd,
+    ) -> Option<CommitStatus> {
+        let build = Build {
+            attempt: end.attempt,
+            ..build.clone()
+        };
+        self.status(reports, &build, end.state, &end.summary, end.failed_step)
     }
 
     /// From now on no attempt is taken; those that run go on.
@@ -183,7 +225,10 @@ impl Worker {
     ) -> Option<CommitStatus> {
         reports.then(|| {
             let path = match failed_step {
-                Some(step) => windlass_web::urls::step(&build.repo, build.number, step),
+                Some(step) => {
+                    let (repo, number) = (&build.repo, build.number);
+                    windlass_web::urls::attempt_step(repo, number, build.attempt, step)
+                }
                 None => windlass_web::urls::build(&build.repo, build.number),
             };
             let url = format!("{}{path}", self.public_url);

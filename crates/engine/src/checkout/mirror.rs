@@ -225,6 +225,31 @@ impl Mirror {
         Ok(fetched)
     }
 
+    /// The paths that differ between two revisions that the mirror has. A rename is both its paths.
+    ///
+    /// # Errors
+    /// When git can't compare them.
+    pub async fn changed_paths(
+        &self,
+        git: &Git,
+        before: &Revision,
+        after: &Revision,
+    ) -> Result<Vec<String>, CheckoutError> {
+        let args = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff"];
+        let out = git
+            .call(args)
+            .args([before.as_str(), after.as_str(), "--"])
+            .dir(&self.path)
+            .git_dir(&self.path)
+            .run()
+            .await?;
+        let paths = out.stdout.split(|byte| *byte == 0);
+        Ok(paths
+            .filter(|path| !path.is_empty())
+            .map(|path| String::from_utf8_lossy(path).into_owned())
+            .collect())
+    }
+
     /// Puts many packs together into one, if there are more than `max_packs`, and drops the refs
     /// of old builds. Returns whether there was something to do. To be called now and then, after
     /// a build; a fetch of the same repository waits meanwhile.

@@ -166,12 +166,14 @@ impl Lookup for Ends<'_, '_> {
                     .groups
                     .get(job.as_str())
                     .map(|group| &group.cells);
-                let outputs = cells.into_iter().flatten().filter_map(|&cell| {
+                let mut outputs = cells.into_iter().flatten().filter_map(|&cell| {
                     let job = &self.decision.board.jobs[cell];
                     let fresh = job.ended.as_ref().and_then(|end| end.outputs.get(output));
                     fresh.or_else(|| job.outputs.get(output))
                 });
-                Some(Value::Text(outputs.last().cloned().unwrap_or_default()))
+                Some(Value::Text(
+                    outputs.next_back().cloned().unwrap_or_default(),
+                ))
             }
             _ => None,
         }

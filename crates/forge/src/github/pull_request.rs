@@ -48,7 +48,7 @@ fn build(payload: &Payload, pull: &PullRequest) -> Result<Meaning, PayloadError>
         head: branch("pull_request.head.ref", &pull.head.branch)?,
         from_fork: is_from_fork(pull),
     };
-    Ok(Meaning::Build(Trigger {
+    Ok(Meaning::Build(Box::new(Trigger {
         event,
         revision: revision(EVENT, "pull_request.head.sha", &pull.head.sha)?,
         git_ref: format!("refs/pull/{number}/head"),
@@ -59,7 +59,7 @@ fn build(payload: &Payload, pull: &PullRequest) -> Result<Meaning, PayloadError>
         before: pull.base.sha.parse().ok(),
         skip: None,
         params: BTreeMap::new(),
-    }))
+    })))
 }
 
 /// By the repositories' numbers: names can be given away. Whatever can't be known counts as a

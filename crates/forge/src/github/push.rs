@@ -67,7 +67,7 @@ fn build(payload: &Payload, event: Event, revision: Revision) -> Meaning {
     let skip = skip::marker(&head.message)
         .filter(|_| is_branch)
         .map(ToOwned::to_owned);
-    Meaning::Build(Trigger {
+    Meaning::Build(Box::new(Trigger {
         event,
         revision,
         git_ref: payload.git_ref.clone(),
@@ -77,5 +77,5 @@ fn build(payload: &Payload, event: Event, revision: Revision) -> Meaning {
         before,
         skip,
         params: BTreeMap::new(),
-    })
+    }))
 }

@@ -279,6 +279,9 @@ fn outcome(result: StepResult) -> Outcome {
     let stopped = |cause| Outcome::Stopped { cause };
     match result {
         StepResult::Exited { code } => Outcome::Exited { code },
+        StepResult::AsExpected { code } => Outcome::AsExpected { code },
+        StepResult::Unexpected { code } => Outcome::Unexpected { code },
+        StepResult::NotNeeded { reason } => Outcome::NotNeeded { reason },
         StepResult::Signaled { signal } => Outcome::Signaled { signal },
         StepResult::OutOfMemory { limit_bytes } => Outcome::OutOfMemory { limit_bytes },
         StepResult::StepTimeout => stopped(StopCause::StepTimeout),

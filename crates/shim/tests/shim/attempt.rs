@@ -30,6 +30,7 @@ pub(crate) fn sh(script: &str) -> StepOrder {
         env: BTreeMap::new(),
         timeout_ms: None,
         output: OutputMode::Merged,
+        ..StepOrder::default()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use windlass_shim::journal::StepResult;
+use windlass_shim::order::When;
 
 use crate::attempt::{Attempt, sh, until};
 
@@ -30,6 +31,105 @@ fn exit_codes_are_exact_and_a_failure_skips_the_rest() {
         assert_eq!(journal.began, [0, 1]);
         assert_eq!(journal.ends[3].duration_us, 0);
     }
+}
+
+#[test]
+fn expected_codes_are_success_and_others_are_not() {
+    let expecting = |code: i32, expect: &[i32]| {
+        let mut step = sh(&format!("exit {code}"));
+        step.expect = expect.to_vec();
+        step
+    };
+    let steps = vec![
+        expecting(3, &[1, 3]),
+        expecting(0, &[0]),
+        expecting(0, &[1]),
+        sh("true"),
+    ];
+    assert_eq!(
+        Attempt::new(steps).run().results(),
+        [
+            StepResult::AsExpected { code: 3 },
+            StepResult::Exited { code: 0 },
+            StepResult::Unexpected { code: 0 },
+            StepResult::Skipped,
+        ]
+    );
+}
+
+#[test]
+fn steps_run_as_their_conditions_say() {
+    let when = |script: &str, when| {
+        let mut step = sh(script);
+        step.when = when;
+        step
+    };
+    let mut left_out = sh("true");
+    left_out.skip = Some("not today".to_owned());
+    let early = when("true", When::Failure);
+    let steps = vec![
+        left_out,
+        early,
+        sh("exit 2"),
+        sh("true"),
+        when("exit 3", When::Failure),
+        when("true", When::Always),
+    ];
+    let results = Attempt::new(steps).run().results();
+    let not_needed = |reason: &str| StepResult::NotNeeded {
+        reason: reason.to_owned(),
+    };
+    assert_eq!(
+        results,
+        [
+            not_needed("not today"),
+            not_needed("no step before it failed"),
+            StepResult::Exited { code: 2 },
+            StepResult::Skipped,
+            StepResult::Exited { code: 3 },
+            StepResult::Exited { code: 0 },
+        ]
+    );
+}
+
+#[test]
+fn nothing_runs_after_the_job_s_time_is_over() {
+    let mut always = sh("true");
+    always.when = When::Always;
+    let mut attempt = Attempt::new(vec![sh("sleep 60"), always]);
+    attempt.order.timeout_ms = Some(300);
+    attempt.order.grace_ms = 300;
+    assert_eq!(
+        attempt.run().results(),
+        [StepResult::JobTimeout, StepResult::Skipped]
+    );
+}
+
+#[test]
+fn a_workdir_is_below_the_workspace() {
+    let within = |folder: &str| {
+        let mut step = sh("pwd");
+        step.workdir = Some(folder.into());
+        step
+    };
+    let prepare = sh("mkdir -p sub/deep; ln -s /etc out");
+    let journal = Attempt::new(vec![prepare, within("sub/deep"), within("out")]).run();
+    let results = journal.results();
+    assert_eq!(results[1], StepResult::Exited { code: 0 });
+    let StepResult::NotStarted { reason } = &results[2] else {
+        panic!("{results:?}");
+    };
+    assert!(reason.contains("leads out of the workspace"), "{reason}");
+    let output: Vec<u8> = journal
+        .output
+        .iter()
+        .flat_map(|(_, _, bytes)| bytes.clone())
+        .collect();
+    assert!(
+        String::from_utf8_lossy(&output)
+            .trim_end()
+            .ends_with("/sub/deep")
+    );
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) fn syntax(
     help: impl Into<String>,
 ) -> Fault {
     Fault {
-        code: codes::EXPRESSION_SYNTAX,
+        code: &codes::EXPRESSION_SYNTAX,
         span,
         message: message.into(),
         label: label.into(),
@@ -83,7 +83,7 @@ fn stranger(rest: &str, at: usize, c: char) -> Fault {
     let span = at..at + c.len_utf8();
     if rest.starts_with("${{") {
         return Fault {
-            code: codes::EXPRESSION_WRAPPED,
+            code: &codes::EXPRESSION_WRAPPED,
             span: at..at + 3,
             message: "a condition is an expression already".to_owned(),
             label: "not needed here".to_owned(),

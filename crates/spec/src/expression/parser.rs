@@ -45,7 +45,7 @@ pub(super) fn condition(text: &str, scope: &Scope) -> Result<Expr, Fault> {
     }
     if part.kind != Kind::Truth {
         return Err(Fault {
-            code: codes::EXPRESSION_NOT_TRUTH,
+            code: &codes::EXPRESSION_NOT_TRUTH,
             span: part.span,
             message: format!(
                 "a condition is true or false, and this is {}",
@@ -375,7 +375,7 @@ impl Parser<'_> {
         let least = if function == Function::Changed { 1 } else { 2 };
         if arguments.len() < least {
             return Err(Fault {
-                code: codes::EXPRESSION_ARGUMENTS,
+                code: &codes::EXPRESSION_ARGUMENTS,
                 span: span.start..end,
                 message: format!("`{word}` needs at least {least} texts"),
                 label: format!("has {}", arguments.len()),
@@ -391,7 +391,7 @@ impl Parser<'_> {
                     && let Err(bad) = glob::compile(text.trim_start_matches('!'))
                 {
                     return Err(Fault {
-                        code: codes::BAD_GLOB,
+                        code: &codes::BAD_GLOB,
                         span: pattern.span.clone(),
                         message: format!("the pattern can't be understood: {bad}"),
                         label: "not a pattern".to_owned(),
@@ -417,7 +417,7 @@ impl Part {
             return Ok(());
         }
         Err(Fault {
-            code: codes::EXPRESSION_TYPE,
+            code: &codes::EXPRESSION_TYPE,
             span: self.span.clone(),
             message: format!("{} {place} must be {}", self.expr, kind.words()),
             label: format!("this is {}", self.kind.words()),
@@ -454,7 +454,7 @@ fn check_word(name: &Expr, value: &Value, span: &Range<usize>) -> Result<(), Fau
         text => suggest::nearest(text, words),
     };
     Err(Fault {
-        code: codes::EXPRESSION_WORD,
+        code: &codes::EXPRESSION_WORD,
         span: span.clone(),
         message: format!("no {what} is called \"{text}\""),
         label: near.map_or_else(
@@ -480,7 +480,7 @@ fn unknown_function(word: &str, span: Range<usize>) -> Fault {
         |near| format!("did you mean `{near}`?"),
     );
     Fault {
-        code: codes::EXPRESSION_FUNCTION,
+        code: &codes::EXPRESSION_FUNCTION,
         span,
         message: format!("there is no function `{word}`"),
         label,
@@ -509,7 +509,7 @@ fn lookup(word: &str, span: Range<usize>, scope: &Scope) -> Result<(Name, Kind),
         let last = word.rsplit('.').next().unwrap_or(word);
         let near = suggest::nearest(word, &known).or_else(|| suggest::nearest(last, &known));
         Fault {
-            code: codes::EXPRESSION_NAME,
+            code: &codes::EXPRESSION_NAME,
             span: span.clone(),
             message: format!("nothing is known as `{word}`"),
             label: near.map_or_else(
@@ -571,7 +571,7 @@ fn need(
 ) -> Result<(Name, Kind), Fault> {
     let Some(needs) = &scope.needs else {
         return Err(Fault {
-            code: codes::EXPRESSION_NEEDS,
+            code: &codes::EXPRESSION_NEEDS,
             span,
             message: format!("`{word}` is not known here"),
             label: "known only when other jobs have ended".to_owned(),
@@ -579,7 +579,7 @@ fn need(
         });
     };
     let fault = |message: String, help: String| Fault {
-        code: codes::EXPRESSION_NAME,
+        code: &codes::EXPRESSION_NAME,
         span: span.clone(),
         message,
         label: "no such name".to_owned(),

@@ -12,9 +12,9 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         name: "runs-on",
         required: false,
         summary: "labels that the machine must have",
-        details: "A label or a list of labels: words such as `linux`, or `arch=arm64`. A server \
-                  names its own with `--label`; a job whose labels no machine has is refused, not \
-                  run elsewhere.",
+        details: "A label or a list of labels. A machine has those of its system and processor: `linux`, \
+                  `amd64` or `arm64`, also written `os=linux`, `arch=amd64`. A job with a label that no \
+                  machine has is refused, not run elsewhere.",
         example: "runs-on: [linux, arch=amd64]\nsteps:\n  - make\n",
         schema: || {
             json!({

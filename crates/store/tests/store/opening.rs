@@ -21,14 +21,38 @@ async fn two_that_open_a_fresh_folder_at_once_agree() {
     }
 }
 
+/// What the first release wrote, in its own words: it must work before and after the migration,
+/// because that release may still run while the schema is newer already.
+const FIRST_RELEASE: &str = "
+    insert into repos (name, url, forge, created_ms) values ('old', 'file:///old', 'git', 1);
+    insert into builds (repo_id, number, state, trigger, event, revision, git_ref, dedupe,
+        delivery_id, attempt, created_ms)
+        select id, 1, 'passed', '{\"event\":\"manual\",\"revision\":\"' || hex(zeroblob(20)) ||
+        '\",\"git_ref\":\"HEAD\",\"message\":\"\",\"author\":\"\",\"url\":null}', 'manual',
+        hex(zeroblob(20)), 'HEAD', null, null, 1, 1 from repos where name = 'old';
+    insert into attempts (build_id, number, state, phase, created_ms)
+        select id, 1, 'passed', 'done', 1 from builds;
+    insert into steps (attempt_id, idx, name) select id, 0, 'make' from attempts;";
+
 #[tokio::test]
 async fn a_database_of_an_older_release_is_migrated_only_when_told() {
-    let lab = Lab::new().await;
-    // As if this release had one migration more than the database.
-    let older = "delete from schema_history where version = 1;
-                 insert into schema_history values (0, 'older', 'x', 0)";
-    raw(&lab, older).await;
-    let refused = Store::open(lab.dir.path(), OnPending::Refuse)
+    use sqlx::ConnectOptions as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("windlass.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true);
+    let mut conn = options.connect().await.unwrap();
+    let first = &windlass_store::schema::MIGRATIONS[..1];
+    windlass_migrate::sqlite::apply(&mut conn, first, 1)
+        .await
+        .unwrap();
+    sqlx::raw_sql(FIRST_RELEASE)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    drop(conn);
+    let refused = Store::open(dir.path(), OnPending::Refuse)
         .await
         .err()
         .unwrap();
@@ -36,6 +60,30 @@ async fn a_database_of_an_older_release_is_migrated_only_when_told() {
         matches!(refused, StoreError::MigrationPending { pending: 1, .. }),
         "{refused}"
     );
+    let store = Store::open(dir.path(), OnPending::Migrate).await.unwrap();
+    let builds = store
+        .builds(&windlass_store::BuildFilter::default(), 9)
+        .await
+        .unwrap();
+    assert_eq!((builds.len(), builds[0].run), (1, 1));
+    let attempt = store.attempt(builds[0].id, 1).await.unwrap();
+    assert_eq!((attempt.job_id, attempt.run), (None, 1));
+    assert_eq!(store.steps(attempt.id).await.unwrap().len(), 1);
+    // The first release goes on with the newer schema.
+    let mut conn = options.connect().await.unwrap();
+    let again = FIRST_RELEASE
+        .replace("'old'", "'older'")
+        .replace("from builds;", "from builds where id = 2;");
+    let again = again.replace("from attempts;", "from attempts where id = 2;");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(again))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let builds = store
+        .builds(&windlass_store::BuildFilter::default(), 9)
+        .await
+        .unwrap();
+    assert_eq!(builds.len(), 2);
 }
 
 #[tokio::test]

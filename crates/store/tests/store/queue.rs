@@ -154,7 +154,7 @@ async fn a_cancelled_build_in_the_queue_is_never_run() {
             // The claim was first: its worker hears of the wish.
             Some(claim) => {
                 assert_eq!(claim.build.id, build.id);
-                assert!(lab.store.cancel_requested(build.id).await.unwrap());
+                assert!(lab.store.cancel_requested(build.id, None).await.unwrap());
                 assert_eq!(now.state, BuildState::Running);
                 let end = finish(BuildState::Cancelled);
                 lab.store.finish(&claim, "w", &end, None).await.unwrap();

@@ -6,14 +6,14 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use windlass_model::{BuildState, RepoName};
-use windlass_store::{Attempt, Build, BuildFilter, Step};
+use windlass_model::{BuildState, Event, RepoName};
+use windlass_store::{Attempt, Build, BuildFilter, Job, Step};
 
 use super::limit;
 use crate::actions::{self, Wish};
 use crate::auth::Admin;
 use crate::error::WebError;
-use crate::places::{BuildPath, RepoPath, number_in};
+use crate::places::{BuildPath, JobPath, RepoPath, number_in};
 use crate::state::{App, AppState};
 use crate::{text, urls};
 
@@ -49,6 +49,12 @@ pub(crate) async fn list(
     Ok(Json(json!({"builds": builds, "next_before": next})))
 }
 
+/// What a person or a program says to a job that asks.
+#[derive(Deserialize)]
+struct Approval {
+    approve: bool,
+}
+
 /// A state in the query, or the words for what is wrong with it.
 pub(crate) fn state_in(text: Option<&String>) -> Result<Option<BuildState>, WebError> {
     let text = text.filter(|text| !text.is_empty());
@@ -67,6 +73,8 @@ pub(crate) async fn one(State(app): State<App>, path: BuildPath) -> Result<Json<
         attempts.push(attempt_json(&app, &build, &attempt, &steps));
     }
     json["attempts"] = attempts.into();
+    let jobs = app.store.jobs(build.id, build.run).await?;
+    json["jobs"] = jobs.iter().map(job_json).collect();
     Ok(Json(json))
 }
 
@@ -79,9 +87,9 @@ pub(crate) async fn start(
 ) -> Result<(StatusCode, Json<Value>), WebError> {
     let wish: Wish = serde_json::from_slice(&body).map_err(|e| {
         WebError::bad_request(format!("the body is not what it must be: {e}"))
-            .hint(r#"send {"revision": "FULL COMMIT ID", "git_ref": "refs/heads/BRANCH"}"#)
+            .hint(r#"send {"revision": "FULL COMMIT ID", "git_ref": "refs/heads/BRANCH", "params": {"NAME": "VALUE"}}"#)
     })?;
-    let number = actions::start(&app, &repo, &wish).await?;
+    let number = actions::start(&app, &repo, &wish, Event::Api).await?;
     let build = app.store.build(&repo, number).await?;
     Ok((StatusCode::ACCEPTED, Json(build_json(&app, &build))))
 }
@@ -106,8 +114,46 @@ pub(crate) async fn retry(
     Ok((StatusCode::ACCEPTED, Json(build_json(&app, &build))))
 }
 
-/// The states of a build and of its newest attempt's steps, and nothing that does not change.
-pub(crate) fn states(build: &Build, steps: &[Step]) -> Value {
+/// `POST /api/v1/repos/{repo}/builds/{number}/jobs/{job}/approve`
+pub(crate) async fn approve(
+    _: Admin,
+    State(app): State<App>,
+    path: JobPath,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), WebError> {
+    let answer: Approval = serde_json::from_slice(&body).map_err(|e| {
+        WebError::bad_request(format!("the body is not what it must be: {e}"))
+            .hint(r#"send {"approve": true} or {"approve": false}"#)
+    })?;
+    let build = actions::approve(&app, &path, answer.approve).await?;
+    Ok((StatusCode::ACCEPTED, Json(build_json(&app, &build))))
+}
+
+fn job_json(job: &Job) -> Value {
+    json!({
+        "job": job.index + 1,
+        "name": job.plan.name,
+        "state": job.state,
+        "reason": job.reason,
+        "tries": job.tries,
+        "attempt": job.attempt,
+        "outputs": job.outputs,
+        "started_ms": job.started_ms,
+        "finished_ms": job.finished_ms,
+    })
+}
+
+/// The states of a build, its jobs and the steps of the attempt that its page shows, and nothing
+/// that does not change.
+pub(crate) fn states(build: &Build, jobs: &[Job], steps: &[Step]) -> Value {
+    let jobs = jobs.iter().map(|job| {
+        json!({
+            "job": job.index + 1,
+            "state": job.state,
+            "reason": job.reason,
+            "attempt": job.attempt,
+        })
+    });
     let steps = steps.iter().map(|step| {
         json!({
             "step": step.index + 1,
@@ -120,6 +166,7 @@ pub(crate) fn states(build: &Build, steps: &[Step]) -> Value {
         "attempt": build.attempt,
         "cancel_requested": build.cancel_requested,
         "summary": build.summary,
+        "jobs": jobs.collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
     })
 }

@@ -102,11 +102,12 @@ impl Watcher {
         match self.what {
             What::Build(id) => {
                 let build = self.app.store.build_by_id(id).await?;
+                let jobs = self.app.store.jobs(id, build.run).await?;
                 let steps = match self.app.store.attempt(id, build.attempt).await {
                     Ok(attempt) => self.app.store.steps(attempt.id).await?,
                     Err(error) => return Err(error.into()),
                 };
-                Ok(api::builds::states(&build, &steps))
+                Ok(api::builds::states(&build, &jobs, &steps))
             }
             // The bell itself is the news: a list shows many rows of many tables.
             What::List => Ok(serde_json::json!({"change": *self.bell.borrow()})),

@@ -6,14 +6,14 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Query, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
-use windlass_model::{Diagnostic, Severity};
-use windlass_store::{Attempt, Build, OutboxRow, Step};
+use windlass_model::{Diagnostic, Event, JobState, Severity};
+use windlass_store::{Attempt, Build, Job, OutboxRow, Step};
 
 use super::{Frame, render};
 use crate::actions::{self, Wish};
 use crate::auth::{Admin, Visitor};
 use crate::error::WebError;
-use crate::places::{BuildPath, RepoPath, find_attempt};
+use crate::places::{BuildPath, JobPath, RepoPath, find_attempt};
 use crate::state::App;
 use crate::{text, urls};
 
@@ -93,6 +93,48 @@ impl Problem {
     }
 }
 
+/// What a person says to a job that asks.
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    answer: String,
+}
+
+/// One job in the table of jobs.
+struct JobRow {
+    index: i64,
+    name: String,
+    /// Its newest attempt's page, once there is one.
+    link: Option<String>,
+    is_shown: bool,
+    state: JobState,
+    reason: String,
+    tries: i64,
+    started_ms: Option<i64>,
+    finished_ms: Option<i64>,
+    outputs: Vec<(String, String)>,
+    /// It waits for a person, and nobody has decided yet.
+    asks: bool,
+}
+
+impl JobRow {
+    fn new(job: Job, build: &Build, shown: &Attempt) -> Self {
+        let link = |attempt| urls::attempt(&build.repo, build.number, attempt);
+        Self {
+            index: job.index,
+            name: job.plan.name,
+            link: job.attempt.map(link),
+            is_shown: shown.job_id == Some(job.id),
+            asks: job.state == JobState::Approval && job.approved.is_none(),
+            state: job.state,
+            reason: job.reason,
+            tries: job.tries,
+            started_ms: job.started_ms,
+            finished_ms: job.finished_ms,
+            outputs: job.outputs.into_iter().collect(),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "build.html")]
 struct BuildPage {
@@ -100,6 +142,14 @@ struct BuildPage {
     build: Build,
     attempt: Attempt,
     attempts: Vec<Attempt>,
+    /// The build's jobs; empty where there is only one and it doesn't wait.
+    jobs: Vec<JobRow>,
+    /// The name of the shown attempt's job, where there are several.
+    job_name: String,
+    /// What stands on top: the build's state where there are several jobs, else the attempt's.
+    state: String,
+    started_ms: Option<i64>,
+    finished_ms: Option<i64>,
     steps: Vec<Step>,
     problems: Vec<Problem>,
     statuses: Vec<OutboxRow>,
@@ -131,11 +181,49 @@ pub(crate) async fn page(
     let source = String::from_utf8_lossy(attempt.spec_source.as_deref().unwrap_or_default());
     let problems = attempt.diagnostics.iter();
     let problems = problems.map(|d| Problem::new(d, file, &source)).collect();
+    let jobs = app.store.jobs(build.id, attempt.run).await?;
+    let asks = jobs.iter().any(|job| job.state == JobState::Approval);
+    let several = jobs.len() > 1 || asks;
+    let mut attempts = app.store.attempts(build.id).await?;
+    if jobs.len() > 1 {
+        // Those of other jobs are in the table of jobs.
+        attempts.retain(|other| other.job_id == attempt.job_id);
+    }
+    let rows: Vec<JobRow> = jobs
+        .into_iter()
+        .map(|job| JobRow::new(job, &build, &attempt))
+        .collect();
+    let job_name = rows
+        .iter()
+        .find(|row| row.is_shown && rows.len() > 1)
+        .map(|row| row.name.clone())
+        .unwrap_or_default();
+    let whole = several && attempt.run == build.run;
+    let state = if whole {
+        build.state.as_str()
+    } else {
+        attempt.state.as_str()
+    }
+    .to_owned();
+    let moving = !build.state.is_final() || !attempt.state.is_final();
     render(&BuildPage {
-        frame: Frame::of(&visitor, attempt.state.as_str()).refreshing(!attempt.state.is_final()),
-        attempts: app.store.attempts(build.id).await?,
+        frame: Frame::of(&visitor, &state).refreshing(moving),
+        state,
+        started_ms: if whole {
+            build.started_ms
+        } else {
+            attempt.started_ms
+        },
+        finished_ms: if whole {
+            build.finished_ms
+        } else {
+            attempt.finished_ms
+        },
+        attempts,
+        jobs: if several { rows } else { Vec::new() },
+        job_name,
         statuses: app.store.statuses_of_build(build.id).await?,
-        is_newest: attempt.number == build.attempt,
+        is_newest: whole || attempt.number == build.attempt,
         can_cancel: !build.state.is_final(),
         build,
         attempt,
@@ -153,7 +241,7 @@ pub(crate) async fn start(
 ) -> Result<Redirect, WebError> {
     let Form(wish) =
         form.map_err(|_| WebError::bad_request("the form has not the fields that it must have"))?;
-    let number = actions::start(&app, &repo, &wish).await?;
+    let number = actions::start(&app, &repo, &wish, Event::Manual).await?;
     Ok(Redirect::to(&urls::build(&repo, number)))
 }
 
@@ -174,6 +262,19 @@ pub(crate) async fn retry(
     path: BuildPath,
 ) -> Result<Redirect, WebError> {
     let build = actions::retry(&app, &path).await?;
+    Ok(Redirect::to(&urls::build(&build.repo, build.number)))
+}
+
+/// `POST /repos/{repo}/builds/{number}/jobs/{job}/approve`
+pub(crate) async fn approve(
+    _: Admin,
+    State(app): State<App>,
+    path: JobPath,
+    form: Result<Form<Answer>, FormRejection>,
+) -> Result<Redirect, WebError> {
+    let Form(answer) =
+        form.map_err(|_| WebError::bad_request("the form has not the fields that it must have"))?;
+    let build = actions::approve(&app, &path, answer.answer == "yes").await?;
     Ok(Redirect::to(&urls::build(&build.repo, build.number)))
 }
 

@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use windlass_model::Severity;
+use windlass_spec::formats;
 
 use super::say;
 use crate::report::{EXIT_OK, EXIT_SPEC, Problem};
@@ -15,6 +16,21 @@ use crate::spec_file;
 pub(crate) struct Args {
     /// The file [default: windlass.yml, windlass.yaml or windlass.toml in this folder]
     file: Option<PathBuf>,
+    /// How problems are shown
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As a compiler shows them
+    Text,
+    /// For programs
+    Json,
+    /// For code scanners and editors (SARIF 2.1.0)
+    Sarif,
+    /// Annotations in GitHub Actions
+    Github,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
@@ -28,8 +44,14 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
             .ok_or_else(spec_file::missing)?,
     };
     let loaded = windlass_spec::load(&name, &text);
-    if !loaded.diagnostics.is_empty() {
-        say(render(&name, &text, &loaded.diagnostics).trim_end());
+    let shown = match args.format {
+        Format::Text => render(&name, &text, &loaded.diagnostics),
+        Format::Json => formats::json(&name, &text, &loaded.diagnostics),
+        Format::Sarif => formats::sarif(&name, &text, &loaded.diagnostics),
+        Format::Github => formats::github(&name, &text, &loaded.diagnostics),
+    };
+    if !shown.is_empty() {
+        say(shown.trim_end());
     }
     let errors = loaded
         .diagnostics
@@ -37,10 +59,15 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
         .filter(|d| d.severity == Severity::Error)
         .count();
     match (&loaded.plan, errors) {
+        (Some(_), _) if args.format != Format::Text => Ok(EXIT_OK),
         (Some(plan), _) => {
+            let jobs = match plan.jobs.len() {
+                1 => String::new(),
+                n => format!("{n} jobs, "),
+            };
             let steps: usize = plan.jobs.iter().map(|job| job.steps.len()).sum();
             let word = if steps == 1 { "step" } else { "steps" };
-            say(format_args!("{name} is good: {steps} {word}"));
+            say(format_args!("{name} is good: {jobs}{steps} {word}"));
             Ok(EXIT_OK)
         }
         (None, 1) => Err(Problem::new(format!("{name} has an error")).code(EXIT_SPEC)),

@@ -2,10 +2,12 @@
 //! as on the server.
 
 mod display;
+mod sequence;
 mod workspace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -14,14 +16,19 @@ use windlass_engine::checkout::resolve_head;
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::executor::{Executor, Followed, Follower};
 use windlass_engine::git::Git;
+use windlass_engine::local::WorkingTree;
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, LogReader, Recorder};
-use windlass_model::{AttemptId, Event, JobPlan, Outcome, Secret, StopCause, Trigger};
+use windlass_model::plan::ClonePlan;
+use windlass_model::{AttemptId, JobPlan, Outcome, Plan, Secret, Trigger};
+use windlass_spec::Spec;
 
 use self::display::Display;
+use self::sequence::Sequence;
 use super::check;
+use super::event::{EventArgs, repo_name};
 use crate::folders::{install_shim, xdg};
-use crate::report::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_SPEC, Problem};
+use crate::report::{EXIT_INTERRUPTED, EXIT_SPEC, Problem};
 use crate::spec_file;
 
 /// What to run.
@@ -39,9 +46,30 @@ pub(crate) struct Args {
     /// A further variable of this machine that steps may see (may be given several times)
     #[arg(long, value_name = "NAME")]
     pass_env: Vec<String>,
+    #[command(flatten)]
+    event: EventArgs,
+    /// Run only this job and those that it needs
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+    /// Agree to whatever the spec asks (`approve`)
+    #[arg(long)]
+    yes: bool,
     /// Keep the workspace and the logs, and say where they are
     #[arg(long)]
     keep: bool,
+}
+
+/// Everything that all jobs of this build share.
+struct Build {
+    args: Args,
+    git: Git,
+    tree: WorkingTree,
+    root: PathBuf,
+    executor: ProcessExecutor,
+    trigger: Trigger,
+    repo: String,
+    /// Set when somebody pressed Ctrl-C: no further job begins.
+    interrupted: AtomicBool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
@@ -60,7 +88,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     // A spec with mistakes is told before anything is copied.
     if args.rev.is_none() {
         let (file, text) = spec_file::read(&tree.root)?.ok_or_else(spec_file::missing)?;
-        plan_of(&file, &text)?;
+        spec_of(&file, &text, true)?;
     }
 
     let root = xdg("XDG_CACHE_HOME", ".cache")?.join("windlass/run");
@@ -75,8 +103,6 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     {
         executor.discard(dead).await?;
     }
-    let attempt: AttemptId = format!("local-{}", std::process::id()).parse()?;
-
     let revision = match &args.rev {
         None => tree.head.clone(),
         Some(name) => match name.parse() {
@@ -84,104 +110,202 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
             Err(_) => resolve_head(&git, &workspace::source(&tree, None), Some(name)).await?,
         },
     };
-    let workspace = executor.workspace(&attempt);
-    workspace::fill(
-        &git,
-        &tree,
-        &revision,
-        args.rev.is_none(),
-        &root,
-        &workspace,
-    )
-    .await?;
-    let (file, text) = spec_file::read(&workspace)?.ok_or_else(spec_file::missing)?;
-    let job = plan_of(&file, &text)?;
-    if job.clone != windlass_model::plan::ClonePlan::default() {
-        workspace::clone_further(&git, &tree, &revision, &job.clone, &root, &workspace).await?;
-        if args.rev.is_none() {
-            workspace::overlay(&tree, &workspace)?;
-        }
-    }
-
-    let trigger = Trigger {
-        event: match &tree.branch {
-            Some(branch) if args.rev.is_none() => Event::Push {
-                branch: branch.clone(),
-                forced: false,
-            },
-            _ => Event::Manual,
-        },
-        git_ref: tree
-            .branch
-            .as_ref()
-            .map(|b| format!("refs/heads/{b}"))
-            .unwrap_or_default(),
-        revision,
-        message: String::new(),
-        author: String::new(),
-        url: None,
-        before: None,
-        skip: None,
-        params: BTreeMap::new(),
+    // A revision that is named has no branch of its own.
+    let branch = tree.branch.as_deref().filter(|_| args.rev.is_none());
+    let trigger = args.event.trigger(branch, revision);
+    let repo = repo_name(&tree);
+    let build = Build {
+        args,
+        git,
+        tree,
+        root,
+        executor,
+        trigger,
+        repo,
+        interrupted: AtomicBool::new(false),
     };
-    let repo = tree
-        .root
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let about = About {
-        repo: &repo,
-        number: 0,
-        trigger: &trigger,
-        url: None,
-    };
-    let mut env = order::machine_env(&args.pass_env);
-    env.extend(order::build_env(
-        &about,
-        &workspace,
-        &executor.tmp(&attempt),
-    ));
-    let order = order::order(&attempt, &job, &workspace, env);
-    let secrets = order::secrets(&secrets(args.secrets_file.as_deref(), &job)?, &[]);
-    let logs = root.join("logs").join(attempt.as_str());
-    if logs.exists() {
-        std::fs::remove_dir_all(&logs)?;
-    }
-
-    let changed = if args.rev.is_none() {
-        tree.changed.len()
-    } else {
-        0
-    };
-    let mut display = Display::new(&job);
-    display.begin(&trigger.revision, changed);
-    executor.start(&attempt, &order, &secrets).await?;
-    let follower = executor.follow(&attempt, 0)?;
-    let end = follow(&executor, &attempt, follower, &logs, display).await?;
-
-    if args.keep {
-        super::say(format_args!("workspace {}", workspace.display()));
-        super::say(format_args!("logs      {}", logs.display()));
-    } else {
-        executor.remove(&attempt).await?;
-        std::fs::remove_dir_all(&logs)?;
-    }
-    Ok(match end {
-        None => EXIT_OK,
-        Some(Outcome::Stopped {
-            cause: StopCause::Cancelled,
-        }) => EXIT_INTERRUPTED,
-        Some(_) => EXIT_FAILED,
-    })
+    build.run().await
 }
 
-fn plan_of(file: &str, text: &[u8]) -> Result<JobPlan, Problem> {
-    let loaded = windlass_spec::load(file, text);
-    if !loaded.diagnostics.is_empty() {
-        super::say(check::render(file, text, &loaded.diagnostics).trim_end());
+/// The spec without errors. The file as it is now was complained of already.
+fn spec_of(file: &str, text: &[u8], complain: bool) -> Result<Spec, Problem> {
+    let read = windlass_spec::read(file, text);
+    if complain && !read.diagnostics.is_empty() {
+        super::say(check::render(file, text, &read.diagnostics).trim_end());
     }
-    let job = loaded.plan.and_then(|plan| plan.jobs.into_iter().next());
-    job.ok_or_else(|| Problem::new(format!("{file} has errors")).code(EXIT_SPEC))
+    let spec = read.spec;
+    spec.ok_or_else(|| Problem::new(format!("{file} has errors")).code(EXIT_SPEC))
+}
+
+impl Build {
+    async fn run(&self) -> Result<u8, Problem> {
+        let first = self.attempt(0)?;
+        self.fill(&first, &ClonePlan::default()).await?;
+        let workspace = self.executor.workspace(&first);
+        let (file, text) = spec_file::read(&workspace)?.ok_or_else(spec_file::missing)?;
+        let spec = spec_of(&file, &text, self.args.rev.is_some())?;
+        let facts = self
+            .args
+            .event
+            .facts(&spec, self.trigger.clone(), &self.repo)?;
+        let mut plan = spec.plan(&facts);
+        if let Some(only) = &self.args.job {
+            keep_only(&mut plan, only)?;
+        }
+        for job in plan.jobs.iter().filter(|job| job.skipped.is_none()) {
+            if let Some(refused) = order::refusals(job).into_iter().next() {
+                return Err(
+                    Problem::new(format!("the job {} can't run here", job.name)).hint(refused)
+                );
+            }
+            secrets(self.args.secrets_file.as_deref(), job)?;
+        }
+        let changed = if self.args.rev.is_none() {
+            self.tree.changed.len()
+        } else {
+            0
+        };
+        let mut sequence = Sequence::new(plan, changed);
+        let code = sequence.run(self, first).await;
+        if !self.args.keep {
+            for attempt in sequence.attempts() {
+                self.executor.remove(attempt).await?;
+                let logs = self.logs(attempt);
+                if logs.exists() {
+                    std::fs::remove_dir_all(&logs)?;
+                }
+            }
+        }
+        code
+    }
+
+    fn attempt(&self, number: usize) -> Result<AttemptId, Problem> {
+        let pid = std::process::id();
+        Ok(match number {
+            0 => format!("local-{pid}").parse()?,
+            n => format!("local-{pid}-{n}").parse()?,
+        })
+    }
+
+    fn logs(&self, attempt: &AttemptId) -> PathBuf {
+        self.root.join("logs").join(attempt.as_str())
+    }
+
+    /// A fresh workspace for an attempt, with the changes that are not committed.
+    async fn fill(&self, attempt: &AttemptId, clone: &ClonePlan) -> Result<(), Problem> {
+        let workspace = self.executor.workspace(attempt);
+        if clone.off {
+            if workspace.exists() {
+                std::fs::remove_dir_all(&workspace)?;
+            }
+            return Ok(std::fs::create_dir_all(&workspace)?);
+        }
+        let (tree, revision) = (&self.tree, &self.trigger.revision);
+        workspace::clone_further(&self.git, tree, revision, clone, &self.root, &workspace).await?;
+        if self.args.rev.is_none() {
+            workspace::overlay(tree, &workspace)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one attempt at a job in its workspace, and shows it.
+    async fn run_job(
+        &self,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        display: Display,
+    ) -> Result<(Vec<Ended>, Display), Problem> {
+        let workspace = self.executor.workspace(attempt);
+        let about = About {
+            repo: &self.repo,
+            number: 0,
+            trigger: &self.trigger,
+            url: None,
+        };
+        let mut env = order::machine_env(&self.args.pass_env);
+        env.extend(order::build_env(
+            &about,
+            &workspace,
+            &self.executor.tmp(attempt),
+        ));
+        let order = order::order(attempt, job, &workspace, env);
+        let secrets = order::secrets(&secrets(self.args.secrets_file.as_deref(), job)?, &[]);
+        let logs = self.logs(attempt);
+        if logs.exists() {
+            std::fs::remove_dir_all(&logs)?;
+        }
+        self.executor.start(attempt, &order, &secrets).await?;
+        let follower = self.executor.follow(attempt, 0)?;
+        let shown = self.follow(attempt, follower, &logs, display).await?;
+        if self.args.keep {
+            super::say(format_args!("workspace {}", workspace.display()));
+            super::say(format_args!("logs      {}", logs.display()));
+        }
+        Ok(shown)
+    }
+
+    /// Shows the job until it ends. The first Ctrl-C stops the job in its tidy way, the second
+    /// leaves it to the shim.
+    async fn follow(
+        &self,
+        attempt: &AttemptId,
+        follower: Box<dyn Follower>,
+        logs: &Path,
+        display: Display,
+    ) -> Result<(Vec<Ended>, Display), Problem> {
+        let dir = logs.to_path_buf();
+        let mut showing = tokio::task::spawn_blocking(move || show(follower, &dir, display));
+        let (mut interrupt, mut term) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        loop {
+            tokio::select! {
+                shown = &mut showing => return shown?,
+                _ = interrupt.recv() => {}
+                _ = term.recv() => {}
+            }
+            if self.interrupted.swap(true, Ordering::SeqCst) {
+                return Err(Problem::new("interrupted").code(EXIT_INTERRUPTED));
+            }
+            self.executor.stop(attempt).await?;
+        }
+    }
+}
+
+/// Takes everything out of the plan but a job and what it needs.
+fn keep_only(plan: &mut Plan, name: &str) -> Result<(), Problem> {
+    let mut wanted: Vec<String> = plan
+        .jobs
+        .iter()
+        .filter(|job| job.name == name || job.base == name)
+        .map(|job| job.base.clone())
+        .collect();
+    if wanted.is_empty() {
+        let mut known: Vec<&str> = plan.jobs.iter().map(|job| job.base.as_str()).collect();
+        known.dedup();
+        return Err(Problem::new(format!("there is no job {name}"))
+            .hint(format!("there are: {}", known.join(", "))));
+    }
+    let mut next = 0;
+    while let Some(base) = wanted.get(next).cloned() {
+        next += 1;
+        for job in plan.jobs.iter().filter(|job| job.base == base) {
+            for need in &job.needs {
+                if !wanted.contains(&need.job) {
+                    wanted.push(need.job.clone());
+                }
+            }
+        }
+    }
+    let is_cell = plan
+        .jobs
+        .iter()
+        .any(|job| job.name == name && job.base != name);
+    plan.jobs.retain(|job| {
+        wanted.contains(&job.base) && (!is_cell || job.base != wanted[0] || job.name == name)
+    });
+    Ok(())
 }
 
 /// The values for the secrets that the job names, from a file of `NAME=value` lines.
@@ -220,45 +344,21 @@ fn secrets(file: Option<&Path>, job: &JobPlan) -> Result<BTreeMap<String, Secret
     .hint("put NAME=value lines into a file outside the repository: --secrets-file FILE"))
 }
 
-/// Shows the job until it ends; the first outcome that was no success, if there is one. The first
-/// Ctrl-C stops the job in its tidy way, the second leaves it to the shim.
-async fn follow(
-    executor: &ProcessExecutor,
-    attempt: &AttemptId,
-    follower: Box<dyn Follower>,
-    logs: &Path,
-    display: Display,
-) -> Result<Option<Outcome>, Problem> {
-    let dir = logs.to_path_buf();
-    let mut showing = tokio::task::spawn_blocking(move || show(follower, &dir, display));
-    let (mut interrupt, mut term) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let mut asked = false;
-    loop {
-        let signalled = tokio::select! {
-            shown = &mut showing => return shown?,
-            _ = interrupt.recv() => true,
-            _ = term.recv() => true,
-        };
-        if signalled && asked {
-            return Err(Problem::new("interrupted").code(EXIT_INTERRUPTED));
-        }
-        asked = true;
-        executor.stop(attempt).await?;
-    }
+/// How a step ended.
+struct Ended {
+    step: u32,
+    outcome: Outcome,
 }
 
 fn show(
     mut follower: Box<dyn Follower>,
     dir: &Path,
     mut display: Display,
-) -> Result<Option<Outcome>, Problem> {
+) -> Result<(Vec<Ended>, Display), Problem> {
     let mut recorder = Recorder::open(dir)?;
     let mut bytes = Vec::new();
     let mut reading: Option<(u32, LogReader, u64)> = None;
-    let mut worst = None;
+    let mut ends = Vec::new();
     while !recorder.is_ended() {
         bytes.clear();
         let events = match follower.read(&mut bytes, Duration::from_millis(100))? {
@@ -286,9 +386,7 @@ fn show(
                 } => {
                     print_new(&mut reading, &mut display)?;
                     display.step_ended(step, &outcome, duration_us, leftovers);
-                    if !outcome.is_success() && outcome != Outcome::Skipped && worst.is_none() {
-                        worst = Some(outcome);
-                    }
+                    ends.push(Ended { step, outcome });
                 }
                 LogEvent::Damage { text, .. } => display.note(&text),
                 LogEvent::JobStarted { limits, .. } => display.limits(&limits),
@@ -297,8 +395,7 @@ fn show(
         }
         print_new(&mut reading, &mut display)?;
     }
-    display.end(worst.as_ref());
-    Ok(worst)
+    Ok((ends, display))
 }
 
 /// Prints what the running step's log holds beyond what was printed.

@@ -64,7 +64,7 @@ impl Worker {
                     // The shim goes on alone; whoever starts next takes it up again.
                     stopping.store(true, Ordering::SeqCst);
                 }
-                asked = self.cancelled(claim.build.id), if !cancel_heard => {
+                asked = self.cancelled(claim.build.id, claim.attempt.job_id), if !cancel_heard => {
                     asked?;
                     cancel_heard = true;
                     let stopped = self.executor.stop(&attempt).await;

@@ -1,18 +1,22 @@
 //! One attempt, from the phase in which it was claimed to its end.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::Mirror;
 use windlass_engine::executor::Executor as _;
+use windlass_engine::order;
+use windlass_engine::schedule::decide;
+use windlass_model::board::AttemptEnd;
 use windlass_store::queue::{Finish, Phase};
-use windlass_store::{Claim, StoreError, failpoint};
+use windlass_store::{BuildEnd, Claim, Judge, StoreError, failpoint};
 
 use super::Worker;
 use super::prepare::{NotPrepared, mirror_key};
 use crate::report::Problem;
-use crate::verdict::verdict;
+use crate::verdict::{attempt_end, spoil, verdict};
 
 /// A mirror with more packs than this is repacked after a build.
 const MAX_PACKS: usize = 40;
@@ -86,14 +90,21 @@ impl Worker {
                 Ok(()) => claim.attempt = self.store.attempt_by_id(claim.attempt.id).await?,
                 Err(NotPrepared::Setback(setback)) => return Err(setback),
                 Err(NotPrepared::Finish(finish)) => {
-                    self.finish(claim, &finish).await?;
+                    let end = attempt_end(&finish, &[], BTreeMap::new());
+                    self.finish(claim, &finish, &end).await?;
                 }
             }
         }
         if claim.attempt.phase == Phase::Launched {
             self.run_job(claim, stop).await?;
             let steps = self.store.steps(claim.attempt.id).await?;
-            self.finish(claim, &verdict(&steps)).await?;
+            let mut finish = verdict(&steps);
+            let outputs = self.outputs(claim).unwrap_or_else(|problem| {
+                spoil(&mut finish, &problem);
+                BTreeMap::new()
+            });
+            let end = attempt_end(&finish, &steps, outputs);
+            self.finish(claim, &finish, &end).await?;
         }
         free(slot);
         if claim.attempt.phase == Phase::Recorded {
@@ -115,19 +126,46 @@ impl Worker {
         }
     }
 
-    async fn finish(&self, claim: &mut Claim, finish: &Finish) -> Result<(), Setback> {
+    /// What the job hands on to others.
+    fn outputs(&self, claim: &Claim) -> Result<BTreeMap<String, String>, String> {
+        let plan = claim.attempt.plan.as_ref();
+        let Some(job) = plan.and_then(|plan| plan.jobs.first()) else {
+            return Ok(BTreeMap::new());
+        };
+        let text = crate::outputs::read(&self.executor.tmp(&claim.attempt.attempt_id()))?;
+        order::read_outputs(&text, &job.outputs)
+    }
+
+    async fn finish(
+        &self,
+        claim: &mut Claim,
+        finish: &Finish,
+        end: &AttemptEnd,
+    ) -> Result<(), Setback> {
         let repo = self.store.repo(claim.build.repo_id).await?;
         let id = claim.attempt.id;
-        let status = self.status(
-            repo.has_status_token,
-            &claim.build,
-            finish.state,
-            &finish.summary,
-            finish.failed_step,
-        );
-        self.store
-            .finish(claim, &self.owner, finish, status)
-            .await?;
+        let build = &claim.build;
+        if claim.attempt.job_id.is_some() {
+            let status = |end: &BuildEnd| self.end_status(repo.has_status_token, build, end);
+            let judge = Judge {
+                decide: &decide,
+                status: &status,
+            };
+            self.store
+                .finish_job(claim, &self.owner, finish, end, judge)
+                .await?;
+        } else {
+            let status = self.status(
+                repo.has_status_token,
+                build,
+                finish.state,
+                &finish.summary,
+                finish.failed_step,
+            );
+            self.store
+                .finish(claim, &self.owner, finish, status)
+                .await?;
+        }
         claim.attempt = self.store.attempt_by_id(id).await?;
         self.hub.bump(claim.attempt.attempt_id().as_str());
         tracing::info!(

@@ -4,13 +4,16 @@
 use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::{self, CheckoutError, Credential, Mirror, Source};
 use windlass_engine::executor::Executor as _;
+use windlass_engine::order;
+use windlass_engine::schedule::decide;
 use windlass_model::plan::ClonePlan;
-use windlass_model::{BuildState, Plan, Severity};
+use windlass_model::{BuildState, Diagnostic, JobPlan, Plan, Severity};
 use windlass_store::queue::Finish;
-use windlass_store::{Claim, Repo, StoreError, failpoint};
+use windlass_store::{BuildEnd, Claim, Judge, Repo, StoreError, failpoint};
 
 use super::Worker;
 use super::job::Setback;
+use crate::cli::event;
 use crate::report::Problem;
 use crate::spec_file;
 
@@ -39,6 +42,28 @@ fn ended(state: BuildState, summary: impl Into<String>) -> Finish {
     }
 }
 
+/// The spec has errors: the build's page shows them as `windlass check` does.
+fn bad_spec(file: String, text: Vec<u8>, diagnostics: Vec<Diagnostic>) -> NotPrepared {
+    let errors: Vec<&Diagnostic> = diagnostics
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .collect();
+    let summary = match errors.first() {
+        Some(d) => format!("{file}:{}: {}", d.line, d.message),
+        None => format!("{file} has errors"),
+    };
+    let mut finish = ended(BuildState::Error, summary);
+    finish.error = Some(match errors.len() {
+        1 => format!("{file} has an error"),
+        n => format!("{file} has {n} errors"),
+    });
+    finish.hint = Some(format!(
+        "`windlass check {file}` shows the same on your machine"
+    ));
+    finish.spec_problems = Some((file, text, diagnostics));
+    NotPrepared::Finish(Box::new(finish))
+}
+
 fn could_not(problem: &Problem) -> NotPrepared {
     let mut finish = ended(BuildState::Error, first_line(problem.message()));
     finish.error = Some(problem.message().to_owned());
@@ -59,15 +84,16 @@ impl Worker {
     /// Fetches, reads the spec, plans, and marks the attempt as launched.
     pub(super) async fn prepare(
         &self,
-        claim: &Claim,
+        claim: &mut Claim,
         stop: &CancellationToken,
     ) -> Result<(), NotPrepared> {
         failpoint::hit(format_args!("before-checkout"));
+        let (build_id, job_id) = (claim.build.id, claim.attempt.job_id);
         tokio::select! {
             // Dropping the work kills its git.
             prepared = self.fetch_and_plan(claim) => prepared,
             () = stop.cancelled() => Err(Setback::Stopping.into()),
-            cancelled = self.cancelled(claim.build.id) => {
+            cancelled = self.cancelled(build_id, job_id) => {
                 cancelled?;
                 let finish = ended(BuildState::Cancelled, "cancelled while it was being fetched");
                 Err(NotPrepared::Finish(Box::new(finish)))
@@ -76,11 +102,15 @@ impl Worker {
     }
 
     /// Resolves when somebody asks for the build to be cancelled.
-    pub(super) async fn cancelled(&self, build_id: i64) -> Result<(), StoreError> {
+    pub(super) async fn cancelled(
+        &self,
+        build_id: i64,
+        job_id: Option<i64>,
+    ) -> Result<(), StoreError> {
         let mut cancels = self.store.cancels();
         loop {
             cancels.mark_unchanged();
-            if self.store.cancel_requested(build_id).await? {
+            if self.store.cancel_requested(build_id, job_id).await? {
                 return Ok(());
             }
             if cancels.changed().await.is_err() {
@@ -89,64 +119,131 @@ impl Worker {
         }
     }
 
-    async fn fetch_and_plan(&self, claim: &Claim) -> Result<(), NotPrepared> {
-        let attempt = claim.attempt.attempt_id();
+    async fn fetch_and_plan(&self, claim: &mut Claim) -> Result<(), NotPrepared> {
         let repo = self.store.repo(claim.build.repo_id).await?;
         let source = self.source(&repo, claim).await?;
-        let usual = ClonePlan::default();
-        self.check_out(&repo, &source, claim, &usual).await?;
-        failpoint::hit(format_args!("after-checkout"));
-        let workspace = self.executor.workspace(&attempt);
+        // What is in the workspace now, if anything.
+        let mut there = None;
+        if claim.attempt.job_id.is_none() {
+            let usual = ClonePlan::default();
+            self.check_out(&repo, &source, claim, &usual).await?;
+            failpoint::hit(format_args!("after-checkout"));
+            if !self.plan(&repo, &source, claim).await? {
+                return Ok(());
+            }
+            there = Some(usual);
+            claim.attempt = self.store.attempt_by_id(claim.attempt.id).await?;
+        }
+        let jobs = self.store.jobs(claim.build.id, claim.attempt.run).await?;
+        let own = jobs.iter().find(|job| Some(job.id) == claim.attempt.job_id);
+        let Some(own) = own else {
+            return Err(could_not(
+                &Problem::new("the job of this attempt is gone")
+                    .hint("the database was changed by hand? Retry the build"),
+            ));
+        };
+        let mut job = own.plan.clone();
+        for (name, from) in std::mem::take(&mut job.env_from) {
+            let cells = jobs.iter().filter(|other| other.plan.base == from.job);
+            let value = cells
+                .filter_map(|other| other.outputs.get(&from.output))
+                .next_back();
+            job.env.insert(name, value.cloned().unwrap_or_default());
+        }
+        if there.as_ref() != Some(&job.clone) {
+            self.check_out(&repo, &source, claim, &job.clone).await?;
+        }
+        self.check_secrets(&repo, claim, &[&job]).await?;
+        let file = claim.attempt.spec_file.clone().unwrap_or_default();
+        let plan = Plan {
+            jobs: vec![job],
+            ..Plan::default()
+        };
+        let (id, owner) = (claim.attempt.id, &self.owner);
+        self.store
+            .launched(id, owner, self.executor.name(), &file, &plan)
+            .await?;
+        Ok(())
+    }
+
+    /// Reads the spec and plans the build. Whether this attempt goes on with one of its jobs.
+    async fn plan(&self, repo: &Repo, source: &Source, claim: &Claim) -> Result<bool, NotPrepared> {
+        let workspace = self.executor.workspace(&claim.attempt.attempt_id());
         let (file, text) = match spec_file::read(&workspace) {
             Ok(Some(found)) => found,
             Ok(None) => return Err(could_not(&spec_file::missing())),
             Err(error) => return Err(could_not(&error.into())),
         };
-        let loaded = windlass_spec::load(&file, &text);
-        let Some(plan) = loaded.plan else {
-            let errors = loaded
-                .diagnostics
-                .iter()
-                .filter(|d| d.severity == Severity::Error)
-                .count();
-            let first = loaded
-                .diagnostics
-                .iter()
-                .find(|d| d.severity == Severity::Error);
-            let summary = match first {
-                Some(d) => format!("{file}:{}: {}", d.line, d.message),
-                None => format!("{file} has errors"),
-            };
-            let mut finish = ended(BuildState::Error, summary);
-            finish.error = Some(match errors {
-                1 => format!("{file} has an error"),
-                n => format!("{file} has {n} errors"),
-            });
-            finish.hint = Some(format!(
-                "`windlass check {file}` shows the same on your machine"
-            ));
-            finish.spec_problems = Some((file, text, loaded.diagnostics));
-            return Err(NotPrepared::Finish(Box::new(finish)));
+        let read = windlass_spec::read(&file, &text);
+        let Some(spec) = read.spec else {
+            return Err(bad_spec(file, text, read.diagnostics));
         };
-        let clone = plan
-            .jobs
-            .first()
-            .map(|job| job.clone.clone())
-            .unwrap_or_default();
-        if clone != usual {
-            self.check_out(&repo, &source, claim, &clone).await?;
+        let trigger = claim.build.trigger.clone();
+        let mut facts =
+            event::facts(&spec, trigger, repo.name.as_str()).map_err(|p| could_not(&p))?;
+        if spec.asks_for_changes() {
+            facts.changed = self.changed_paths(repo, source, claim).await;
         }
-        self.check_secrets(&repo, claim, &plan).await?;
-        self.store
-            .launched(
-                claim.attempt.id,
-                &self.owner,
-                self.executor.name(),
-                &file,
-                &plan,
-            )
-            .await?;
-        Ok(())
+        let plan = spec.plan(&facts);
+        if let Some(reason) = &plan.skipped {
+            let finish = ended(BuildState::Skipped, reason.clone());
+            return Err(NotPrepared::Finish(Box::new(finish)));
+        }
+        let jobs: Vec<&JobPlan> = plan
+            .jobs
+            .iter()
+            .filter(|job| job.skipped.is_none())
+            .collect();
+        for job in &jobs {
+            if let Some(refused) = order::refusals(job).into_iter().next() {
+                let problem = Problem::new(format!("the job {} can't run here", job.name));
+                return Err(could_not(&problem.hint(refused)));
+            }
+        }
+        self.check_secrets(repo, claim, &jobs).await?;
+        let build = &claim.build;
+        let status = |end: &BuildEnd| self.end_status(repo.has_status_token, build, end);
+        let judge = Judge {
+            decide: &decide,
+            status: &status,
+        };
+        Ok(self
+            .store
+            .planned(claim, &self.owner, &file, &plan, judge)
+            .await?)
+    }
+
+    /// The paths that differ between what was there before and what is built; `None` if that can't
+    /// be known: everything may have changed then.
+    async fn changed_paths(
+        &self,
+        repo: &Repo,
+        source: &Source,
+        claim: &Claim,
+    ) -> Option<Vec<String>> {
+        let trigger = &claim.build.trigger;
+        let before = trigger.before.as_ref()?;
+        let log = |line: &str| tracing::debug!("git: {line}");
+        let mirror = Mirror::open(&self.mirrors, &mirror_key(repo.id)).ok()?;
+        let from = Source {
+            git_ref: None,
+            ..source.clone()
+        };
+        let paths = async {
+            mirror
+                .ensure(&self.git, &from, before, &ClonePlan::default(), &log)
+                .await?;
+            mirror
+                .changed_paths(&self.git, before, &trigger.revision)
+                .await
+        };
+        match paths.await {
+            Ok(paths) => Some(paths),
+            Err(error) => {
+                tracing::info!(repo = %repo.name, %error, "what changed can't be known");
+                None
+            }
+        }
     }
 
     /// Where to fetch from, as whom.
@@ -175,6 +272,12 @@ impl Worker {
         let attempt = claim.attempt.attempt_id();
         let revision = &claim.build.trigger.revision;
         let workspace = self.executor.workspace(&attempt);
+        if clone.off {
+            let removed = self.executor.remove(&attempt).await;
+            removed.map_err(|e| Setback::Again(e.into()))?;
+            let made = std::fs::create_dir_all(&workspace);
+            return Ok(made.map_err(|e| Setback::Again(e.into()))?);
+        }
         let log = |line: &str| tracing::debug!(%attempt, "git: {line}");
         let fetched = async {
             let mirror = Mirror::open(&self.mirrors, &mirror_key(repo.id))?;
@@ -199,15 +302,14 @@ impl Worker {
         &self,
         repo: &Repo,
         claim: &Claim,
-        plan: &Plan,
+        jobs: &[&JobPlan],
     ) -> Result<(), NotPrepared> {
         if claim.build.trigger.event.is_untrusted() {
             // Strangers' code gets none; follow.rs hands none out either.
             return Ok(());
         }
         let set = self.store.secret_names(repo.id).await?;
-        let missing: Vec<&str> = plan
-            .jobs
+        let missing: Vec<&str> = jobs
             .iter()
             .flat_map(|job| &job.secrets)
             .filter(|name| !set.iter().any(|(known, _)| known == *name))

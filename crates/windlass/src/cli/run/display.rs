@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, StdoutLock, Write as _};
 use std::time::{Duration, Instant};
 
 use windlass_model::plan::Limits;
-use windlass_model::{JobPlan, Outcome, Revision};
+use windlass_model::{BuildState, JobPlan, Outcome, Revision};
 
 use crate::report::EXIT_OK;
 use crate::terminal::duration;
@@ -31,11 +31,11 @@ pub(super) struct Display {
 }
 
 impl Display {
-    pub(super) fn new(job: &JobPlan) -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
-            names: job.steps.iter().map(|step| step.name.clone()).collect(),
-            limited: job.limits != Limits::default(),
+            names: Vec::new(),
+            limited: false,
             colour: crate::cli::wants_colour(),
             moving: std::io::stdout().is_terminal(),
             began: now,
@@ -55,6 +55,25 @@ impl Display {
         };
         let line = format!("building {}{changes}", revision.short());
         self.line(&self.painted("2", &line));
+    }
+
+    /// A job's attempt begins. Where there is only one job, its name says nothing.
+    pub(super) fn job_began(&mut self, job: &JobPlan, attempt: u32, alone: bool) {
+        self.names = job.steps.iter().map(|step| step.name.clone()).collect();
+        self.limited = job.limits != Limits::default();
+        let again = if attempt > 1 {
+            format!(", attempt {attempt}")
+        } else {
+            String::new()
+        };
+        if !alone || attempt > 1 {
+            self.line(&self.painted("1;36", &format!("━━ {}{again}", job.name)));
+        }
+    }
+
+    /// What became of a job without an attempt, or why it waits.
+    pub(super) fn job_note(&mut self, job: &JobPlan, words: &str) {
+        self.line(&self.painted("2", &format!("━━ {}  {words}", job.name)));
     }
 
     pub(super) fn step_began(&mut self, step: u32) {
@@ -81,8 +100,8 @@ impl Display {
     ) {
         self.step = None;
         let name = self.name(step);
-        if *outcome == Outcome::Skipped {
-            self.line(&self.painted("2", &format!("- {name}  skipped")));
+        if let Outcome::Skipped | Outcome::NotNeeded { .. } = outcome {
+            self.line(&self.painted("2", &format!("- {name}  {outcome}")));
             return;
         }
         let took = duration(duration_us);
@@ -112,11 +131,19 @@ impl Display {
         self.line(&self.painted("33", &format!("! {text}")));
     }
 
-    pub(super) fn end(&mut self, worst: Option<&Outcome>) {
+    /// The build is over.
+    pub(super) fn end(&mut self, state: BuildState, summary: &str) {
         let took = duration(self.began.elapsed().as_micros() as u64);
-        let line = match worst {
-            None => self.painted("1;32", &format!("✓ passed in {took}")),
-            Some(_) => self.painted("1;31", &format!("✗ failed in {took}")),
+        let because = if summary.is_empty() {
+            String::new()
+        } else {
+            format!(": {summary}")
+        };
+        let line = match state {
+            BuildState::Passed => self.painted("1;32", &format!("✓ passed in {took}")),
+            BuildState::Skipped => self.painted("2", &format!("– nothing to do{because}")),
+            BuildState::Failed => self.painted("1;31", &format!("✗ failed in {took}{because}")),
+            other => self.painted("1;31", &format!("✗ {other} in {took}{because}")),
         };
         self.line(&line);
     }

@@ -24,23 +24,8 @@ pub(super) fn source(tree: &WorkingTree, git_ref: Option<String>) -> Source {
 /// Whether the `windlass run` that made this attempt still lives.
 pub(super) fn is_living(attempt: &AttemptId) -> bool {
     let pid = attempt.as_str().strip_prefix("local-");
+    let pid = pid.map(|rest| rest.split('-').next().unwrap_or(rest));
     pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
-}
-
-/// Checks the revision out, and lays the uncommitted changes over it.
-pub(super) async fn fill(
-    git: &Git,
-    tree: &WorkingTree,
-    revision: &Revision,
-    with_changes: bool,
-    cache: &Path,
-    workspace: &Path,
-) -> Result<(), Problem> {
-    clone_further(git, tree, revision, &ClonePlan::default(), cache, workspace).await?;
-    if with_changes {
-        overlay(tree, workspace)?;
-    }
-    Ok(())
 }
 
 /// Checks the revision out as the spec wants it.

@@ -1,0 +1,228 @@
+//! The jobs of one build on this machine, one after the other: what the server does with many
+//! workers, by the same decisions.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use windlass_engine::executor::Executor as _;
+use windlass_engine::order;
+use windlass_engine::schedule::{apply, decide};
+use windlass_model::board::{AttemptEnd, Board, BoardJob, Move};
+use windlass_model::{AttemptId, BuildState, JobPlan, Outcome, Plan};
+use windlass_store::Step;
+
+use super::display::Display;
+use super::{Build, Ended};
+use crate::report::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Problem};
+use crate::verdict;
+
+/// The build as it goes on.
+pub(super) struct Sequence {
+    board: Board,
+    skipped: Option<String>,
+    display: Option<Display>,
+    changed: usize,
+    /// Jobs that may begin, in order.
+    ready: Vec<(usize, Duration)>,
+    attempts: Vec<AttemptId>,
+}
+
+impl Sequence {
+    pub(super) fn new(plan: Plan, changed: usize) -> Self {
+        Self {
+            board: Board {
+                jobs: plan.jobs.into_iter().map(BoardJob::new).collect(),
+                ..Board::default()
+            },
+            skipped: plan.skipped,
+            display: Some(Display::new()),
+            changed,
+            ready: Vec::new(),
+            attempts: Vec::new(),
+        }
+    }
+
+    /// The attempts that there were.
+    pub(super) fn attempts(&self) -> &[AttemptId] {
+        &self.attempts
+    }
+
+    fn display(&mut self) -> &mut Display {
+        self.display.get_or_insert_with(Display::new)
+    }
+
+    /// Runs everything; the program's exit code. `first` is an attempt whose workspace is filled
+    /// already.
+    pub(super) async fn run(&mut self, build: &Build, first: AttemptId) -> Result<u8, Problem> {
+        let changed = self.changed;
+        self.display().begin(&build.trigger.revision, changed);
+        self.attempts.push(first.clone());
+        if let Some(reason) = self.skipped.take() {
+            self.display().end(BuildState::Skipped, &reason);
+            return Ok(EXIT_OK);
+        }
+        let mut filled = Some(first);
+        loop {
+            self.board.cancelled |= build.interrupted.load(Ordering::SeqCst);
+            let moves = decide(&self.board);
+            for made in &moves {
+                match made {
+                    Move::Start { job, after } => self.ready.push((*job, *after)),
+                    Move::End { job, reason, .. } if self.board.jobs[*job].ended.is_none() => {
+                        let plan = self.board.jobs[*job].plan.clone();
+                        self.display().job_note(&plan, reason);
+                    }
+                    Move::Finish { state, summary, .. } => {
+                        self.display().end(*state, summary);
+                        return Ok(match state {
+                            BuildState::Passed | BuildState::Skipped => EXIT_OK,
+                            BuildState::Cancelled if build.interrupted.load(Ordering::SeqCst) => {
+                                EXIT_INTERRUPTED
+                            }
+                            _ => EXIT_FAILED,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            apply(&mut self.board, &moves);
+            if self.ready.is_empty() {
+                self.ask(build)?;
+                continue;
+            }
+            let (job, after) = self.ready.remove(0);
+            if self.board.cancelled {
+                // It was to begin and never did: as if it had been stopped at once.
+                self.board.jobs[job].ended = Some(cancelled());
+                continue;
+            }
+            if !after.is_zero() {
+                let plan = self.board.jobs[job].plan.clone();
+                let words = format!("tried again in {} s", after.as_secs());
+                self.display().job_note(&plan, &words);
+                tokio::time::sleep(after).await;
+            }
+            let end = self.attempt(build, job, filled.take()).await?;
+            self.board.jobs[job].ended = Some(end);
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        build: &Build,
+        index: usize,
+        filled: Option<AttemptId>,
+    ) -> Result<AttemptEnd, Problem> {
+        let mut job = self.board.jobs[index].plan.clone();
+        take_outputs(&mut job, &self.board);
+        let attempt = match filled {
+            Some(attempt) => {
+                if job.clone != windlass_model::plan::ClonePlan::default() {
+                    build.fill(&attempt, &job.clone).await?;
+                }
+                attempt
+            }
+            None => {
+                let attempt = build.attempt(self.attempts.len())?;
+                self.attempts.push(attempt.clone());
+                build.fill(&attempt, &job.clone).await?;
+                attempt
+            }
+        };
+        let alone = self.board.jobs.len() == 1;
+        let mut display = self.display.take().unwrap_or_else(Display::new);
+        display.job_began(&job, self.board.jobs[index].tries, alone);
+        let (ends, display) = build.run_job(&attempt, &job, display).await?;
+        self.display = Some(display);
+        let steps = steps(&job, ends);
+        let mut finish = verdict::verdict(&steps);
+        let written = crate::outputs::read(&build.executor.tmp(&attempt));
+        let outputs = written.and_then(|text| order::read_outputs(&text, &job.outputs));
+        let outputs = outputs.unwrap_or_else(|problem| {
+            verdict::spoil(&mut finish, &problem);
+            self.display().note(&problem);
+            BTreeMap::new()
+        });
+        if build.args.keep {
+            // The folders were named already.
+        } else {
+            build.executor.remove(&attempt).await?;
+        }
+        Ok(verdict::attempt_end(&finish, &steps, outputs))
+    }
+
+    /// Asks the first question that waits for an answer.
+    fn ask(&mut self, build: &Build) -> Result<(), Problem> {
+        let waiting =
+            self.board.jobs.iter_mut().find(|job| {
+                job.state == windlass_model::JobState::Approval && job.approved.is_none()
+            });
+        let Some(job) = waiting else {
+            return Err(Problem::new("the build can't go on, and no job runs")
+                .hint("this is a mistake of Windlass: please report it, with the spec"));
+        };
+        let question = job.plan.approve.clone().unwrap_or_default();
+        if build.args.yes {
+            job.approved = Some(true);
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            let name = &job.plan.name;
+            return Err(Problem::new(format!("the job {name} asks: {question}"))
+                .hint("nobody can answer here: `--yes` agrees to everything"));
+        }
+        let mut out = std::io::stdout().lock();
+        write!(out, "━━ {}  {question} [y/N] ", job.plan.name)?;
+        out.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        job.approved = Some(matches!(answer.trim(), "y" | "Y" | "yes"));
+        Ok(())
+    }
+}
+
+fn cancelled() -> AttemptEnd {
+    AttemptEnd {
+        state: windlass_model::JobState::Cancelled,
+        cause: None,
+        summary: "cancelled".to_owned(),
+        outputs: BTreeMap::new(),
+    }
+}
+
+/// Fills in the variables that come from other jobs.
+fn take_outputs(job: &mut JobPlan, board: &Board) {
+    for (name, from) in std::mem::take(&mut job.env_from) {
+        let cells = board
+            .jobs
+            .iter()
+            .filter(|other| other.plan.base == from.job);
+        let value = cells
+            .filter_map(|other| other.outputs.get(&from.output))
+            .next_back();
+        job.env.insert(name, value.cloned().unwrap_or_default());
+    }
+}
+
+/// The job's steps with their ends, as the verdict takes them.
+fn steps(job: &JobPlan, ends: Vec<Ended>) -> Vec<Step> {
+    let mut outcomes: BTreeMap<u32, Outcome> = ends
+        .into_iter()
+        .map(|end| (end.step, end.outcome))
+        .collect();
+    (0u32..)
+        .zip(&job.steps)
+        .map(|(index, step)| Step {
+            index: i64::from(index),
+            name: step.name.clone(),
+            outcome: outcomes.remove(&index),
+            started_us: None,
+            ended_us: None,
+            duration_us: None,
+            output_bytes: None,
+            leftovers: 0,
+        })
+        .collect()
+}
