@@ -22,6 +22,14 @@ impl Notes {
     }
 
     fn push(&mut self, line: usize, what: String, kind: Kind, words: String) {
+        // What differs counts more than that it was understood.
+        let same = |known: &Note| known.line == line && known.what == what;
+        if kind == Kind::Exact && self.list.iter().any(same) {
+            return;
+        }
+        if kind != Kind::Exact {
+            self.list.retain(|known| !(same(known) && known.kind == Kind::Exact));
+        }
         let note = Note {
             file: self.file.clone(),
             line,

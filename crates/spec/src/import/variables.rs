@@ -194,7 +194,7 @@ pub(super) fn rewrite(script: &str, dialect: Dialect) -> Rewritten {
             Some((_, Shell(shell))) if used.whole => Some((*shell).to_owned()),
             _ => None,
         };
-        let mut remember = |list: &mut Vec<(String, String)>, new: &str| {
+        let remember = |list: &mut Vec<(String, String)>, new: &str| {
             let pair = (used.name.to_owned(), new.to_owned());
             if !list.contains(&pair) {
                 list.push(pair);

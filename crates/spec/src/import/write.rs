@@ -6,7 +6,7 @@ use super::pipeline::{
 };
 use super::when::{Alternative, When};
 use super::yaml_text::{Text, flow, flow_list, flow_map};
-use super::Dialect;
+use super::{Dialect, not_yet};
 
 /// The whole text.
 pub(super) fn spec(pipeline: &Pipeline, dialect: Dialect, files: &[&str]) -> String {
@@ -22,8 +22,8 @@ pub(super) fn spec(pipeline: &Pipeline, dialect: Dialect, files: &[&str]) -> Str
     ]);
     out.comments(&pipeline.comments);
     out.empty_line();
-    if let Some(on) = &pipeline.on {
-        self::on(&mut out, on);
+    if let Some(on) = pipeline.on.as_ref().filter(|on| **on != On::default()) {
+        unless_accepted(&mut out, "on", |out| self::on(out, on));
         out.empty_line();
     }
     if !pipeline.params.is_empty() {
@@ -52,6 +52,19 @@ pub(super) fn spec(pipeline: &Pipeline, dialect: Dialect, files: &[&str]) -> Str
         }
     });
     out.into_string()
+}
+
+/// A key and what is below it: as a comment while specs don't have the key.
+fn section(out: &mut Text, key: &str, inside: impl FnOnce(&mut Text)) {
+    unless_accepted(out, key, |out| out.map(key, inside));
+}
+
+fn unless_accepted(out: &mut Text, key: &str, inside: impl FnOnce(&mut Text)) {
+    if not_yet::accepts(key) {
+        inside(out);
+    } else {
+        out.commented(inside);
+    }
 }
 
 fn on(out: &mut Text, on: &On) {
@@ -179,28 +192,28 @@ fn job(out: &mut Text, job: &Job) {
         concurrency(out, group);
     }
     if !job.services.is_empty() {
-        out.map("services", |out| {
+        section(out, "services", |out| {
             for service in &job.services {
                 self::service(out, service);
             }
         });
     }
     if !job.artifacts.is_empty() {
-        out.map("artifacts", |out| {
+        section(out, "artifacts", |out| {
             for artifact in &job.artifacts {
                 out.item(|out| self::artifact(out, artifact, &job.name));
             }
         });
     }
     if !job.cache.is_empty() {
-        out.map("cache", |out| {
+        section(out, "cache", |out| {
             for cache in &job.cache {
                 out.item(|out| self::cache(out, cache));
             }
         });
     }
     if !job.reports.is_empty() {
-        out.map("reports", |out| {
+        section(out, "reports", |out| {
             for (kind, paths) in &job.reports {
                 out.texts(kind, paths);
             }
@@ -216,6 +229,7 @@ fn job(out: &mut Text, job: &Job) {
     });
 }
 
+/// Also says which files are taken along.
 fn needs(out: &mut Text, needs: &[Need]) {
     if needs.is_empty() {
         return;

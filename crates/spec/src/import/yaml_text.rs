@@ -49,6 +49,16 @@ impl Text {
         }
     }
 
+    /// What `inside` writes, each line as a comment.
+    pub(super) fn commented(&mut self, inside: impl FnOnce(&mut Self)) {
+        let mut below = Self::default();
+        inside(&mut below);
+        self.line("# not yet accepted:");
+        for line in below.into_string().lines() {
+            self.line(format!("# {line}").trim_end());
+        }
+    }
+
     /// `key: value`
     pub(super) fn value(&mut self, key: &str, value: &str) {
         if value.contains('\n') && block_fits(value) {
