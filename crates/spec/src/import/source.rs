@@ -42,6 +42,11 @@ impl Document {
         before.trim_end().ends_with(tag) || at.starts_with(tag)
     }
 
+    /// Whether a word stands anywhere.
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
     /// What the YAML reader did not like but could pass over.
     pub(super) fn report(&self, comments: &mut Vec<String>, notes: &mut Notes) {
         for d in &self.diagnostics {
