@@ -8,11 +8,11 @@
 //! | conditions and regular expressions | `gitlab/condition.rs`, `gitlab/regex.rs` |
 //! | `stages` | `gitlab/stages.rs` |
 
-mod condition;
+pub(super) mod condition;
 mod files;
 mod job;
 mod only;
-mod regex;
+pub(super) mod regex;
 mod rules;
 mod stages;
 

@@ -444,6 +444,12 @@ impl Job {
         }
         for step in &mut self.steps {
             step.env.retain(|(name, _)| !secrets.contains(name));
+            if step.run.contains("${{") {
+                // A shell can't read it either; our specs refuse what looks like an expression.
+                step.run = step.run.replace("${{", "$ {{");
+                let words = "The script had the characters that begin an expression; they are parted here";
+                step.comments.push(words.to_owned());
+            }
         }
     }
 }

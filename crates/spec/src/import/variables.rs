@@ -2,7 +2,7 @@
 
 use super::Dialect;
 use super::notes::Notes;
-use super::pipeline::{is_variable, variable};
+use super::pipeline::is_variable;
 
 /// What stands for a variable of another system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,11 +337,6 @@ fn fill(text: &str, own: &[(String, String)], depth: usize) -> String {
     }
     out.push_str(&text[at..]);
     out
-}
-
-/// `$MATRIX_X` for the axis `x`.
-pub(super) fn of_matrix(axis: &str) -> String {
-    format!("${{MATRIX_{}}}", variable(axis))
 }
 
 #[cfg(test)]

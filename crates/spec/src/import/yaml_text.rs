@@ -80,7 +80,9 @@ impl Text {
 
     /// `key:` and what `inside` writes below it.
     pub(super) fn map(&mut self, key: &str, inside: impl FnOnce(&mut Self)) {
-        self.line(&format!("{}:", scalar(key)));
+        // Our YAML reads no truth into `on`.
+        let key = if key == "on" { key.to_owned() } else { scalar(key) };
+        self.line(&format!("{key}:"));
         self.indent += 1;
         inside(self);
         self.indent -= 1;
@@ -228,6 +230,10 @@ fn quoted(text: &str) -> String {
     if !text.contains('\'') && text.chars().all(is_visible) && text.contains(['"', '\\']) {
         return format!("'{text}'");
     }
+    double_quoted(text)
+}
+
+fn double_quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -252,7 +258,7 @@ pub(super) fn flow(text: &str) -> String {
     } else if text.contains(['"', '\\']) {
         quoted(text)
     } else {
-        format!("\"{}\"", quoted(text).trim_matches(['"', '\'']))
+        double_quoted(text)
     }
 }
 

@@ -217,9 +217,11 @@ fn key(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
         }
         "environment" => {
             let name = node.text().or_else(|| node.text_of("name")).unwrap_or("it");
-            let name = value::text(name, &Scope::default()).text;
-            let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
-            job.approve = Some(format!("Deploy to {}?", name.replace("${{", "$${{")));
+            let filled = value::text(name, &here.scope());
+            let name = if filled.unknown.is_empty() { filled.text } else { "it".to_owned() };
+            let name: String = name.chars().filter(|c| !c.is_control()).collect();
+            let short = name.len() <= 200 && !name.contains("${{ needs.");
+            job.approve = Some(format!("Deploy to {}?", if short { &name } else { "it" }));
             let words = "environments do not exist here: someone approves the job; store the \
                          environment's secrets in the repository";
             notes.near(&mut job.comments, line, what, words);

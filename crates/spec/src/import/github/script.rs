@@ -49,8 +49,7 @@ pub(super) fn script(text: &str, around: &Around<'_>) -> Script {
         match piece {
             Piece::Text(text) => {
                 quotes.feed(text);
-                // An expression that is never closed must not look like one of ours.
-                done.text.push_str(&text.replace("${{", "$ {{"));
+                done.text.push_str(text);
             }
             Piece::Expr(inside) => {
                 let place = quotes.place();

@@ -202,6 +202,10 @@ fn posix(
         line,
     };
     let done = script(text, &around);
+    if done.secrets.iter().any(|secret| secret == "GITHUB_TOKEN") {
+        let words = "builds get no token of the forge: make one and store it as the secret GITHUB_TOKEN";
+        notes.lost(&mut step.comments, line, format!("{what}.run: GITHUB_TOKEN"), words);
+    }
     job.secrets.extend(done.secrets);
     for pair in done.env {
         if !job.env.contains(&pair) {
@@ -217,7 +221,8 @@ fn posix(
         .into_iter()
         .flatten()
         .map(|(name, _)| name.clone())
-        .chain(here.env.secrets.iter().chain(&env.secrets).cloned())
+        .chain(here.env.secrets.iter().chain(&env.secrets).chain(&job.secrets).cloned())
+        .chain(here.env.renamed.iter().chain(&env.renamed).map(|(name, _)| name.clone()))
         .collect();
     let place = (line, what);
     text = variables::script(&text, Dialect::Github, &own, place, &mut step.comments, notes);
@@ -269,7 +274,7 @@ fn other(
         || !env.renamed.is_empty();
     if !has_expressions && !lacks {
         notes.exact(line, format!("{what}.run"));
-        return text.replace("${{", "$ {{");
+        return text.to_owned();
     }
     let words = "expressions can't be put into this script safely: read variables in it; it stops until then";
     notes.lost(&mut step.comments, line, format!("{what}.run"), words);

@@ -5,7 +5,7 @@ use super::regex;
 
 /// A condition: known, asked for, or with something in it that has no counterpart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Truth {
+pub(in crate::import) enum Truth {
     /// Known already.
     Known(bool),
     /// A condition of ours.
@@ -25,7 +25,7 @@ pub(super) struct Reader<'a> {
 
 /// A condition that is at most as true as it should be, or at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Round {
+pub(in crate::import) enum Round {
     /// Unknown parts make it true less often.
     Down,
     /// Unknown parts make it true more often.
@@ -213,7 +213,7 @@ pub(super) fn source(value: &str) -> Truth {
 }
 
 /// What doesn't hold.
-pub(super) fn negated(truth: Truth) -> Truth {
+pub(in crate::import) fn negated(truth: Truth) -> Truth {
     match truth {
         Truth::Known(truth) => Truth::Known(!truth),
         Truth::Unknown => Truth::Unknown,
@@ -327,7 +327,7 @@ impl Parser<'_, '_, '_> {
 }
 
 /// `&&` or `||`; unknown parts are left out where that errs on the right side.
-pub(super) fn joined(parts: Vec<Truth>, and: bool, round: Round) -> Truth {
+pub(in crate::import) fn joined(parts: Vec<Truth>, and: bool, round: Round) -> Truth {
     let mut texts: Vec<String> = Vec::new();
     let mut unknown = false;
     for part in parts {

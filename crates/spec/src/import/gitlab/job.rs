@@ -406,8 +406,8 @@ fn rewritten(
     lines(here.file, node, 0)
         .into_iter()
         .map(|line| {
-            let line = line.trim_end_matches('\n').replace("${{", "$ {{");
-            variables::script(&line, Dialect::Gitlab, &own, place, comments, notes)
+            let line = line.trim_end_matches('\n');
+            variables::script(line, Dialect::Gitlab, &own, place, comments, notes)
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Regular expressions as patterns: the simple ones. What a pattern takes, the expression takes too.
 
 /// A pattern that matches no more than the expression between the slashes.
-pub(super) fn glob(regex: &str) -> Option<String> {
+pub(in crate::import) fn glob(regex: &str) -> Option<String> {
     let (start, rest) = match regex.strip_prefix('^') {
         Some(rest) => ("", rest),
         None => ("*", regex),
