@@ -261,7 +261,7 @@ pub fn import_files(
         for document in &documents {
             document.report(&mut read.comments, &mut notes);
         }
-        read.finish(path, &mut notes);
+        read.finish();
         all.extend(notes.into_notes());
         pipelines.push(read);
     }
@@ -271,6 +271,7 @@ pub fn import_files(
         return Err(ImportError::SeveralDialects);
     };
     let mut pipeline = several::merge(pipelines);
+    pipeline.join(files[0].0, &mut all);
     not_yet::lower(&mut pipeline, files[0].0, &mut all);
     let names: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     Ok(Imported {
@@ -281,14 +282,14 @@ pub fn import_files(
 
 /// The dialect that keys at the top level show.
 fn of_contents(document: &Document) -> Option<Dialect> {
-    use self::tree::Tree as _;
+    use self::tree::Tree;
     let root = &document.root;
     let has = |key: &str| root.get(key).is_some();
     let runs_on = |entry: &crate::node::Entry| {
         let value = &entry.value;
         value.get("runs-on").is_some() || value.get("uses").is_some()
     };
-    let jobs = root.get("jobs").map(|jobs| jobs.entries()).unwrap_or_default();
+    let jobs = root.get("jobs").map(Tree::entries).unwrap_or_default();
     if has("on") || jobs.iter().any(runs_on) {
         return Some(Dialect::Github);
     }

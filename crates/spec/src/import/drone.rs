@@ -7,7 +7,7 @@ use super::pipeline::{Job, Need, Pipeline};
 use super::source::Document;
 use super::tree::Tree as _;
 use super::when::{Alternative, When, quoted};
-use super::woodpecker::{events, globs, lists};
+use super::woodpecker::{events_of, globs, lists, of_branch};
 use crate::node::Node;
 
 /// Reads the file.
@@ -167,24 +167,9 @@ fn key(
     let (include, exclude) = lists(node);
     match key {
         "event" => {
-            one.event = events(&include)?;
-            for event in events(&exclude)? {
-                exprs.push(format!("event != {}", quoted(&event)));
-            }
+            one.event = events_of(&include, &exclude)?;
         }
-        // The branch of a pull request is there the one that it wants to go into.
-        "branch" => {
-            let mut only = Alternative {
-                branch: globs(include, exclude)?,
-                ..Alternative::default()
-            };
-            let push = only.expr_text();
-            only.base = std::mem::take(&mut only.branch);
-            let request = only.expr_text();
-            exprs.push(format!(
-                "(event == \"pull_request\" && {request} || event != \"pull_request\" && {push})"
-            ));
-        }
+        "branch" => exprs.push(of_branch(include, exclude)?),
         "ref" => refs(&include, &exclude, exprs)?,
         "status" => {
             let fails = include.iter().any(|result| result == "failure");

@@ -48,6 +48,8 @@ struct File<'d> {
     root: &'d Node,
     /// Variables of the whole file.
     vars: Vars,
+    /// Those of them that only a shell can put together.
+    exports: Vars,
     /// Conditions of every job, from `workflow`.
     workflow: Option<When>,
     /// Whether anything speaks of merge requests.
@@ -84,6 +86,7 @@ pub(super) fn read(documents: &[Document], notes: &mut Notes) -> Pipeline {
         document,
         root: &document.root,
         vars: Vec::new(),
+        exports: Vec::new(),
         workflow: None,
         has_requests: document.mentions("merge_request"),
     };
@@ -118,6 +121,10 @@ pub(super) fn read(documents: &[Document], notes: &mut Notes) -> Pipeline {
                      pull_request where they should";
         pipeline.comments.push(words.to_owned());
     }
+    if document.mentions("schedule") {
+        let words = "schedules stand in GitLab's settings: add them to `on`";
+        pipeline.comments.push(words.to_owned());
+    }
     pipeline
 }
 
@@ -127,7 +134,7 @@ fn globals(file: &mut File<'_>, pipeline: &mut Pipeline, notes: &mut Notes) {
         let (line, node) = (file.line_of(entry), &entry.value);
         match entry.key.as_str() {
             "variables" => {
-                file.vars = vars(file, node, "variables", &[], comments, notes);
+                (file.vars, file.exports) = vars(file, node, "variables", &[], comments, notes);
                 pipeline.env.clone_from(&file.vars);
             }
             "workflow" => {
@@ -165,7 +172,7 @@ fn vars(
     outer: &[(String, String)],
     comments: &mut Vec<String>,
     notes: &mut Notes,
-) -> Vars {
+) -> (Vars, Vars) {
     let mut own: Vars = outer.to_vec();
     for entry in node.entries() {
         if let Some(value) = value_of(&entry.value) {
@@ -173,7 +180,7 @@ fn vars(
             own.push((entry.key.clone(), value.to_owned()));
         }
     }
-    let mut vars = Vars::new();
+    let (mut vars, mut exports) = (Vars::new(), Vars::new());
     for entry in node.entries() {
         let (line, here) = (file.line_of(entry), format!("{what}.{}", entry.key));
         if !is_variable(&entry.key) {
@@ -184,6 +191,12 @@ fn vars(
         let others: Vars = own.iter().filter(|(name, _)| *name != entry.key).cloned().collect();
         let (text, unknown) = variables::text(value, Dialect::Gitlab, &others, &[]);
         match unknown.first() {
+            Some(_) if exported(value).is_some() => {
+                exports.push((entry.key.clone(), exported(value).unwrap_or_default()));
+                let words = "scripts put it together in their first lines";
+                notes.near(comments, line, here, words);
+                continue;
+            }
             Some(name) => {
                 let words = format!("${name} is not filled in here: the text stays as it is");
                 notes.lost(comments, line, here, words);
@@ -192,7 +205,15 @@ fn vars(
         }
         vars.push((entry.key.clone(), text));
     }
-    vars
+    (vars, exports)
+}
+
+/// A value with variables of ours, if it means the same between double quotes of a shell.
+fn exported(value: &str) -> Option<String> {
+    let special = value.contains(['"', '`', '\\', '\n', '\r', '\0']) || value.contains("$(") || value.contains("$$");
+    let done = variables::rewrite(value, Dialect::Gitlab);
+    let mixed = done.text.contains("${") && value.contains(":-");
+    (!special && !mixed && done.unknown.is_empty() && !done.text.contains("${{")).then_some(done.text)
 }
 
 fn value_of(node: &Node) -> Option<&str> {

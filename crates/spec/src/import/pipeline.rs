@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::notes::Notes;
 use super::when::{Alternative, When};
+use super::{Kind, Note};
 use crate::limits;
 
 /// A build.
@@ -358,7 +358,7 @@ pub(super) fn is_inside(path: &str) -> bool {
 
 impl Pipeline {
     /// Makes it something that can be checked: legal names, no empty job, no name twice.
-    pub(super) fn finish(&mut self, path: &str, notes: &mut Notes) {
+    pub(super) fn finish(&mut self) {
         self.jobs.truncate(limits::JOBS);
         let mut names: HashMap<String, String> = HashMap::new();
         let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -368,21 +368,45 @@ impl Pipeline {
             names.insert(std::mem::replace(&mut job.name, legal.clone()), legal);
         }
         for job in &mut self.jobs {
+            for need in &mut job.needs {
+                if let Some(name) = names.get(&need.job) {
+                    need.job.clone_from(name);
+                }
+            }
+            job.finish();
+        }
+    }
+
+    /// Makes sure that every need is that of a job that is there; one may stand in another file.
+    pub(super) fn join(&mut self, file: &str, notes: &mut Vec<Note>) {
+        let names: BTreeSet<String> = self.jobs.iter().map(|job| job.name.clone()).collect();
+        for job in &mut self.jobs {
             let mut seen = BTreeSet::new();
             let mut gone = Vec::new();
             job.needs.retain_mut(|need| {
-                let Some(name) = names.get(&need.job) else {
-                    gone.push(need.job.clone());
-                    return false;
-                };
-                need.job.clone_from(name);
-                *name != job.name && seen.insert(name.clone())
+                if !names.contains(&need.job) {
+                    let legal = legal_name(&need.job);
+                    if !names.contains(&legal) {
+                        gone.push((need.job.clone(), need.optional));
+                        return false;
+                    }
+                    need.job = legal;
+                }
+                need.job != job.name && seen.insert(need.job.clone())
             });
-            for name in gone {
-                let words = "there is no such job here: the need is left out";
-                notes.lost(&mut job.comments, 1, format!("{path}: needs {name}"), words);
+            for (name, _) in gone.into_iter().filter(|(_, optional)| !optional) {
+                let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+                let words = "there is no such job here, so it never runs: import its file too, or take the need away";
+                job.comments.push(format!("NOT CONVERTED: needs {shown}: {words}"));
+                job.when = When::never();
+                notes.push(Note {
+                    file: file.to_owned(),
+                    line: 1,
+                    what: format!("{}: needs {shown}", job.name),
+                    kind: Kind::NotConverted,
+                    words: words.to_owned(),
+                });
             }
-            job.finish();
         }
     }
 }

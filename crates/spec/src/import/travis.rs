@@ -93,6 +93,25 @@ fn filled(vars: &Vars, comments: &mut Vec<String>, notes: &mut Notes) -> Vars {
     all
 }
 
+/// Variables of a line that speak of others in it: a matrix has only values.
+fn in_lines(env: &Env, comments: &mut Vec<String>, notes: &mut Notes) -> Env {
+    let mut env = env.clone();
+    for line in &mut env.lines {
+        let known: Vars = env.global.iter().chain(line.iter()).cloned().collect();
+        for (name, value) in line {
+            let others: Vars = known.iter().filter(|(other, _)| other != name).cloned().collect();
+            let (text, unknown) = variables::text(value, Dialect::Travis, &others, &[]);
+            if unknown.is_empty() && !text.contains("${{") {
+                *value = text;
+            } else {
+                let words = format!("{value} is not filled in here: the text stays as it is");
+                notes.lost(comments, 1, format!("env.{name}"), words);
+            }
+        }
+    }
+    env
+}
+
 /// Keys of the whole file that make no job.
 fn top(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
     let comments = &mut pipeline.comments;
@@ -121,8 +140,9 @@ fn jobs_of(
     notes: &mut Notes,
 ) -> Vec<Job> {
     let root = &document.root;
-    let (axes, gone) = Axes::of(root, env);
     let comments = &mut pipeline.comments;
+    let env = &in_lines(env, comments, notes);
+    let (axes, gone) = Axes::of(root, env);
     let linux = root.texts_of("os").is_empty() || root.texts_of("os").iter().any(|os| matrix::is_linux(os));
     if !gone.is_empty() {
         let words = format!("there are no machines for {}: these jobs are left out", gone.join(", "));

@@ -254,7 +254,10 @@ pub(super) fn text(
 ) -> (String, Vec<String>) {
     let (table, _) = table(dialect);
     let mut unknown = Vec::new();
-    let text = fill(text, own, 0);
+    // What is one of our own names already is no text to be put together.
+    let is_text = |(_, value): &&(String, String)| !value.contains("${{");
+    let own: Vec<(String, String)> = own.iter().filter(is_text).cloned().collect();
+    let text = fill(text, &own, 0);
     let mut out = String::new();
     let mut at = 0;
     while let Some(found) = text[at..].find('$') {

@@ -126,6 +126,14 @@ impl Alternative {
         }
     }
 
+    /// Asks for one thing more.
+    pub(super) fn add(&mut self, expr: String) {
+        self.expr = Some(match self.expr.take() {
+            Some(known) => format!("{known} && {expr}"),
+            None => expr,
+        });
+    }
+
     fn lists(&self) -> [&Vec<String>; 5] {
         [
             &self.event,

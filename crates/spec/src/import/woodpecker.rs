@@ -208,13 +208,18 @@ fn key(
 ) -> Result<(), String> {
     match key {
         "event" => {
-            one.event = events(&lists(node).0)?;
+            let (include, exclude) = lists(node);
+            one.event = events_of(&include, &exclude)?;
             Ok(())
         }
-        "branch" | "tag" => {
+        "tag" => {
             let (include, exclude) = lists(node);
-            let list = if key == "tag" { &mut one.tag } else { &mut one.branch };
-            *list = globs(include, exclude)?;
+            one.tag = globs(include, exclude)?;
+            Ok(())
+        }
+        "branch" => {
+            let (include, exclude) = lists(node);
+            one.add(of_branch(include, exclude)?);
             Ok(())
         }
         "path" => {
@@ -237,7 +242,7 @@ fn key(
         "cron" => {
             let names = node.texts();
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
-            one.expr = Some(format!("schedule in [{}]", names.join(", ")));
+            one.add(format!("schedule in [{}]", names.join(", ")));
             Ok(())
         }
         "matrix" => {
@@ -249,7 +254,9 @@ fn key(
                 }
                 parts.push(format!("matrix.{} == {}", entry.key, quoted(value)));
             }
-            one.expr = Some(parts.join(" && "));
+            if !parts.is_empty() {
+                one.add(parts.join(" && "));
+            }
             Ok(())
         }
         "ref" => match node.text().and_then(|text| text.strip_prefix("refs/tags/")) {
@@ -283,6 +290,42 @@ pub(super) fn globs(include: Vec<String>, exclude: Vec<String>) -> Result<Vec<St
         Some(bad) => Err(format!("{bad} is no pattern that we know")),
         None => Ok(good),
     }
+}
+
+/// The branch of a pull request is there the one that it wants to go into.
+pub(super) fn of_branch(include: Vec<String>, exclude: Vec<String>) -> Result<String, String> {
+    let mut only = Alternative {
+        branch: globs(include, exclude)?,
+        ..Alternative::default()
+    };
+    let push = only.expr_text();
+    only.base = std::mem::take(&mut only.branch);
+    let request = only.expr_text();
+    if push == "true" {
+        return Ok(push);
+    }
+    Ok(format!(
+        "(event == \"pull_request\" && {request} || event != \"pull_request\" && {push})"
+    ))
+}
+
+/// Those that are named, or all but those that are taken out.
+pub(super) fn events_of(include: &[String], exclude: &[String]) -> Result<Vec<String>, String> {
+    let all = || crate::expression::EVENTS.map(ToOwned::to_owned).to_vec();
+    let mut ours = match include {
+        [] if exclude.is_empty() => return Ok(Vec::new()),
+        [] => all(),
+        named => events(named)?,
+    };
+    for event in exclude {
+        // What makes no build here need not be taken out.
+        let out = events(std::slice::from_ref(event)).unwrap_or_default();
+        ours.retain(|known| !out.contains(known));
+    }
+    if ours.is_empty() {
+        return Err("no event is left".to_owned());
+    }
+    Ok(ours)
 }
 
 /// Events in our words.

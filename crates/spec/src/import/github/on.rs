@@ -134,6 +134,9 @@ fn push(
         };
         match found {
             Ok(found) => {
+                if found.iter().any(|pattern| pattern.contains("[0-9][0-9]")) {
+                    notes.near(comments, line, here.clone(), "numbers of at most three digits");
+                }
                 list.extend(found);
                 notes.exact(line, here);
             }
@@ -229,7 +232,8 @@ fn translated(pattern: &str) -> Option<String> {
         match c {
             '+' => {
                 let last = out.pop()?;
-                if last.starts_with('*') {
+                // Of other repetitions a pattern would take too little.
+                if last != "[0-9]" {
                     return None;
                 }
                 out.push(format!("{{{last},{last}{last},{last}{last}{last}}}"));

@@ -173,6 +173,9 @@ impl Reader<'_> {
             self.unknown.push(format!("/{pattern}/"));
             return Truth::Unknown;
         };
+        if glob.contains("[0-9][0-9]") {
+            self.near.push("numbers of at most three digits");
+        }
         let glob = quoted(&glob);
         let text = match name {
             "CI_COMMIT_BRANCH" => format!("(event != \"pull_request\" && glob(branch, {glob}))"),

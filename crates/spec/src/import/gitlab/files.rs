@@ -35,7 +35,7 @@ pub(super) fn services(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &m
                 "name" | "alias" => {}
                 "variables" => {
                     let outer = &here.vars;
-                    service.env = vars(here.file, &entry.value, &what, outer, &mut comments, notes);
+                    service.env = vars(here.file, &entry.value, &what, outer, &mut comments, notes).0;
                 }
                 "command" => {
                     service.command = command(&entry.value);

@@ -21,6 +21,8 @@ pub(super) struct InJob<'f> {
     pub(super) what: String,
     /// Variables of the file and the job.
     pub(super) vars: Vars,
+    /// Variables that the script puts together.
+    pub(super) exports: Vars,
     /// Names of the matrix.
     pub(super) matrix: Vec<String>,
 }
@@ -52,14 +54,18 @@ pub(super) fn read(
         file,
         what: entry.key.clone(),
         vars: file.vars.clone(),
+        exports: file.exports.clone(),
         matrix: Vec::new(),
     };
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     if let Some(entry) = find("variables") {
         let what = format!("{}.variables", here.what);
-        let own = vars(file, &entry.value, &what, &file.vars, &mut job.comments, notes);
+        let (own, exports) = vars(file, &entry.value, &what, &file.vars, &mut job.comments, notes);
         here.vars.retain(|(name, _)| !own.iter().any(|(known, _)| known == name));
         here.vars.extend(own.iter().cloned());
+        let is_own = |name: &String| own.iter().chain(&exports).any(|(known, _)| known == name);
+        here.exports.retain(|(name, _)| !is_own(name));
+        here.exports.extend(exports);
         job.env = own;
     }
     if let Some(entry) = find("parallel") {
@@ -68,7 +74,7 @@ pub(super) fn read(
     clone(&here, &mut job);
     for key in ["image", "services", "cache", "retry", "timeout", "tags", "artifacts", "interruptible"] {
         if let Some(entry) = file.inherited(entries, key) {
-            self::key(&here, &entry, &mut job, notes);
+            self::key(&here, &entry, &mut job, &mut about, notes);
         }
     }
     conditions(&here, entries, &mut job, &mut about, notes);
@@ -76,14 +82,14 @@ pub(super) fn read(
         own_key(&here, entry, &mut job, &mut about, notes);
     }
     script(&here, entries, &mut job, notes);
-    if find("trigger").is_some() {
+    if find("trigger").is_some() || about.lacks_image {
         job.when = When::never();
     }
     (job, about)
 }
 
 /// Keys that may also stand above all jobs.
-fn key(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
+fn key(here: &InJob<'_>, entry: &Entry, job: &mut Job, about: &mut About, notes: &mut Notes) {
     let (line, node) = (here.file.line_of(entry), &entry.value);
     let what = format!("{}.{}", here.what, entry.key);
     match entry.key.as_str() {
@@ -94,8 +100,9 @@ fn key(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
                 job.image = Some(text);
                 notes.exact(line, what.clone());
             } else {
-                let words = format!("the image {image} can't be told: write it here");
+                let words = format!("the image {image} can't be told: the job never runs until it is written here");
                 notes.lost(&mut job.comments, line, what.clone(), words);
+                about.lacks_image = true;
             }
             let others = node.entries().iter().filter(|entry| entry.key != "name");
             for entry in others {
@@ -370,7 +377,7 @@ fn script(here: &InJob<'_>, entries: &[Entry], job: &mut Job, notes: &mut Notes)
         }
     }
     if own.is_some() && !all.is_empty() {
-        let mut step = Step::of(all.join("\n"));
+        let mut step = Step::of(format!("{}{}", exports(here), all.join("\n")));
         step.comments = comments;
         job.steps.push(step);
         job.shell = shell(job.image.as_deref());
@@ -385,13 +392,20 @@ fn script(here: &InJob<'_>, entries: &[Entry], job: &mut Job, notes: &mut Notes)
         return;
     }
     // Its failure changes nothing there.
-    let mut step = Step::of(format!("trap 'exit 0' EXIT\n{}", lines.join("\n")));
+    let script = lines.join("\n");
+    let mut step = Step::of(format!("trap 'exit 0' EXIT\n{}{script}", exports(here)));
     step.name = step_name("after_script");
     step.comments = comments;
     step.timeout = Some("5m".to_owned());
     step.when.result = Some("always");
     job.steps.push(step);
     notes.exact(line, what);
+}
+
+/// The first lines of a script.
+fn exports(here: &InJob<'_>) -> String {
+    let line = |(name, value): &(String, String)| format!("export {name}=\"{value}\"\n");
+    here.exports.iter().map(line).collect()
 }
 
 fn rewritten(
@@ -401,7 +415,8 @@ fn rewritten(
     comments: &mut Vec<String>,
     notes: &mut Notes,
 ) -> Vec<String> {
-    let mut own: Vec<String> = here.vars.iter().map(|(name, _)| name.clone()).collect();
+    let all = here.vars.iter().chain(&here.exports);
+    let mut own: Vec<String> = all.map(|(name, _)| name.clone()).collect();
     own.extend(["CI_NODE_INDEX", "CI_NODE_TOTAL"].map(ToOwned::to_owned));
     lines(here.file, node, 0)
         .into_iter()

@@ -63,11 +63,11 @@ fn sequence(regex: &str, depth: usize) -> Option<String> {
             }
             '*' => match out.pop()?.as_str() {
                 "?" => out.push("*".to_owned()),
-                last => out.push(format!("{{,{last},{last}{last},{last}{last}{last}}}")),
+                last => out.push(format!("{{,{}", &repeated(last)?[1..])),
             },
             '+' => match out.pop()?.as_str() {
                 "?" => out.push("?*".to_owned()),
-                last => out.push(format!("{{{last},{last}{last},{last}{last}{last}}}")),
+                last => out.push(repeated(last)?),
             },
             '?' => {
                 let last = out.pop()?;
@@ -81,6 +81,11 @@ fn sequence(regex: &str, depth: usize) -> Option<String> {
         rest = &rest[length..];
     }
     Some(out.concat())
+}
+
+/// Numbers of one to three digits; of other repetitions a pattern would take too little.
+fn repeated(last: &str) -> Option<String> {
+    (last == "[0-9]").then(|| format!("{{{last},{last}{last},{last}{last}{last}}}"))
 }
 
 #[cfg(test)]
@@ -103,7 +108,7 @@ mod tests {
             assert_eq!(found.as_deref(), Some(pattern), "{regex}");
             assert!(windlass_model::glob::compile(pattern).is_ok(), "{pattern}");
         }
-        for bad in ["^(a(b))$", "a{2}", "\\bx", "[^a]", "^a|b$", "(?i)x", "*"] {
+        for bad in ["^(a(b))$", "a{2}", "\\bx", "[^a]", "^a|b$", "(?i)x", "*", "^[a-z]+$"] {
             assert_eq!(glob(bad), None, "{bad}");
         }
     }

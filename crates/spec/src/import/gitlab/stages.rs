@@ -16,6 +16,8 @@ pub(super) struct About {
     pub(super) dependencies: Option<Vec<String>>,
     /// Later stages don't wait until someone starts it.
     pub(super) waits_aside: bool,
+    /// Its image isn't known.
+    pub(super) lacks_image: bool,
     pub(super) line: usize,
 }
 
