@@ -52,7 +52,11 @@ fn summary(imported: &Imported) -> String {
             Kind::Approximate => '~',
             Kind::NotConverted => '!',
         };
-        let words = if note.words.is_empty() { String::new() } else { format!(": {}", note.words) };
+        let words = if note.words.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", note.words)
+        };
         text.push_str(&format!("{kind} {} {}{words}\n", note.line, note.what));
     }
     text
@@ -73,7 +77,8 @@ fn every_file_becomes_a_spec() {
             let files = [(name.as_str(), source.as_slice())];
             let imported = import_files(&files, Some(dialect)).unwrap();
             is_good(&name, &imported);
-            let refused = |note: &&windlass_spec::import::Note| note.words.contains("it would be no spec");
+            let refused =
+                |note: &&windlass_spec::import::Note| note.words.contains("it would be no spec");
             let refused: Vec<_> = imported.notes.iter().filter(refused).collect();
             assert!(refused.is_empty(), "{name}: {refused:?}");
             let shown = format!("{}\n=== summary\n{}", imported.spec, summary(&imported));
@@ -150,7 +155,8 @@ fn any_value() -> impl Strategy<Value = String> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         let key = prop::sample::select(KEYS.to_vec());
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::btree_map(key, inner, 0..5).prop_map(|map| {
                 let items: Vec<String> = map.iter().map(|(k, v)| format!("{k}: {v}")).collect();
                 format!("{{{}}}", items.join(", "))
@@ -160,12 +166,56 @@ fn any_value() -> impl Strategy<Value = String> {
 }
 
 const KEYS: [&str; 50] = [
-    "on", "jobs", "steps", "run", "uses", "with", "if", "needs", "strategy", "matrix", "include",
-    "exclude", "env", "a", "b", "runs-on", "container", "services", "image", "outputs", "name",
-    "concurrency", "script", "stages", "stage", "rules", "only", "except", "extends", "variables",
-    "artifacts", "cache", "paths", "parallel", "retry", "timeout", "allow_failure", "when",
-    "language", "python", "commands", "environment", "kind", "trigger", "depends_on", "default",
-    "before_script", "settings", "changes", "workflow",
+    "on",
+    "jobs",
+    "steps",
+    "run",
+    "uses",
+    "with",
+    "if",
+    "needs",
+    "strategy",
+    "matrix",
+    "include",
+    "exclude",
+    "env",
+    "a",
+    "b",
+    "runs-on",
+    "container",
+    "services",
+    "image",
+    "outputs",
+    "name",
+    "concurrency",
+    "script",
+    "stages",
+    "stage",
+    "rules",
+    "only",
+    "except",
+    "extends",
+    "variables",
+    "artifacts",
+    "cache",
+    "paths",
+    "parallel",
+    "retry",
+    "timeout",
+    "allow_failure",
+    "when",
+    "language",
+    "python",
+    "commands",
+    "environment",
+    "kind",
+    "trigger",
+    "depends_on",
+    "default",
+    "before_script",
+    "settings",
+    "changes",
+    "workflow",
 ];
 
 fn attempt(source: &str) {

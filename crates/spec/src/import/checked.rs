@@ -41,8 +41,13 @@ pub(super) fn spec(
             everything(&mut pipeline, errors.first(), round, files[0], notes);
         }
     }
-    let name = pipeline.jobs.first().map_or("build", |job| job.name.as_str());
-    format!("# Nothing of it could be converted.\njobs:\n  {name}:\n    when: \"false\"\n    steps: [\"true\"]\n")
+    let name = pipeline
+        .jobs
+        .first()
+        .map_or("build", |job| job.name.as_str());
+    format!(
+        "# Nothing of it could be converted.\njobs:\n  {name}:\n    when: \"false\"\n    steps: [\"true\"]\n"
+    )
 }
 
 /// The lines at which the jobs begin.
@@ -54,7 +59,9 @@ fn jobs(text: &str, pipeline: &Pipeline) -> Vec<usize> {
             inside = true;
         } else if inside
             && let Some(job) = pipeline.jobs.get(lines.len())
-            && line.strip_prefix("  ").and_then(|line| line.strip_suffix(':'))
+            && line
+                .strip_prefix("  ")
+                .and_then(|line| line.strip_suffix(':'))
                 .is_some_and(|name| name == job.name || name == format!("\"{}\"", job.name))
         {
             lines.push(number + 1);
@@ -78,7 +85,9 @@ fn refuse(job: &mut Job, error: &Diagnostic, file: &str, notes: &mut Vec<Note>) 
         kind: Kind::NotConverted,
         words: words.clone(),
     };
-    if notes.iter().any(|known| known.what == job.name && known.line == 1 && known.words.starts_with("it would be")) {
+    if notes.iter().any(|known| {
+        known.what == job.name && known.line == 1 && known.words.starts_with("it would be")
+    }) {
         return;
     }
     notes.push(note);
@@ -89,7 +98,12 @@ fn refuse(job: &mut Job, error: &Diagnostic, file: &str, notes: &mut Vec<Note>) 
         name: std::mem::take(&mut job.name),
         comments,
         when: When::never(),
-        outputs: job.outputs.iter().filter(|name| name.len() < 50).cloned().collect(),
+        outputs: job
+            .outputs
+            .iter()
+            .filter(|name| name.len() < 50)
+            .cloned()
+            .collect(),
         steps: vec![Step::of("true")],
         ..Job::default()
     };
@@ -112,9 +126,14 @@ fn everything(
         words: format!("what stands above the jobs is left out: {message}"),
     });
     pipeline.comments.truncate(COMMENTS);
-    pipeline.comments.push("NOT CONVERTED: what stands above the jobs".to_owned());
+    pipeline
+        .comments
+        .push("NOT CONVERTED: what stands above the jobs".to_owned());
     if pipeline.on.take().is_some() {
-        pipeline.jobs.iter_mut().for_each(|job| job.when = When::never());
+        pipeline
+            .jobs
+            .iter_mut()
+            .for_each(|job| job.when = When::never());
     }
     pipeline.params.clear();
     pipeline.concurrency = None;

@@ -28,13 +28,7 @@ pub(super) type Named<'d> = (String, &'d Node, usize);
 
 /// A list of maps with `name`, or a map of names.
 pub(super) fn named<'d>(document: &Document, node: &'d Node) -> Vec<Named<'d>> {
-    let of_entry = |entry: &'d Entry| {
-        (
-            entry.key.clone(),
-            &entry.value,
-            document.line_of(entry),
-        )
-    };
+    let of_entry = |entry: &'d Entry| (entry.key.clone(), &entry.value, document.line_of(entry));
     if !node.entries().is_empty() {
         return node.entries().iter().map(of_entry).collect();
     }
@@ -224,7 +218,12 @@ impl Containers<'_> {
         let mut vars = Vec::new();
         let mut add = |name: &str, value: &str, line: usize, notes: &mut Notes| {
             if !is_variable(name) {
-                notes.lost(comments, line, format!("{what}.{name}"), "not a name of a variable");
+                notes.lost(
+                    comments,
+                    line,
+                    format!("{what}.{name}"),
+                    "not a name of a variable",
+                );
                 return;
             }
             let (value, unknown) = self.text(value, &Vec::new());
@@ -239,9 +238,19 @@ impl Containers<'_> {
             let line = self.document.line_of(entry);
             match entry.value.text_of("from_secret") {
                 None if !entry.value.entries().is_empty() => {
-                    notes.lost(&mut job.comments, line, what, format!("{} is a map", entry.key));
+                    notes.lost(
+                        &mut job.comments,
+                        line,
+                        what,
+                        format!("{} is a map", entry.key),
+                    );
                 }
-                None => add(&entry.key, entry.value.text().unwrap_or_default(), line, notes),
+                None => add(
+                    &entry.key,
+                    entry.value.text().unwrap_or_default(),
+                    line,
+                    notes,
+                ),
                 Some(secret) => {
                     let (name, place) = (entry.key.clone(), format!("{what}.{}", entry.key));
                     add_secret(job, &name, secret, (line, &place), notes);
@@ -282,7 +291,9 @@ impl Containers<'_> {
             let what = format!("services.{name}");
             let mut service = Service {
                 name: legal_name(&name),
-                image: self.text(node.text_of("image").unwrap_or_default(), &Vec::new()).0,
+                image: self
+                    .text(node.text_of("image").unwrap_or_default(), &Vec::new())
+                    .0,
                 ..Service::default()
             };
             if service.image.is_empty() {
@@ -290,7 +301,10 @@ impl Containers<'_> {
                 continue;
             }
             notes.exact(line, what.clone());
-            let port = node.texts_of("ports").first().and_then(|port| port_of(port));
+            let port = node
+                .texts_of("ports")
+                .first()
+                .and_then(|port| port_of(port));
             service.ready = port
                 .or_else(|| usual_port(&service.image))
                 .map(|port| (port, None));

@@ -71,7 +71,8 @@ fn document(document: &Document, job: &mut Job, notes: &mut Notes) {
             },
             "steps" => {
                 containers.steps(named(document, node), job, notes);
-                let words = "the steps were containers; they are steps of one job, one after the other";
+                let words =
+                    "the steps were containers; they are steps of one job, one after the other";
                 notes.near(&mut job.comments, line, here, words);
             }
             "services" => containers.services(named(document, node), job, notes),
@@ -106,12 +107,19 @@ fn document(document: &Document, job: &mut Job, notes: &mut Notes) {
                 job.clone.off = node.text_of("disable") == Some("true");
                 // Drone's own default is the whole history.
                 if let Some(depth) = node.text_of("depth").and_then(|d| d.parse::<u32>().ok()) {
-                    job.clone.depth = Some(if depth == 0 { "full".to_owned() } else { depth.to_string() });
+                    job.clone.depth = Some(if depth == 0 {
+                        "full".to_owned()
+                    } else {
+                        depth.to_string()
+                    });
                 }
                 notes.exact(line, here);
             }
             "concurrency" => {
-                let words = format!("at most {} at a time: see `concurrency`, which is one", node.text_of("limit").unwrap_or("?"));
+                let words = format!(
+                    "at most {} at a time: see `concurrency`, which is one",
+                    node.text_of("limit").unwrap_or("?")
+                );
                 notes.lost(&mut job.comments, line, here, words);
             }
             _ => {
@@ -152,7 +160,11 @@ fn when(
     if !exprs.is_empty() {
         one.expr = Some(exprs.join(" && "));
     }
-    let mut when = if never { When::never() } else { When::any(vec![one]) };
+    let mut when = if never {
+        When::never()
+    } else {
+        When::any(vec![one])
+    };
     when.result = result;
     when
 }
@@ -196,12 +208,21 @@ fn refs(include: &[String], exclude: &[String], exprs: &mut Vec<String>) -> Resu
     let one = |pattern: &String| -> Result<String, String> {
         if let Some(branch) = pattern.strip_prefix("refs/heads/") {
             let branch = globs(vec![branch.to_owned()], Vec::new())?;
-            let branch = Alternative { branch, ..Alternative::default() };
-            return Ok(format!("event != \"pull_request\" && {}", branch.expr_text()));
+            let branch = Alternative {
+                branch,
+                ..Alternative::default()
+            };
+            return Ok(format!(
+                "event != \"pull_request\" && {}",
+                branch.expr_text()
+            ));
         }
         if let Some(tag) = pattern.strip_prefix("refs/tags/") {
             let tag = globs(vec![tag.to_owned()], Vec::new())?;
-            let tag = Alternative { tag, ..Alternative::default() };
+            let tag = Alternative {
+                tag,
+                ..Alternative::default()
+            };
             return Ok(format!("tag != \"\" && {}", tag.expr_text()));
         }
         if pattern.starts_with("refs/pull/") {

@@ -56,7 +56,9 @@ fn document(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
         document,
         name: root.text_of("name").unwrap_or_default().to_owned(),
         inputs: Vec::new(),
-        defaults: root.get("defaults").and_then(|defaults| defaults.get("run")),
+        defaults: root
+            .get("defaults")
+            .and_then(|defaults| defaults.get("run")),
     };
     if let Some(entry) = root.entries().iter().find(|entry| entry.key == "on") {
         on::read(document, entry, pipeline, notes);
@@ -97,7 +99,8 @@ fn document(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
                 pipeline.concurrency = concurrency(document, node, line, &scope, comments, notes);
             }
             "permissions" => {
-                let words = "builds get no token of the forge: store one as a secret where a step needs it";
+                let words =
+                    "builds get no token of the forge: store one as a secret where a step needs it";
                 notes.lost(&mut pipeline.comments, line, "permissions", words);
             }
             key => {

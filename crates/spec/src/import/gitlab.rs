@@ -74,13 +74,23 @@ impl File<'_> {
 pub(super) fn read(documents: &[Document], notes: &mut Notes) -> Pipeline {
     let mut pipeline = Pipeline::default();
     // A first document may hold `spec`, the inputs of those that include the file.
-    let main = documents.iter().find(|document| document.root.get("spec").is_none());
+    let main = documents
+        .iter()
+        .find(|document| document.root.get("spec").is_none());
     let Some(document) = main else {
         return pipeline;
     };
-    for other in documents.iter().filter(|other| !std::ptr::eq(*other, document)) {
+    for other in documents
+        .iter()
+        .filter(|other| !std::ptr::eq(*other, document))
+    {
         let line = other.line(&other.root.span);
-        notes.lost(&mut pipeline.comments, line, "document", "only one document is converted");
+        notes.lost(
+            &mut pipeline.comments,
+            line,
+            "document",
+            "only one document is converted",
+        );
     }
     let mut file = File {
         document,
@@ -155,7 +165,12 @@ fn globals(file: &mut File<'_>, pipeline: &mut Pipeline, notes: &mut Notes) {
                 notes.lost(comments, line, "include", words);
             }
             "stages" | "types" => {
-                notes.near(comments, line, "stages", "jobs need those of the stages before instead");
+                notes.near(
+                    comments,
+                    line,
+                    "stages",
+                    "jobs need those of the stages before instead",
+                );
             }
             "default" | "image" | "services" | "cache" | "before_script" | "after_script"
             | "retry" => notes.exact(line, entry.key.clone()),
@@ -188,7 +203,11 @@ fn vars(
             continue;
         }
         let value = value_of(&entry.value).unwrap_or_default();
-        let others: Vars = own.iter().filter(|(name, _)| *name != entry.key).cloned().collect();
+        let others: Vars = own
+            .iter()
+            .filter(|(name, _)| *name != entry.key)
+            .cloned()
+            .collect();
         let (text, unknown) = variables::text(value, Dialect::Gitlab, &others, &[]);
         match unknown.first() {
             Some(_) if exported(value).is_some() => {
@@ -210,10 +229,13 @@ fn vars(
 
 /// A value with variables of ours, if it means the same between double quotes of a shell.
 fn exported(value: &str) -> Option<String> {
-    let special = value.contains(['"', '`', '\\', '\n', '\r', '\0']) || value.contains("$(") || value.contains("$$");
+    let special = value.contains(['"', '`', '\\', '\n', '\r', '\0'])
+        || value.contains("$(")
+        || value.contains("$$");
     let done = variables::rewrite(value, Dialect::Gitlab);
     let mixed = done.text.contains("${") && value.contains(":-");
-    (!special && !mixed && done.unknown.is_empty() && !done.text.contains("${{")).then_some(done.text)
+    (!special && !mixed && done.unknown.is_empty() && !done.text.contains("${{"))
+        .then_some(done.text)
 }
 
 fn value_of(node: &Node) -> Option<&str> {
@@ -228,7 +250,12 @@ fn extended(root: &Node, entries: &[Entry], depth: usize) -> Vec<Entry> {
     let parents = entries.iter().find(|entry| entry.key == "extends");
     let mut all: Vec<Entry> = Vec::new();
     if depth < 12 {
-        for name in parents.map(|entry| entry.value.texts()).unwrap_or_default().into_iter().take(12) {
+        for name in parents
+            .map(|entry| entry.value.texts())
+            .unwrap_or_default()
+            .into_iter()
+            .take(12)
+        {
             if let Some(parent) = root.get(&name) {
                 let parent = extended(root, parent.entries(), depth + 1);
                 all = merged(&all, &parent, 0);
@@ -269,14 +296,20 @@ fn lines(file: &File<'_>, node: &Node, depth: usize) -> Vec<String> {
         let Some((first, rest)) = path.split_first() else {
             return Vec::new();
         };
-        let Some(entries) = file.root.get(first).map(|job| extended(file.root, job.entries(), 0)) else {
+        let Some(entries) = file
+            .root
+            .get(first)
+            .map(|job| extended(file.root, job.entries(), 0))
+        else {
             return Vec::new();
         };
         let Some((key, _)) = rest.split_first() else {
             return Vec::new();
         };
         let found = entries.iter().find(|entry| entry.key == *key);
-        return found.map(|entry| lines(file, &entry.value, depth + 1)).unwrap_or_default();
+        return found
+            .map(|entry| lines(file, &entry.value, depth + 1))
+            .unwrap_or_default();
     }
     if depth > 8 {
         return Vec::new();

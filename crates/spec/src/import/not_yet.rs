@@ -36,14 +36,20 @@ pub(super) fn lower(pipeline: &mut Pipeline, file: &str, notes: &mut Vec<Note>) 
     };
     if let Some(on) = &pipeline.on {
         if *on == On::default() {
-            pipeline.jobs.iter_mut().for_each(|job| job.when = When::never());
+            pipeline
+                .jobs
+                .iter_mut()
+                .for_each(|job| job.when = When::never());
         } else if !accepts("on") {
             let when = on.when();
             for job in &mut pipeline.jobs {
                 job.when = when.clone().and(take(&mut job.when));
             }
             if !on.schedule.is_empty() {
-                tell("schedule".to_owned(), "not accepted yet: it stands in a comment");
+                tell(
+                    "schedule".to_owned(),
+                    "not accepted yet: it stands in a comment",
+                );
             }
         }
     }
@@ -102,7 +108,10 @@ mod tests {
         let job = keys::JOB.iter().map(|key| key.about.name);
         let step = keys::STEP.iter().map(|key| key.about.name);
         for key in spec.chain(job).chain(step) {
-            assert!(accepts(key), "specs have `{key}` now: take it out of NOT_YET");
+            assert!(
+                accepts(key),
+                "specs have `{key}` now: take it out of NOT_YET"
+            );
         }
     }
 }

@@ -28,7 +28,8 @@ impl Notes {
             return;
         }
         if kind != Kind::Exact {
-            self.list.retain(|known| !(same(known) && known.kind == Kind::Exact));
+            self.list
+                .retain(|known| !(same(known) && known.kind == Kind::Exact));
         }
         let note = Note {
             file: self.file.clone(),
@@ -67,7 +68,13 @@ impl Notes {
         what: impl Into<String>,
         words: impl Into<String>,
     ) {
-        self.told(comments, line, what.into(), Kind::NotConverted, words.into());
+        self.told(
+            comments,
+            line,
+            what.into(),
+            Kind::NotConverted,
+            words.into(),
+        );
     }
 
     fn told(
@@ -108,5 +115,8 @@ fn one_line(text: &str) -> String {
     if text.chars().count() <= MOST {
         return text;
     }
-    text.chars().take(MOST).chain(std::iter::once('…')).collect()
+    text.chars()
+        .take(MOST)
+        .chain(std::iter::once('…'))
+        .collect()
 }

@@ -283,7 +283,10 @@ impl On {
         }
         for schedule in &self.schedule {
             let mut one = Alternative::event(&["schedule"]);
-            one.expr = Some(format!("schedule == {}", super::when::quoted(&schedule.name)));
+            one.expr = Some(format!(
+                "schedule == {}",
+                super::when::quoted(&schedule.name)
+            ));
             any.push(one);
         }
         let asked: Vec<&str> = [(self.manual, "manual"), (self.api, "api")]
@@ -397,7 +400,8 @@ impl Pipeline {
             for (name, _) in gone.into_iter().filter(|(_, optional)| !optional) {
                 let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
                 let words = "there is no such job here, so it never runs: import its file too, or take the need away";
-                job.comments.push(format!("NOT CONVERTED: needs {shown}: {words}"));
+                job.comments
+                    .push(format!("NOT CONVERTED: needs {shown}: {words}"));
                 job.when = When::never();
                 notes.push(Note {
                     file: file.to_owned(),
@@ -427,8 +431,9 @@ impl Job {
     fn finish(&mut self) {
         if self.steps.is_empty() {
             let mut step = Step::of("true");
-            step.comments
-                .push("Nothing of the original could be converted: write here what to run".to_owned());
+            step.comments.push(
+                "Nothing of the original could be converted: write here what to run".to_owned(),
+            );
             self.steps.push(step);
         }
         self.steps.truncate(limits::STEPS);
@@ -449,9 +454,9 @@ impl Job {
         if let Some(first) = self.steps.first_mut()
             && first.when.result == Some("failure")
         {
-            first
-                .comments
-                .push("It ran after a failure, but no step comes before it: it never runs".to_owned());
+            first.comments.push(
+                "It ran after a failure, but no step comes before it: it never runs".to_owned(),
+            );
             first.when = When::never();
         }
         // A secret of the name counts; the file must not hide it.
@@ -471,7 +476,8 @@ impl Job {
             if step.run.contains("${{") {
                 // A shell can't read it either; our specs refuse what looks like an expression.
                 step.run = step.run.replace("${{", "$ {{");
-                let words = "The script had the characters that begin an expression; they are parted here";
+                let words =
+                    "The script had the characters that begin an expression; they are parted here";
                 step.comments.push(words.to_owned());
             }
         }

@@ -30,7 +30,8 @@ pub(super) fn merge(mut pipelines: Vec<Pipeline>) -> Pipeline {
             }
         }
         for job in &mut pipeline.jobs {
-            let missing = |(name, _): &&(String, String)| !job.env.iter().any(|(known, _)| known == name);
+            let missing =
+                |(name, _): &&(String, String)| !job.env.iter().any(|(known, _)| known == name);
             let env: Vec<_> = pipeline.env.iter().filter(missing).cloned().collect();
             job.env.splice(0..0, env);
         }
@@ -84,7 +85,11 @@ fn schedules(pipeline: &mut Pipeline, all: Option<&On>) {
     let (Some(own), Some(all)) = (&mut pipeline.on, all) else {
         return;
     };
-    let taken: BTreeSet<String> = all.schedule.iter().map(|known| known.name.clone()).collect();
+    let taken: BTreeSet<String> = all
+        .schedule
+        .iter()
+        .map(|known| known.name.clone())
+        .collect();
     let mut taken_now = taken.clone();
     for schedule in &mut own.schedule {
         if all.schedule.contains(schedule) {

@@ -54,7 +54,12 @@ impl Document {
             if d.code == codes::TAG.code && shown.trim() == "!reference" {
                 continue;
             }
-            notes.lost(comments, d.line, "yaml", format!("{}: {}", d.message, d.label));
+            notes.lost(
+                comments,
+                d.line,
+                "yaml",
+                format!("{}: {}", d.message, d.label),
+            );
         }
     }
 }
@@ -79,9 +84,10 @@ pub(super) fn documents(path: &str, source: &[u8]) -> Result<Vec<Document>, Impo
         let mut problems = Problems::new(text.as_bytes(), Language::Yaml);
         let root = yaml::read(&text, &mut problems);
         let diagnostics = problems.into_diagnostics();
-        if let Some(fatal) = diagnostics.iter().find(|d| {
-            d.severity == Severity::Error && FATAL.contains(&d.code.as_str())
-        }) {
+        if let Some(fatal) = diagnostics
+            .iter()
+            .find(|d| d.severity == Severity::Error && FATAL.contains(&d.code.as_str()))
+        {
             return Err(unreadable(vec![fatal.clone()]));
         }
         let Some(root) = root.filter(|root| !root.is_nothing()) else {
@@ -130,10 +136,7 @@ mod tests {
     #[test]
     fn documents_keep_the_lines_of_the_file() {
         let documents = documents("x", b"---\na: 1\n---\n# c\nb: 2\n...\n").unwrap();
-        let lines: Vec<usize> = documents
-            .iter()
-            .map(|d| d.line(&d.root.span))
-            .collect();
+        let lines: Vec<usize> = documents.iter().map(|d| d.line(&d.root.span)).collect();
         assert_eq!(lines, [2, 5]);
     }
 

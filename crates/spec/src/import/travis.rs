@@ -56,7 +56,9 @@ fn file(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
         return;
     }
     let found = root.entries().iter().find(|entry| entry.key == "env");
-    let env = found.map(|entry| matrix::env(&entry.value)).unwrap_or_default();
+    let env = found
+        .map(|entry| matrix::env(&entry.value))
+        .unwrap_or_default();
     if let Some(entry) = found {
         let line = document.line_of(entry);
         if env.secure > 0 {
@@ -81,7 +83,11 @@ fn file(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
 fn filled(vars: &Vars, comments: &mut Vec<String>, notes: &mut Notes) -> Vars {
     let mut all = Vars::new();
     for (name, value) in vars {
-        let others: Vars = vars.iter().filter(|(known, _)| known != name).cloned().collect();
+        let others: Vars = vars
+            .iter()
+            .filter(|(known, _)| known != name)
+            .cloned()
+            .collect();
         let (text, unknown) = variables::text(value, Dialect::Travis, &others, &[]);
         for variable in unknown {
             let words = format!("${variable} is not filled in here: the text stays as it is");
@@ -99,7 +105,11 @@ fn in_lines(env: &Env, comments: &mut Vec<String>, notes: &mut Notes) -> Env {
     for line in &mut env.lines {
         let known: Vars = env.global.iter().chain(line.iter()).cloned().collect();
         for (name, value) in line {
-            let others: Vars = known.iter().filter(|(other, _)| other != name).cloned().collect();
+            let others: Vars = known
+                .iter()
+                .filter(|(other, _)| other != name)
+                .cloned()
+                .collect();
             let (text, unknown) = variables::text(value, Dialect::Travis, &others, &[]);
             if unknown.is_empty() && !text.contains("${{") {
                 *value = text;
@@ -122,7 +132,12 @@ fn top(document: &Document, pipeline: &mut Pipeline, notes: &mut Notes) {
                 let words = "add a job with `when: {result: failure}` that tells people";
                 notes.lost(comments, line, key, words);
             }
-            "stages" => notes.near(comments, line, key, "jobs need those of the stage before instead"),
+            "stages" => notes.near(
+                comments,
+                line,
+                key,
+                "jobs need those of the stage before instead",
+            ),
             "import" | "conditions" | "version" | "vm" => {
                 notes.lost(comments, line, key, "there is no such key here");
             }
@@ -143,9 +158,13 @@ fn jobs_of(
     let comments = &mut pipeline.comments;
     let env = &in_lines(env, comments, notes);
     let (axes, gone) = Axes::of(root, env);
-    let linux = root.texts_of("os").is_empty() || root.texts_of("os").iter().any(|os| matrix::is_linux(os));
+    let linux =
+        root.texts_of("os").is_empty() || root.texts_of("os").iter().any(|os| matrix::is_linux(os));
     if !gone.is_empty() {
-        let words = format!("there are no machines for {}: these jobs are left out", gone.join(", "));
+        let words = format!(
+            "there are no machines for {}: these jobs are left out",
+            gone.join(", ")
+        );
         notes.lost(comments, document.line(&root.span), "os", words);
     }
     let list = |key: &str| match node.filter(|node| !node.entries().is_empty()) {
@@ -155,22 +174,37 @@ fn jobs_of(
         None => Vec::new(),
     };
     let values = |key: &str| -> Vec<Vars> {
-        list(key).iter().map(|item| matrix::values(item.entries())).collect()
+        list(key)
+            .iter()
+            .map(|item| matrix::values(item.entries()))
+            .collect()
     };
     let (exclude, allowed) = (values("exclude"), values("allow_failures"));
     if node.and_then(|node| node.get("fast_finish")).is_some() {
         let line = node.map_or(1, |node| document.line(&node.span));
-        notes.near(comments, line, "jobs.fast_finish", "the build ends when all jobs have ended");
+        notes.near(
+            comments,
+            line,
+            "jobs.fast_finish",
+            "the build ends when all jobs have ended",
+        );
     }
     let mut added: Vec<Vars> = Vec::new();
     let mut own: Vec<(usize, &Node)> = Vec::new();
     for (number, item) in list("include").into_iter().enumerate().take(limits::JOBS) {
         let line = document.line(&item.span);
-        let os = item.text_of("os").unwrap_or(if linux { "linux" } else { "osx" });
+        let os = item
+            .text_of("os")
+            .unwrap_or(if linux { "linux" } else { "osx" });
         if !matrix::is_linux(os) {
             let words = format!("there are no machines for {os}: the job is left out");
             notes.lost(comments, line, format!("jobs.include[{number}]"), words);
-        } else if item.entries().iter().all(|entry| matrix::is_choice(&entry.key)) && !axes.is_empty() {
+        } else if item
+            .entries()
+            .iter()
+            .all(|entry| matrix::is_choice(&entry.key))
+            && !axes.is_empty()
+        {
             added.push(matrix::values(item.entries()));
             notes.exact(line, format!("jobs.include[{number}]"));
         } else {
@@ -187,14 +221,16 @@ fn jobs_of(
             let mut job = job(document, root.entries(), (name, 1), (env, &names), notes);
             for name in &names {
                 if env.lines.iter().flatten().any(|(known, _)| known == name) {
-                    job.env.push((name.clone(), format!("${{{{ matrix.{name} }}}}")));
+                    job.env
+                        .push((name.clone(), format!("${{{{ matrix.{name} }}}}")));
                 }
             }
             job.matrix = Some(matrix);
             ("test".to_owned(), job)
         };
         let may_fail = |cell: &Vars| allowed.iter().any(|one| matrix::takes(one, cell));
-        let (free, strict): (Vec<Vars>, Vec<Vars>) = cells.into_iter().partition(|cell| may_fail(cell));
+        let (free, strict): (Vec<Vars>, Vec<Vars>) =
+            cells.into_iter().partition(|cell| may_fail(cell));
         let (free_added, strict_added): (Vec<Vars>, Vec<Vars>) =
             added.into_iter().partition(|cell| may_fail(cell));
         if axes.is_empty() || !strict.is_empty() || !strict_added.is_empty() {
@@ -208,14 +244,23 @@ fn jobs_of(
     }
     let mut stage = "test".to_owned();
     for (number, item) in own {
-        if let Some(text) = item.text_of("stage").or_else(|| item.get("stage")?.text_of("name")) {
+        if let Some(text) = item
+            .text_of("stage")
+            .or_else(|| item.get("stage")?.text_of("name"))
+        {
             stage = text.to_lowercase();
         }
         let line = document.line(&item.span);
         let entries = overlaid(root.entries(), item.entries());
-        let name = item.text_of("name").map_or_else(|| stage.clone(), ToOwned::to_owned);
+        let name = item
+            .text_of("name")
+            .map_or_else(|| stage.clone(), ToOwned::to_owned);
         let what = format!("{name} {}", number + 1);
-        let name = if item.text_of("name").is_some() { name } else { what };
+        let name = if item.text_of("name").is_some() {
+            name
+        } else {
+            what
+        };
         let mut job = job(document, &entries, (&name, line), (env, &[]), notes);
         let values = matrix::values(item.entries());
         for (name, value) in values {
@@ -242,7 +287,10 @@ fn overlaid(below: &[Entry], over: &[Entry]) -> Vec<Entry> {
     let is_own = |key: &str| over.iter().any(|entry| entry.key == key);
     let mut all: Vec<Entry> = below
         .iter()
-        .filter(|entry| !is_own(&entry.key) && !matches!(entry.key.as_str(), "if" | "jobs" | "matrix" | "stages"))
+        .filter(|entry| {
+            !is_own(&entry.key)
+                && !matches!(entry.key.as_str(), "if" | "jobs" | "matrix" | "stages")
+        })
         .cloned()
         .collect();
     all.extend(over.iter().cloned());
@@ -252,8 +300,15 @@ fn overlaid(below: &[Entry], over: &[Entry]) -> Vec<Entry> {
 /// Each stage waits for the one before.
 fn staged(root: &Node, jobs: Vec<(String, Job)>) -> Vec<Job> {
     let mut order: Vec<String> = Vec::new();
-    for item in root.get("stages").map(|node| node.list()).unwrap_or_default() {
-        let name = item.text().or_else(|| item.text_of("name")).unwrap_or_default();
+    for item in root
+        .get("stages")
+        .map(|node| node.list())
+        .unwrap_or_default()
+    {
+        let name = item
+            .text()
+            .or_else(|| item.text_of("name"))
+            .unwrap_or_default();
         order.push(name.to_lowercase());
     }
     for (stage, _) in &jobs {
@@ -268,8 +323,10 @@ fn staged(root: &Node, jobs: Vec<(String, Job)>) -> Vec<Job> {
         job.name = super::pipeline::free(&legal_name(&job.name), &taken);
         taken.insert(job.name.clone());
     }
-    let all: Vec<(usize, String)> =
-        jobs.iter().map(|(stage, job)| (place(stage), job.name.clone())).collect();
+    let all: Vec<(usize, String)> = jobs
+        .iter()
+        .map(|(stage, job)| (place(stage), job.name.clone()))
+        .collect();
     let mut done = Vec::new();
     for (stage, mut job) in jobs {
         let mine = place(&stage);
@@ -333,7 +390,12 @@ fn key(around: &Around<'_>, entry: &Entry, language: &str, job: &mut Job, notes:
         "language" => tools(around, line, here, language, job, notes),
         "if" => {
             // The file's own `if` is that of the build.
-            let top = around.document.root.entries().iter().find(|top| top.key == "if");
+            let top = around
+                .document
+                .root
+                .entries()
+                .iter()
+                .find(|top| top.key == "if");
             let is_top = top.is_some_and(|top| top.key_span == entry.key_span);
             if !is_top {
                 job.when = condition_of(node, (line, &here), &mut job.comments, notes);
@@ -349,9 +411,16 @@ fn key(around: &Around<'_>, entry: &Entry, language: &str, job: &mut Job, notes:
                 _ => apt.texts_of("packages"),
             });
             let packages = packages.unwrap_or_default().join(", ");
-            let others: Vec<&str> =
-                node.entries().iter().map(|e| e.key.as_str()).filter(|key| *key != "apt").collect();
-            let words = format!("must be on the machine or in the image: {packages} {}", others.join(", "));
+            let others: Vec<&str> = node
+                .entries()
+                .iter()
+                .map(|e| e.key.as_str())
+                .filter(|key| *key != "apt")
+                .collect();
+            let words = format!(
+                "must be on the machine or in the image: {packages} {}",
+                others.join(", ")
+            );
             notes.lost(&mut job.comments, line, here, words);
         }
         "dist" | "sudo" | "group" | "osx_image" | "arch" => {
@@ -371,7 +440,14 @@ fn key(around: &Around<'_>, entry: &Entry, language: &str, job: &mut Job, notes:
 }
 
 /// Which programs the language stands for.
-fn tools(around: &Around<'_>, line: usize, here: String, language: &str, job: &mut Job, notes: &mut Notes) {
+fn tools(
+    around: &Around<'_>,
+    line: usize,
+    here: String,
+    language: &str,
+    job: &mut Job,
+    notes: &mut Notes,
+) {
     let (tool, axis, image) = match language {
         "python" => ("Python", "python", "python"),
         "node_js" => ("Node.js", "node_js", "node"),
@@ -416,7 +492,12 @@ fn git(around: &Around<'_>, node: &Node, here: &str, job: &mut Job, notes: &mut 
             "clone" => job.clone.off = value.truth() == Some(false),
             "quiet" => {}
             _ => {
-                notes.lost(&mut job.comments, line, what, "`clone` has no such key here");
+                notes.lost(
+                    &mut job.comments,
+                    line,
+                    what,
+                    "`clone` has no such key here",
+                );
                 continue;
             }
         }
@@ -455,7 +536,13 @@ fn services(node: &Node, (line, here): (usize, &str), job: &mut Job, notes: &mut
     }
 }
 
-fn cache(node: &Node, (line, here): (usize, &str), language: &str, job: &mut Job, notes: &mut Notes) {
+fn cache(
+    node: &Node,
+    (line, here): (usize, &str),
+    language: &str,
+    job: &mut Job,
+    notes: &mut Notes,
+) {
     let mut paths: Vec<String> = Vec::new();
     let mut add = |name: &str| {
         let known: &[&str] = match name {
@@ -482,8 +569,13 @@ fn cache(node: &Node, (line, here): (usize, &str), language: &str, job: &mut Job
     for item in node.list() {
         for path in item.texts_of("directories") {
             let path = path.replace("$HOME/", "~/").replace("${HOME}/", "~/");
-            let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
-            let bad = path.contains('$') || path.starts_with('/') || path.split('/').any(|part| part == "..");
+            let path = path
+                .trim_start_matches("./")
+                .trim_end_matches('/')
+                .to_owned();
+            let bad = path.contains('$')
+                || path.starts_with('/')
+                || path.split('/').any(|part| part == "..");
             if bad || path.trim().is_empty() || path.chars().any(char::is_control) {
                 let words = format!("the path {path} can't be used here");
                 notes.lost(&mut job.comments, line, here, words);
@@ -497,7 +589,12 @@ fn cache(node: &Node, (line, here): (usize, &str), language: &str, job: &mut Job
         notes.exact(line, here);
         return;
     }
-    notes.near(&mut job.comments, line, here, "one cache for all branches and cells");
+    notes.near(
+        &mut job.comments,
+        line,
+        here,
+        "one cache for all branches and cells",
+    );
     job.cache.push(Cache {
         key: format!("travis-{}", legal_name(language)),
         paths,
@@ -570,7 +667,9 @@ fn builds(document: &Document, comments: &mut Vec<String>, notes: &mut Notes) ->
 
 /// A name, or an expression between slashes; tags are asked like branches.
 fn branch(name: &str, round: Round) -> Truth {
-    let pattern = name.strip_prefix('/').and_then(|name| name.strip_suffix('/'));
+    let pattern = name
+        .strip_prefix('/')
+        .and_then(|name| name.strip_suffix('/'));
     let test = match pattern {
         None => format!("== {}", quoted(name)),
         Some(_) if round == Round::Up && name.contains(['+', '*', '?', '.', '[', '\\', '(']) => {

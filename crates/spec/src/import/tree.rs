@@ -36,7 +36,10 @@ impl Tree for Node {
 
     fn get(&self, key: &str) -> Option<&Node> {
         let entry = self.entries().iter().find(|entry| entry.key == key)?;
-        let null = matches!(entry.value.plain(), Some("" | "~" | "null" | "Null" | "NULL"));
+        let null = matches!(
+            entry.value.plain(),
+            Some("" | "~" | "null" | "Null" | "NULL")
+        );
         (!null).then_some(&entry.value)
     }
 

@@ -235,7 +235,12 @@ pub(super) fn script(
             .iter()
             .map(|(theirs, ours)| format!("${theirs} is now {ours}"))
             .collect();
-        notes.near(comments, line, format!("{what}: variables"), pairs.join(", "));
+        notes.near(
+            comments,
+            line,
+            format!("{what}: variables"),
+            pairs.join(", "),
+        );
     }
     for name in done.unknown.iter().filter(|name| !own.contains(name)) {
         let words = "nothing sets it here";
@@ -266,7 +271,11 @@ pub(super) fn text(
         let rest = &text[open..];
         if rest.starts_with("$$") && dialect != Dialect::Travis {
             // An escaped `$`: the text has one.
-            out.push_str(if rest[1..].starts_with("${{") { "$$" } else { "$" });
+            out.push_str(if rest[1..].starts_with("${{") {
+                "$$"
+            } else {
+                "$"
+            });
             at = open + 2;
             continue;
         }
@@ -351,11 +360,23 @@ mod tests {
         let text = |script: &str, dialect| rewrite(script, dialect).text;
         for (script, dialect, ours) in [
             ("x $CI_COMMIT_SHA", Dialect::Gitlab, "x $WINDLASS_REVISION"),
-            ("${CI_COMMIT_SHA:0:8}", Dialect::Gitlab, "${WINDLASS_REVISION:0:8}"),
+            (
+                "${CI_COMMIT_SHA:0:8}",
+                Dialect::Gitlab,
+                "${WINDLASS_REVISION:0:8}",
+            ),
             ("$CI_COMMIT_SHAX", Dialect::Gitlab, "$CI_COMMIT_SHAX"),
-            ("\"${DRONE_TAG##v}\"", Dialect::Drone, "\"${WINDLASS_TAG##v}\""),
+            (
+                "\"${DRONE_TAG##v}\"",
+                Dialect::Drone,
+                "\"${WINDLASS_TAG##v}\"",
+            ),
             ("$TRAVIS_BRANCH-x", Dialect::Travis, "$WINDLASS_BRANCH-x"),
-            ("$GITHUB_REF_NAME", Dialect::Github, "${WINDLASS_TAG:-$WINDLASS_BRANCH}"),
+            (
+                "$GITHUB_REF_NAME",
+                Dialect::Github,
+                "${WINDLASS_TAG:-$WINDLASS_BRANCH}",
+            ),
             (">> $GITHUB_STEP_SUMMARY", Dialect::Github, ">> /dev/null"),
             ("$1 $$ $(x) ${y} $", Dialect::Github, "$1 $$ $(x) ${y} $"),
         ] {

@@ -152,7 +152,8 @@ impl Alternative {
     }
 
     fn joined(&self, other: &Self) -> Self {
-        let join = |a: &Vec<String>, b: &Vec<String>| if a.is_empty() { b.clone() } else { a.clone() };
+        let join =
+            |a: &Vec<String>, b: &Vec<String>| if a.is_empty() { b.clone() } else { a.clone() };
         Self {
             event: join(&self.event, &other.event),
             branch: join(&self.branch, &other.branch),

@@ -68,7 +68,8 @@ fn document(document: &Document, job: &mut Job, notes: &mut Notes) {
             "variables" | "matrix" => {}
             "steps" | "pipeline" => {
                 containers.steps(named(document, node), job, notes);
-                let words = "the steps were containers; they are steps of one job, one after the other";
+                let words =
+                    "the steps were containers; they are steps of one job, one after the other";
                 notes.near(&mut job.comments, line, "steps", words);
             }
             "services" => containers.services(named(document, node), job, notes),
@@ -142,7 +143,9 @@ fn matrix(node: &Node) -> Matrix {
                 let pair = |e: &crate::node::Entry| {
                     (e.key.clone(), e.value.text().unwrap_or_default().to_owned())
                 };
-                matrix.include.push(cell.entries().iter().map(pair).collect());
+                matrix
+                    .include
+                    .push(cell.entries().iter().map(pair).collect());
             }
             continue;
         }
@@ -224,7 +227,13 @@ fn key(
         }
         "path" => {
             let include = node.get("include").map_or_else(
-                || if node.entries().is_empty() { node.texts() } else { Vec::new() },
+                || {
+                    if node.entries().is_empty() {
+                        node.texts()
+                    } else {
+                        Vec::new()
+                    }
+                },
                 |include| include.texts(),
             );
             one.paths = globs(include, node.texts_of("exclude"))?;
@@ -340,7 +349,11 @@ pub(super) fn events(theirs: &[String]) -> Result<Vec<String>, String> {
             "manual" => &["manual", "api"],
             "custom" => &["manual", "api"],
             // These bring a build of their own kind that does not exist here.
-            "deployment" | "release" | "promote" | "rollback" | "pull_request_closed"
+            "deployment"
+            | "release"
+            | "promote"
+            | "rollback"
+            | "pull_request_closed"
             | "pull_request_metadata" => &[],
             other => return Err(format!("the event {other} does not exist here")),
         };
@@ -351,7 +364,10 @@ pub(super) fn events(theirs: &[String]) -> Result<Vec<String>, String> {
         }
     }
     if ours.is_empty() && !theirs.is_empty() {
-        return Err(format!("the event {} does not exist here", theirs.join(", ")));
+        return Err(format!(
+            "the event {} does not exist here",
+            theirs.join(", ")
+        ));
     }
     Ok(ours)
 }

@@ -81,7 +81,11 @@ impl Text {
     /// `key:` and what `inside` writes below it.
     pub(super) fn map(&mut self, key: &str, inside: impl FnOnce(&mut Self)) {
         // Our YAML reads no truth into `on`.
-        let key = if key == "on" { key.to_owned() } else { scalar(key) };
+        let key = if key == "on" {
+            key.to_owned()
+        } else {
+            scalar(key)
+        };
         self.line(&format!("{key}:"));
         self.indent += 1;
         inside(self);
@@ -152,7 +156,11 @@ impl Text {
             None => self.line(mark),
         }
         // A list's item stands as deep as its dash; its text is one deeper.
-        let depth = if key.is_some() { self.indent + 1 } else { self.indent };
+        let depth = if key.is_some() {
+            self.indent + 1
+        } else {
+            self.indent
+        };
         let indent = "  ".repeat(depth);
         for line in text.lines() {
             if !line.trim().is_empty() {
@@ -195,7 +203,11 @@ fn block_fits(text: &str) -> bool {
 }
 
 fn is_visible(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// A text as a value or key.
@@ -213,7 +225,8 @@ fn is_plain(text: &str) -> bool {
     };
     let special = "-?:,[]{}#&*!|>'\"%@`=<~.";
     let dot = first == '.' && text.len() > 1 && !text.starts_with("..");
-    let option = first == '-' && text.len() > 2 && !text.starts_with("- ") && !text.starts_with("---");
+    let option =
+        first == '-' && text.len() > 2 && !text.starts_with("- ") && !text.starts_with("---");
     (!special.contains(first) || dot || option)
         && !text.starts_with(' ')
         && !text.ends_with([' ', ':'])
@@ -334,8 +347,19 @@ mod tests {
 
     #[test]
     fn blocks_are_read_back() {
-        for text in ["a\nb", "a\n\n  b\n", "  a\nb", "#!x\n# y", "a \nb", "a\n\tb\n\n"] {
-            let expected = text.trim_matches('\n').lines().collect::<Vec<_>>().join("\n");
+        for text in [
+            "a\nb",
+            "a\n\n  b\n",
+            "  a\nb",
+            "#!x\n# y",
+            "a \nb",
+            "a\n\tb\n\n",
+        ] {
+            let expected = text
+                .trim_matches('\n')
+                .lines()
+                .collect::<Vec<_>>()
+                .join("\n");
             let value = read_back(&value(text)).unwrap();
             assert_eq!(value.trim_end_matches('\n'), expected, "{text:?}");
             let item = read_back(&item(text)).unwrap();

@@ -72,8 +72,11 @@ fn refuse_to_overwrite(output: &Path) -> Result<(), Problem> {
         taken.extend(spec_file::NAMES.iter().map(|name| folder.join(name)));
     }
     match taken.iter().find(|path| path.symlink_metadata().is_ok()) {
-        Some(path) => Err(Problem::new(format!("there is {} already", path.display()))
-            .hint("look at what would be written with `--output -`, or write over it with `--force`")),
+        Some(path) => Err(
+            Problem::new(format!("there is {} already", path.display())).hint(
+                "look at what would be written with `--output -`, or write over it with `--force`",
+            ),
+        ),
         None => Ok(()),
     }
 }
@@ -119,12 +122,22 @@ fn summary(imported: &Imported) -> String {
         (Kind::Approximate, "converted approximately"),
         (Kind::NotConverted, "not converted"),
     ] {
-        let notes: Vec<&Note> = imported.notes.iter().filter(|note| note.kind == kind).collect();
+        let notes: Vec<&Note> = imported
+            .notes
+            .iter()
+            .filter(|note| note.kind == kind)
+            .collect();
         let colon = if notes.is_empty() { "" } else { ":" };
         let _ = writeln!(text, "{} {words}{colon}", notes.len());
         for note in notes {
             let what = printable(&note.what);
-            let _ = writeln!(text, "  {}:{}: {what}: {}", note.file, note.line, printable(&note.words));
+            let _ = writeln!(
+                text,
+                "  {}:{}: {what}: {}",
+                note.file,
+                note.line,
+                printable(&note.words)
+            );
         }
     }
     text
@@ -132,7 +145,10 @@ fn summary(imported: &Imported) -> String {
 
 /// `: lines 1, 3-5` of what is exact, if there is one file.
 fn lines(imported: &Imported) -> String {
-    let exact = imported.notes.iter().filter(|note| note.kind == Kind::Exact);
+    let exact = imported
+        .notes
+        .iter()
+        .filter(|note| note.kind == Kind::Exact);
     let mut numbers: Vec<usize> = exact.clone().map(|note| note.line).collect();
     let mut files: Vec<&str> = exact.map(|note| note.file.as_str()).collect();
     files.dedup();
@@ -151,7 +167,11 @@ fn lines(imported: &Imported) -> String {
     let texts: Vec<String> = ranges
         .iter()
         .map(|(start, end)| {
-            if start == end { start.to_string() } else { format!("{start}-{end}") }
+            if start == end {
+                start.to_string()
+            } else {
+                format!("{start}-{end}")
+            }
         })
         .collect();
     format!(": lines {}", texts.join(", "))
@@ -159,7 +179,9 @@ fn lines(imported: &Imported) -> String {
 
 /// What stands in a stranger's file must not steer the terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,10 +190,14 @@ mod tests {
 
     #[test]
     fn the_summary_names_lines() {
-        let file = b"on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: make\n";
+        let file =
+            b"on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: make\n";
         let imported = import_files(&[("x.yml", file)], Some(Dialect::Github)).unwrap();
         let text = summary(&imported);
-        assert!(text.starts_with("2 converted exactly: lines 1, 6\n"), "{text}");
+        assert!(
+            text.starts_with("2 converted exactly: lines 1, 6\n"),
+            "{text}"
+        );
         assert!(text.contains("\n  x.yml:4: jobs.a.runs-on: "), "{text}");
         assert!(text.ends_with("\n0 not converted\n"), "{text}");
     }

@@ -29,7 +29,10 @@ impl Action<'_> {
     /// Lines of a value of `with`.
     fn lines(&self, key: &str) -> Vec<&str> {
         let text = self.with(key).unwrap_or_default();
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect()
     }
 }
 
@@ -55,7 +58,8 @@ pub(super) fn read(
         "actions/upload-artifact" => upload(here, &action, job, notes),
         "actions/download-artifact" => download(here, &action, notes),
         "Swatinem/rust-cache" => rust_cache(here, &action, job, notes),
-        "mikepenz/action-junit-report" | "dorny/test-reporter"
+        "mikepenz/action-junit-report"
+        | "dorny/test-reporter"
         | "EnricoMi/publish-unit-test-result-action" => reports(here, &action, job, notes),
         name => match tool(name) {
             Some(tool) => setup(here, &action, tool, notes),
@@ -103,7 +107,11 @@ fn tool(name: &str) -> Option<(&'static str, &'static [&'static str], &'static s
         "actions/setup-python" => ("Python", &["python-version"][..], "python"),
         "actions/setup-go" => ("Go", &["go-version"][..], "golang"),
         "actions/setup-java" => ("Java", &["java-version"][..], "eclipse-temurin"),
-        "actions/setup-dotnet" => (".NET", &["dotnet-version"][..], "mcr.microsoft.com/dotnet/sdk"),
+        "actions/setup-dotnet" => (
+            ".NET",
+            &["dotnet-version"][..],
+            "mcr.microsoft.com/dotnet/sdk",
+        ),
         "ruby/setup-ruby" => ("Ruby", &["ruby-version"][..], "ruby"),
         "shivammathur/setup-php" => ("PHP", &["php-version"][..], "php"),
         "erlef/setup-beam" => ("Elixir", &["elixir-version", "otp-version"][..], "elixir"),
@@ -111,11 +119,15 @@ fn tool(name: &str) -> Option<(&'static str, &'static [&'static str], &'static s
         "oven-sh/setup-bun" => ("Bun", &["bun-version"][..], "oven/bun"),
         "pnpm/action-setup" => ("pnpm", &["version"][..], ""),
         "astral-sh/setup-uv" => ("uv", &["version"][..], ""),
-        "dtolnay/rust-toolchain" | "actions-rs/toolchain" | "actions-rust-lang/setup-rust-toolchain" => {
-            ("Rust", &["toolchain"][..], "rust")
-        }
+        "dtolnay/rust-toolchain"
+        | "actions-rs/toolchain"
+        | "actions-rust-lang/setup-rust-toolchain" => ("Rust", &["toolchain"][..], "rust"),
         "docker/setup-buildx-action" | "docker/setup-qemu-action" => ("Docker", &[][..], ""),
-        "hashicorp/setup-terraform" => ("Terraform", &["terraform_version"][..], "hashicorp/terraform"),
+        "hashicorp/setup-terraform" => (
+            "Terraform",
+            &["terraform_version"][..],
+            "hashicorp/terraform",
+        ),
         _ => return None,
     };
     Some(found)
@@ -127,7 +139,10 @@ fn setup(
     (tool, keys, image): (&str, &[&str], &str),
     notes: &mut Notes,
 ) {
-    let version = keys.iter().find_map(|key| action.with(key)).map(ToOwned::to_owned);
+    let version = keys
+        .iter()
+        .find_map(|key| action.with(key))
+        .map(ToOwned::to_owned);
     let of_name = || {
         let uses = action.node.text_of("uses")?;
         let (_, version) = uses.split_once('@')?;
@@ -135,13 +150,20 @@ fn setup(
     };
     let version = version.or_else(of_name);
     let filled = version.map(|version| value::text(&version, &here.scope()));
-    let version = filled.filter(|filled| filled.unknown.is_empty()).map(|filled| filled.text);
-    let shown = version.clone().map(|version| format!(" {version}")).unwrap_or_default();
+    let version = filled
+        .filter(|filled| filled.unknown.is_empty())
+        .map(|filled| filled.text);
+    let shown = version
+        .clone()
+        .map(|version| format!(" {version}"))
+        .unwrap_or_default();
     let mut words = format!("{tool}{shown} must be on the machine");
     let tag = version.filter(|v| v.contains(|c: char| c.is_ascii_digit()) || v.contains("${{"));
     if !image.is_empty() {
         match tag {
-            Some(version) => words.push_str(&format!(", or in an image: `image: {image}:{version}`")),
+            Some(version) => {
+                words.push_str(&format!(", or in an image: `image: {image}:{version}`"))
+            }
             None => words.push_str(&format!(", or in an image: `image: {image}`")),
         }
     }
@@ -169,7 +191,10 @@ fn key_of(here: &InJob<'_>, text: &str) -> (String, Vec<String>) {
             _ => key.push_str(&value::text(&format!("${{{{ {inside} }}}}"), &here.scope()).text),
         }
     }
-    (tidy(&key), hash.into_iter().filter_map(|path| path_of(&path)).collect())
+    (
+        tidy(&key),
+        hash.into_iter().filter_map(|path| path_of(&path)).collect(),
+    )
 }
 
 /// A key without what held its parts together.
@@ -179,7 +204,11 @@ fn tidy(key: &str) -> String {
         key = key.replace("--", "-");
     }
     let key = key.trim_matches(['-', '_', ' ', '.']).to_owned();
-    if key.is_empty() { "cache".to_owned() } else { key }
+    if key.is_empty() {
+        "cache".to_owned()
+    } else {
+        key
+    }
 }
 
 /// A path as ours; nothing if it leads out of the workspace.
@@ -198,7 +227,13 @@ fn path_of(path: &str) -> Option<String> {
 }
 
 /// Paths that can be used; the others are told.
-fn paths(here: &mut InJob<'_>, action: &Action<'_>, key: &str, home: bool, notes: &mut Notes) -> Vec<String> {
+fn paths(
+    here: &mut InJob<'_>,
+    action: &Action<'_>,
+    key: &str,
+    home: bool,
+    notes: &mut Notes,
+) -> Vec<String> {
     let mut good = Vec::new();
     for line in action.lines(key) {
         match path_of(line).filter(|path| home || !path.starts_with('~')) {
@@ -217,11 +252,20 @@ fn cache(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut N
     let (key, hash) = key_of(here, action.with("key").unwrap_or_default());
     let paths = paths(here, action, "path", true, notes);
     if paths.is_empty() {
-        notes.lost(&mut here.pending, action.line, action.what.clone(), "no path can be kept");
+        notes.lost(
+            &mut here.pending,
+            action.line,
+            action.what.clone(),
+            "no path can be kept",
+        );
         return;
     }
     let restore = action.lines("restore-keys");
-    let restore = restore.into_iter().map(|line| key_of(here, line).0).take(10).collect();
+    let restore = restore
+        .into_iter()
+        .map(|line| key_of(here, line).0)
+        .take(10)
+        .collect();
     job.cache.push(Cache {
         key,
         hash,
@@ -238,7 +282,11 @@ fn rust_cache(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &
     job.cache.push(Cache {
         key: tidy(&format!("cargo-{}", legal(&here.name))),
         hash: vec![text("**/Cargo.lock")],
-        paths: vec![text("target"), text("~/.cargo/registry"), text("~/.cargo/git")],
+        paths: vec![
+            text("target"),
+            text("~/.cargo/registry"),
+            text("~/.cargo/git"),
+        ],
         restore: vec![tidy(&format!("cargo-{}", legal(&here.name)))],
         read_only: false,
     });
@@ -253,21 +301,35 @@ fn legal(name: &str) -> String {
 /// An artifact's name here.
 fn artifact_name(here: &InJob<'_>, action: &Action<'_>) -> Option<String> {
     let filled = value::text(action.with("name").unwrap_or("artifact"), &here.scope());
-    let name: String = filled.text.replace('/', "-").chars().filter(|c| !c.is_control()).collect();
+    let name: String = filled
+        .text
+        .replace('/', "-")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
     (filled.unknown.is_empty() && !name.trim().is_empty() && name.len() <= 100).then_some(name)
 }
 
 fn upload(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut Notes) {
     let paths = paths(here, action, "path", false, notes);
     if paths.is_empty() {
-        notes.lost(&mut here.pending, action.line, action.what.clone(), "no path can be kept");
+        notes.lost(
+            &mut here.pending,
+            action.line,
+            action.what.clone(),
+            "no path can be kept",
+        );
         return;
     }
-    let days = action.with("retention-days").and_then(|days| days.parse::<u32>().ok());
+    let days = action
+        .with("retention-days")
+        .and_then(|days| days.parse::<u32>().ok());
     let mut artifact = Artifact {
         name: artifact_name(here, action),
         paths,
-        retention: days.filter(|days| (1..=3650).contains(days)).map(|days| format!("{days}d")),
+        retention: days
+            .filter(|days| (1..=3650).contains(days))
+            .map(|days| format!("{days}d")),
         required: Some(action.with("if-no-files-found") == Some("error")),
         when: None,
     };
@@ -321,13 +383,22 @@ fn unknown(here: &mut InJob<'_>, action: &Action<'_>, notes: &mut Notes) {
         .map(|with| with.entries())
         .unwrap_or_default()
         .iter()
-        .map(|entry| format!("{}: {}", entry.key, plain(entry.value.text().unwrap_or("…"))))
+        .map(|entry| {
+            format!(
+                "{}: {}",
+                entry.key,
+                plain(entry.value.text().unwrap_or("…"))
+            )
+        })
         .collect();
     let mut words = "write its commands here".to_owned();
     if !given.is_empty() {
         words.push_str(&format!(" ({})", given.join(", ")));
     }
-    let name = action.node.text_of("name").and_then(|name| step_name(&plain(name)));
+    let name = action
+        .node
+        .text_of("name")
+        .and_then(|name| step_name(&plain(name)));
     let what = match name {
         Some(name) => format!("{} «{name}»", action.what),
         None => action.what.clone(),

@@ -104,7 +104,10 @@ fn status(expr: &Expr) -> Option<Status> {
             let all: Option<Vec<Status>> = parts.iter().map(status).collect();
             let mut all = all?;
             all.retain(|one| *one != Status::Cancelled);
-            match (all.contains(&Status::Success), all.contains(&Status::Failure)) {
+            match (
+                all.contains(&Status::Success),
+                all.contains(&Status::Failure),
+            ) {
                 _ if all.contains(&Status::Always) => Some(Status::Always),
                 (true, true) => Some(Status::Always),
                 (true, false) => Some(Status::Success),
@@ -333,7 +336,9 @@ impl Reader<'_> {
             "==" => self.equal(&name, &value),
             "!=" => Some(match self.equal(&name, &value)? {
                 // Easier to read than a negation.
-                Truth::Asked(text, Bond::Atom) if text.matches(" == ").count() == 1 && !text.contains('(') => {
+                Truth::Asked(text, Bond::Atom)
+                    if text.matches(" == ").count() == 1 && !text.contains('(') =>
+                {
                     Truth::atom(text.replacen(" == ", " != ", 1))
                 }
                 other => other.negated(),
@@ -352,7 +357,10 @@ impl Reader<'_> {
         if let Some((input, kind)) = self.scope.input(path) {
             return input_equal(&input, kind, value);
         }
-        if let Some(job) = path.strip_prefix("needs.").and_then(|p| p.strip_suffix(".result")) {
+        if let Some(job) = path
+            .strip_prefix("needs.")
+            .and_then(|p| p.strip_suffix(".result"))
+        {
             return self.result(job, value);
         }
         if let Some(name) = self.text_name(path) {
@@ -520,10 +528,7 @@ fn input_equal(input: &str, kind: &str, value: &str) -> Option<Truth> {
 }
 
 fn on_branch(asked: &str) -> Truth {
-    Truth::Asked(
-        format!("event != \"pull_request\" && {asked}"),
-        Bond::And,
-    )
+    Truth::Asked(format!("event != \"pull_request\" && {asked}"), Bond::And)
 }
 
 fn start_of_ref(value: &str) -> Option<Truth> {
@@ -601,15 +606,36 @@ mod tests {
     fn what_has_a_counterpart() {
         for (theirs, ours) in [
             ("github.event_name == 'push'", r#"event in ["push", "tag"]"#),
-            ("github.event_name != 'pull_request'", r#"event != "pull_request""#),
-            ("${{ github.ref == 'refs/heads/main' }}", r#"event != "pull_request" && branch == "main""#),
-            ("startsWith(github.ref, 'refs/tags/v')", r#"starts_with(tag, "v")"#),
+            (
+                "github.event_name != 'pull_request'",
+                r#"event != "pull_request""#,
+            ),
+            (
+                "${{ github.ref == 'refs/heads/main' }}",
+                r#"event != "pull_request" && branch == "main""#,
+            ),
+            (
+                "startsWith(github.ref, 'refs/tags/v')",
+                r#"starts_with(tag, "v")"#,
+            ),
             ("startsWith(github.ref, 'refs/tags/')", r#"tag != """#),
-            ("matrix.os == 'a' || matrix.os == 'b'", r#"matrix.os == "a" || matrix.os == "b""#),
-            ("needs.build.outputs.x == 'y'", r#"needs.build.outputs.x == "y""#),
-            ("needs.build.result == 'success'", r#"needs.build.result == "passed""#),
+            (
+                "matrix.os == 'a' || matrix.os == 'b'",
+                r#"matrix.os == "a" || matrix.os == "b""#,
+            ),
+            (
+                "needs.build.outputs.x == 'y'",
+                r#"needs.build.outputs.x == "y""#,
+            ),
+            (
+                "needs.build.result == 'success'",
+                r#"needs.build.result == "passed""#,
+            ),
             ("inputs.dry", r#"event in ["manual", "api"] && params.dry"#),
-            ("github.event.inputs.to == 'x'", r#"event in ["manual", "api"] && params.to == "x""#),
+            (
+                "github.event.inputs.to == 'x'",
+                r#"event in ["manual", "api"] && params.to == "x""#,
+            ),
             (
                 "github.event.pull_request.head.repo.full_name == github.repository",
                 "!fork",
@@ -617,7 +643,10 @@ mod tests {
             ("runner.os == 'Linux'", "true"),
             ("runner.os == 'Windows'", "false"),
             ("github.event_name == 'release'", "false"),
-            ("(true || false) && github.base_ref == 'x'", r#"base == "x""#),
+            (
+                "(true || false) && github.base_ref == 'x'",
+                r#"base == "x""#,
+            ),
             (
                 "contains(fromJSON('[\"push\", \"schedule\"]'), github.event_name)",
                 r#"event in ["push", "tag"] || event == "schedule""#,
@@ -652,9 +681,18 @@ mod tests {
             "vars.X == 'y'",
         ] {
             let (_, ours) = of(theirs);
-            assert!(ours == "false" || ours == "matrix.os == \"a\"", "{theirs}: {ours}");
+            assert!(
+                ours == "false" || ours == "matrix.os == \"a\"",
+                "{theirs}: {ours}"
+            );
         }
-        assert_eq!(of("github.event.x || matrix.os == 'a'").1, r#"matrix.os == "a""#);
-        assert_eq!(of("!(github.event.x && matrix.os == 'a')").1, r#"!(matrix.os == "a")"#);
+        assert_eq!(
+            of("github.event.x || matrix.os == 'a'").1,
+            r#"matrix.os == "a""#
+        );
+        assert_eq!(
+            of("!(github.event.x && matrix.os == 'a')").1,
+            r#"!(matrix.os == "a")"#
+        );
     }
 }

@@ -286,7 +286,10 @@ mod tests {
     #[test]
     fn what_is_written_is_understood() {
         assert_eq!(parse("github.ref"), Some(name("github.ref")));
-        assert_eq!(parse("matrix['node-version']"), Some(name("matrix.node-version")));
+        assert_eq!(
+            parse("matrix['node-version']"),
+            Some(name("matrix.node-version"))
+        );
         assert_eq!(parse("needs.*.result"), Some(name("needs.*.result")));
         assert_eq!(parse(" 'it''s' "), Some(Expr::Text("it's".to_owned())));
         let both = parse("always() && !cancelled()");

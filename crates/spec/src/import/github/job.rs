@@ -130,7 +130,10 @@ pub(super) fn read(
     }
     job.matrix = here.strategy.matrix.take();
     // There it stops the other cells unless told not to.
-    job.fail_fast = job.matrix.as_ref().map(|_| here.strategy.fail_fast.unwrap_or(true));
+    job.fail_fast = job
+        .matrix
+        .as_ref()
+        .map(|_| here.strategy.fail_fast.unwrap_or(true));
     job.max_parallel = here.strategy.max_parallel;
     job.shell = here.shell.words.clone();
     job.secrets.extend(here.env.secrets.iter().cloned());
@@ -150,7 +153,8 @@ fn own_env(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes
     );
     job.env.clone_from(&own.vars);
     let all = &mut here.env;
-    all.vars.retain(|(name, _)| !own.vars.iter().any(|(known, _)| known == name));
+    all.vars
+        .retain(|(name, _)| !own.vars.iter().any(|(known, _)| known == name));
     all.vars.extend(own.vars);
     all.secrets.extend(own.secrets);
     all.unknown.extend(own.unknown);
@@ -158,7 +162,9 @@ fn own_env(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes
 }
 
 fn shell_of(workflow: &Workflow<'_>, node: &Node) -> Shell {
-    let defaults = node.get("defaults").and_then(|defaults| defaults.get("run"));
+    let defaults = node
+        .get("defaults")
+        .and_then(|defaults| defaults.get("run"));
     let text = defaults
         .and_then(|run| run.text_of("shell"))
         .or_else(|| workflow.defaults.and_then(|run| run.text_of("shell")));
@@ -187,7 +193,13 @@ fn key(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
         "defaults" => {
             let run = node.get("run");
             if let Some(folder) = run.and_then(|run| run.text_of("working-directory")) {
-                folder_of(folder, (line, &what), &mut job.workdir, &mut job.comments, notes);
+                folder_of(
+                    folder,
+                    (line, &what),
+                    &mut job.workdir,
+                    &mut job.comments,
+                    notes,
+                );
             }
             notes.exact(line, what);
         }
@@ -195,7 +207,12 @@ fn key(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
             job.timeout = node.text().and_then(minutes);
             match job.timeout {
                 Some(_) => notes.exact(line, what),
-                None => notes.lost(&mut job.comments, line, what, "only a number can stand here"),
+                None => notes.lost(
+                    &mut job.comments,
+                    line,
+                    what,
+                    "only a number can stand here",
+                ),
             }
         }
         "continue-on-error" => match node.truth() {
@@ -218,7 +235,11 @@ fn key(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
         "environment" => {
             let name = node.text().or_else(|| node.text_of("name")).unwrap_or("it");
             let filled = value::text(name, &here.scope());
-            let name = if filled.unknown.is_empty() { filled.text } else { "it".to_owned() };
+            let name = if filled.unknown.is_empty() {
+                filled.text
+            } else {
+                "it".to_owned()
+            };
             let name: String = name.chars().filter(|c| !c.is_control()).collect();
             let short = name.len() <= 200 && !name.contains("${{ needs.");
             job.approve = Some(format!("Deploy to {}?", if short { &name } else { "it" }));
@@ -227,7 +248,8 @@ fn key(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
             notes.near(&mut job.comments, line, what, words);
         }
         "permissions" => {
-            let words = "builds get no token of the forge: store one as a secret where a step needs it";
+            let words =
+                "builds get no token of the forge: store one as a secret where a step needs it";
             notes.lost(&mut job.comments, line, what, words);
         }
         _ => notes.lost(&mut job.comments, line, what, "jobs have no such key here"),
@@ -276,7 +298,10 @@ fn runs_on(
                 let words = "cells run on any machine: use `runs-on` with labels of your own";
                 notes.near(&mut job.comments, line, what, words);
             } else {
-                let words = format!("there are no machines for {}: these cells are left out", gone.join(", "));
+                let words = format!(
+                    "there are no machines for {}: these cells are left out",
+                    gone.join(", ")
+                );
                 notes.lost(&mut job.comments, line, what, words);
             }
         } else if is_other_system(&label) {
@@ -324,11 +349,23 @@ fn container(
             "env" => {
                 let document = here.workflow.document;
                 let comments = &mut job.comments;
-                let env = value::env(document, &entry.value, &what, &here.scope(), comments, notes);
+                let env = value::env(
+                    document,
+                    &entry.value,
+                    &what,
+                    &here.scope(),
+                    comments,
+                    notes,
+                );
                 job.env.extend(env.vars);
                 job.secrets.extend(env.secrets);
             }
-            _ => notes.lost(&mut job.comments, line, what, "containers have no such key here"),
+            _ => notes.lost(
+                &mut job.comments,
+                line,
+                what,
+                "containers have no such key here",
+            ),
         }
     }
 }
@@ -352,7 +389,9 @@ fn services(here: &InJob<'_>, node: &Node, what: &str, job: &mut Job, notes: &mu
         let mut comments = Vec::new();
         let ports = entry.value.texts_of("ports");
         let port = ports.first().and_then(|port| port_of(port));
-        service.ready = port.or_else(|| usual_port(&service.image)).map(|port| (port, None));
+        service.ready = port
+            .or_else(|| usual_port(&service.image))
+            .map(|port| (port, None));
         for entry in entry.value.entries() {
             let line = document.line_of(entry);
             let what = format!("{what}.{}", entry.key);
@@ -361,14 +400,20 @@ fn services(here: &InJob<'_>, node: &Node, what: &str, job: &mut Job, notes: &mu
                 "ports" => notes.exact(line, what),
                 "env" => {
                     let scope = here.scope();
-                    let env = value::env(document, &entry.value, &what, &scope, &mut comments, notes);
+                    let env =
+                        value::env(document, &entry.value, &what, &scope, &mut comments, notes);
                     service.env = env.vars;
                     for secret in env.secrets {
                         let words = format!("the secret {secret} does not reach services");
                         notes.lost(&mut comments, line, what.clone(), words);
                     }
                 }
-                "options" if entry.value.text().is_some_and(|text| text.contains("--health")) => {
+                "options"
+                    if entry
+                        .value
+                        .text()
+                        .is_some_and(|text| text.contains("--health")) =>
+                {
                     let words = "its port is waited for instead";
                     notes.near(&mut comments, line, what, words);
                 }
@@ -393,18 +438,26 @@ fn outputs(here: &InJob<'_>, node: &Node, job: &mut Job, notes: &mut Notes) {
         }
         job.outputs.push(name.clone());
         let inside = bare(entry.value.text().unwrap_or_default());
-        let path = parse(inside).as_ref().and_then(Expr::path).unwrap_or_default();
-        let step = path.strip_prefix("steps.").and_then(|rest| rest.split_once(".outputs."));
+        let path = parse(inside)
+            .as_ref()
+            .and_then(Expr::path)
+            .unwrap_or_default();
+        let step = path
+            .strip_prefix("steps.")
+            .and_then(|rest| rest.split_once(".outputs."));
         let shell = step
             .filter(|(id, _)| here.ids.iter().any(|known| known == id))
             .and_then(|(id, output)| read_output(id, output));
         match shell {
             Some(shell) => {
-                lines.push(format!("printf '{name}=%s\\n' \"{shell}\" >> \"$WINDLASS_OUTPUT\""));
+                lines.push(format!(
+                    "printf '{name}=%s\\n' \"{shell}\" >> \"$WINDLASS_OUTPUT\""
+                ));
                 notes.exact(line, what);
             }
             None => {
-                let words = format!("nothing here says what {inside} is: write it to $WINDLASS_OUTPUT");
+                let words =
+                    format!("nothing here says what {inside} is: write it to $WINDLASS_OUTPUT");
                 notes.lost(&mut job.comments, line, what, words);
             }
         }
@@ -453,7 +506,10 @@ pub(super) fn join_artifacts(jobs: &mut [Job], downloads: &[Vec<Option<String>>]
     let made: Vec<(String, Vec<String>)> = jobs
         .iter()
         .map(|job| {
-            let names = job.artifacts.iter().filter_map(|artifact| artifact.name.clone());
+            let names = job
+                .artifacts
+                .iter()
+                .filter_map(|artifact| artifact.name.clone());
             (job.name.clone(), names.collect())
         })
         .collect();

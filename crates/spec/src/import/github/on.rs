@@ -9,23 +9,34 @@ use crate::limits;
 use crate::node::{Entry, Node};
 
 /// Reads `on`: a word, a list of words, or a map.
-pub(super) fn read(
-    document: &Document,
-    entry: &Entry,
-    pipeline: &mut Pipeline,
-    notes: &mut Notes,
-) {
+pub(super) fn read(document: &Document, entry: &Entry, pipeline: &mut Pipeline, notes: &mut Notes) {
     let mut on = On::default();
     let line = document.line_of(entry);
     if entry.value.entries().is_empty() {
         for node in entry.value.list() {
             let name = node.text().unwrap_or("?");
-            event(document, name, None, document.line(&node.span), &mut on, pipeline, notes);
+            event(
+                document,
+                name,
+                None,
+                document.line(&node.span),
+                &mut on,
+                pipeline,
+                notes,
+            );
         }
     }
     for entry in entry.value.entries() {
         let line = document.line_of(entry);
-        event(document, &entry.key, Some(&entry.value), line, &mut on, pipeline, notes);
+        event(
+            document,
+            &entry.key,
+            Some(&entry.value),
+            line,
+            &mut on,
+            pipeline,
+            notes,
+        );
     }
     if on == On::default() {
         let words = "none of its events exists here: no job runs until `when` says otherwise";
@@ -91,7 +102,8 @@ fn event(
             notes.near(comments, line, here, words);
         }
         "workflow_call" => {
-            let words = "workflows that others call do not exist here: use `templates` and `include`";
+            let words =
+                "workflows that others call do not exist here: use `templates` and `include`";
             notes.lost(comments, line, here, words);
         }
         "pull_request_target" => {
@@ -135,7 +147,12 @@ fn push(
         match found {
             Ok(found) => {
                 if found.iter().any(|pattern| pattern.contains("[0-9][0-9]")) {
-                    notes.near(comments, line, here.clone(), "numbers of at most three digits");
+                    notes.near(
+                        comments,
+                        line,
+                        here.clone(),
+                        "numbers of at most three digits",
+                    );
                 }
                 list.extend(found);
                 notes.exact(line, here);
@@ -176,7 +193,8 @@ fn pull_request(
                 let usual = ["opened", "synchronize", "reopened"];
                 never |= !types.iter().any(|word| usual.contains(&word.as_str()));
                 if types.iter().any(|word| !usual.contains(&word.as_str())) {
-                    let words = "a build is made when a pull request is opened, reopened, or gets commits";
+                    let words =
+                        "a build is made when a pull request is opened, reopened, or gets commits";
                     notes.near(comments, line, here, words);
                 } else {
                     notes.exact(line, here);
@@ -194,7 +212,12 @@ fn pull_request(
                 }
                 notes.exact(line, here);
             }
-            _ => notes.lost(comments, line, here, "pull requests have no such filter here"),
+            _ => notes.lost(
+                comments,
+                line,
+                here,
+                "pull requests have no such filter here",
+            ),
         }
     }
     (!never).then_some(filter)
@@ -209,7 +232,8 @@ fn filters(key: &str, node: &Node) -> Result<Vec<String>, String> {
             None if negated => ("!", pattern.as_str()),
             None => ("", pattern.as_str()),
         };
-        let bare = translated(bare).ok_or_else(|| format!("the pattern {pattern} has no counterpart"))?;
+        let bare =
+            translated(bare).ok_or_else(|| format!("the pattern {pattern} has no counterpart"))?;
         all.push(format!("{mark}{bare}"));
     }
     let (good, bad) = patterns(all);
@@ -258,7 +282,9 @@ fn input(document: &Document, entry: &Entry, pipeline: &mut Pipeline, notes: &mu
     let line = document.line_of(entry);
     let here = format!("on.workflow_dispatch.inputs.{}", entry.key);
     let name = legal_name(&entry.key);
-    if pipeline.params.iter().any(|param| param.name == name) || pipeline.params.len() >= limits::ITEMS {
+    if pipeline.params.iter().any(|param| param.name == name)
+        || pipeline.params.len() >= limits::ITEMS
+    {
         let words = "another input has this name already";
         notes.lost(&mut pipeline.comments, line, here, words);
         return;
@@ -282,7 +308,9 @@ fn input(document: &Document, entry: &Entry, pipeline: &mut Pipeline, notes: &mu
     match node.text_of("type") {
         Some("boolean") => {
             param.kind = "boolean";
-            param.default = param.default.filter(|text| text == "true" || text == "false");
+            param.default = param
+                .default
+                .filter(|text| text == "true" || text == "false");
         }
         Some("number") => {
             param.kind = "number";

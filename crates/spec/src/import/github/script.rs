@@ -99,7 +99,11 @@ fn remember(list: &mut Vec<String>, text: &str) {
 /// A variable that nobody sets: the shell stops with these words.
 pub(super) fn stop(what: &str, line: usize) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ');
-    let words: String = what.chars().map(|c| if legal(c) { c } else { ' ' }).take(80).collect();
+    let words: String = what
+        .chars()
+        .map(|c| if legal(c) { c } else { ' ' })
+        .take(80)
+        .collect();
     format!("${{NOT_CONVERTED:?line {line}: {}}}", words.trim())
 }
 
@@ -155,7 +159,10 @@ fn value(expr: &Expr, around: &Around<'_>, done: &mut Script) -> Option<Value> {
     }
     if let Some((job, output)) = scope.output(&path) {
         let name = format!("NEEDS_{}_{}", variable(&job), variable(&output));
-        let pair = (name.clone(), format!("${{{{ needs.{job}.outputs.{output} }}}}"));
+        let pair = (
+            name.clone(),
+            format!("${{{{ needs.{job}.outputs.{output} }}}}"),
+        );
         if !done.env.contains(&pair) {
             done.env.push(pair);
         }
@@ -179,7 +186,10 @@ fn value(expr: &Expr, around: &Around<'_>, done: &mut Script) -> Option<Value> {
 
 /// The file that stands for `$GITHUB_OUTPUT` of a step.
 pub(super) fn output_file(step: &str) -> String {
-    format!("${{TMPDIR}}/output-{}", super::super::pipeline::legal_name(step))
+    format!(
+        "${{TMPDIR}}/output-{}",
+        super::super::pipeline::legal_name(step)
+    )
 }
 
 /// The last value that a step wrote under this name.
@@ -215,7 +225,10 @@ fn of_github(path: &str) -> Option<&'static str> {
 
 /// A text that means itself in any quotes.
 fn literal(text: &str) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ' ' | ':' | '=' | ',' | '+' | '@');
+    let legal = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '.' | '_' | '-' | '/' | ' ' | ':' | '=' | ',' | '+' | '@')
+    };
     (!text.is_empty() && text.chars().all(legal)).then(|| text.to_owned())
 }
 
@@ -271,7 +284,11 @@ impl Quotes {
             Some(Open::Curly) => {
                 let quoted = |open: &Open| matches!(open, Open::Double | Open::Here(..));
                 let outer = self.open.iter().rev().find(|open| **open != Open::Curly);
-                if outer.is_some_and(quoted) { Place::Double } else { Place::Bare }
+                if outer.is_some_and(quoted) {
+                    Place::Double
+                } else {
+                    Place::Bare
+                }
             }
         }
     }
@@ -326,7 +343,9 @@ impl Quotes {
             (Some(Open::Round), ')') => {
                 self.open.pop();
             }
-            (_, '#') if self.before.is_whitespace() || self.before == '\0' || self.before == ';' => {
+            (_, '#')
+                if self.before.is_whitespace() || self.before == '\0' || self.before == ';' =>
+            {
                 self.open.push(Open::Comment);
             }
             _ => {}
@@ -345,14 +364,23 @@ impl Quotes {
                 self.arrow.push(c);
             }
         } else if self.arrow == "<" {
-            if c == '<' { self.arrow.push(c) } else { self.arrow.clear() }
+            if c == '<' {
+                self.arrow.push(c)
+            } else {
+                self.arrow.clear()
+            }
         } else if self.arrow == "<<" && c == '<' {
             // `<<<` is a text in the line.
             self.arrow.clear();
         } else {
             let word = self.arrow.trim_start_matches(['<', '-', ' ']);
-            let ends = !word.is_empty() && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | ')' | '>'));
-            if ends { self.finish_word() } else { self.arrow.push(c) }
+            let ends =
+                !word.is_empty() && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | ')' | '>'));
+            if ends {
+                self.finish_word()
+            } else {
+                self.arrow.push(c)
+            }
         }
     }
 
@@ -366,7 +394,9 @@ impl Quotes {
         let word = word.replace(['\'', '"', '\\'], "");
         // `1 << 2` is no document.
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.chars().all(legal) {
+        if word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && word.chars().all(legal)
+        {
             self.waiting.push((word, !quoted));
         }
     }
@@ -420,18 +450,30 @@ mod tests {
             ("x # it's\n${{ matrix.os }}", "x # it's\n\"${MATRIX_OS}\""),
             ("# ${{ matrix.os }}\n", "# matrix.os\n"),
             ("x \\\" ${{ matrix.os }}", "x \\\" \"${MATRIX_OS}\""),
-            ("cat <<E\n'${{ matrix.os }}'\nE\n${{ matrix.os }}", "cat <<E\n'${MATRIX_OS}'\nE\n\"${MATRIX_OS}\""),
+            (
+                "cat <<E\n'${{ matrix.os }}'\nE\n${{ matrix.os }}",
+                "cat <<E\n'${MATRIX_OS}'\nE\n\"${MATRIX_OS}\"",
+            ),
             ("x ${{ secrets.KEY }}", "x \"${KEY}\""),
             ("x ${{ inputs.name || 'a b' }}", "x \"${PARAM_NAME:-a b}\""),
-            ("x ${{ needs.build.outputs.tag }}", "x \"${NEEDS_BUILD_TAG}\""),
-            ("echo $((1 << 2)) ${{ matrix.os }}", "echo $((1 << 2)) \"${MATRIX_OS}\""),
+            (
+                "x ${{ needs.build.outputs.tag }}",
+                "x \"${NEEDS_BUILD_TAG}\"",
+            ),
+            (
+                "echo $((1 << 2)) ${{ matrix.os }}",
+                "echo $((1 << 2)) \"${MATRIX_OS}\"",
+            ),
             ("x <<< ${{ matrix.os }}", "x <<< \"${MATRIX_OS}\""),
         ] {
             assert_eq!(of(theirs).text, ours, "{theirs}");
         }
         assert_eq!(of("${{ secrets.key }}").secrets, ["KEY"]);
         let output = of("x ${{ steps.v.outputs.tag }}").text;
-        assert_eq!(output, "x \"$(sed -n 's/^tag=//p' \"${TMPDIR}/output-v\" | tail -n 1)\"");
+        assert_eq!(
+            output,
+            "x \"$(sed -n 's/^tag=//p' \"${TMPDIR}/output-v\" | tail -n 1)\""
+        );
     }
 
     #[test]
@@ -445,11 +487,18 @@ mod tests {
             "cat <<'E'\n${{ matrix.os }}\nE\n",
         ] {
             let done = of(text);
-            assert!(done.text.contains("${NOT_CONVERTED:?line 7: "), "{}", done.text);
+            assert!(
+                done.text.contains("${NOT_CONVERTED:?line 7: "),
+                "{}",
+                done.text
+            );
             assert_eq!(done.unknown.len(), 1, "{text}");
             assert!(!done.text.contains("${{"), "{}", done.text);
         }
         let evil = of("x ${{ github.event['a\"; rm -rf /; \"'] }}").text;
-        assert_eq!(evil, "x \"${NOT_CONVERTED:?line 7: github.event  a   rm -rf}\"", "{evil}");
+        assert_eq!(
+            evil, "x \"${NOT_CONVERTED:?line 7: github.event  a   rm -rf}\"",
+            "{evil}"
+        );
     }
 }

@@ -79,7 +79,12 @@ pub(super) fn read_all(here: &mut InJob<'_>, node: &Node, job: &mut Job, notes: 
         } else if let Some(entry) = item.entries().iter().find(|entry| entry.key == "run") {
             run(here, item, entry, &what, job, notes);
         } else {
-            notes.lost(&mut here.pending, line, what, "a step without `run` and `uses`");
+            notes.lost(
+                &mut here.pending,
+                line,
+                what,
+                "a step without `run` and `uses`",
+            );
         }
     }
 }
@@ -115,7 +120,14 @@ fn run(
             }
             "env" => {
                 let scope = here.scope();
-                env = value::env(document, &entry.value, &place, &scope, &mut step.comments, notes);
+                env = value::env(
+                    document,
+                    &entry.value,
+                    &place,
+                    &scope,
+                    &mut step.comments,
+                    notes,
+                );
             }
             "shell" => match value.and_then(Shell::of) {
                 Some(other) => {
@@ -135,7 +147,13 @@ fn run(
             "working-directory" => {
                 let text = value.unwrap_or_default();
                 let never = text.contains("${{");
-                folder_of(text, (line, &place), &mut step.workdir, &mut step.comments, notes);
+                folder_of(
+                    text,
+                    (line, &place),
+                    &mut step.workdir,
+                    &mut step.comments,
+                    notes,
+                );
                 if never {
                     step.when = super::super::when::When::never();
                 }
@@ -144,7 +162,12 @@ fn run(
                 step.timeout = value.and_then(minutes);
                 match step.timeout {
                     Some(_) => notes.exact(line, place),
-                    None => notes.lost(&mut step.comments, line, place, "only a number can stand here"),
+                    None => notes.lost(
+                        &mut step.comments,
+                        line,
+                        place,
+                        "only a number can stand here",
+                    ),
                 }
             }
             "continue-on-error" => match entry.value.truth() {
@@ -154,7 +177,12 @@ fn run(
                     notes.lost(&mut step.comments, line, place, words);
                 }
             },
-            _ => notes.lost(&mut step.comments, line, place, "steps have no such key here"),
+            _ => notes.lost(
+                &mut step.comments,
+                line,
+                place,
+                "steps have no such key here",
+            ),
         }
     }
     let id = node.text_of("id").unwrap_or("step").to_owned();
@@ -203,8 +231,14 @@ fn posix(
     };
     let done = script(text, &around);
     if done.secrets.iter().any(|secret| secret == "GITHUB_TOKEN") {
-        let words = "builds get no token of the forge: make one and store it as the secret GITHUB_TOKEN";
-        notes.lost(&mut step.comments, line, format!("{what}.run: GITHUB_TOKEN"), words);
+        let words =
+            "builds get no token of the forge: make one and store it as the secret GITHUB_TOKEN";
+        notes.lost(
+            &mut step.comments,
+            line,
+            format!("{what}.run: GITHUB_TOKEN"),
+            words,
+        );
     }
     job.secrets.extend(done.secrets);
     for pair in done.env {
@@ -221,14 +255,39 @@ fn posix(
         .into_iter()
         .flatten()
         .map(|(name, _)| name.clone())
-        .chain(here.env.secrets.iter().chain(&env.secrets).chain(&job.secrets).cloned())
-        .chain(here.env.renamed.iter().chain(&env.renamed).map(|(name, _)| name.clone()))
+        .chain(
+            here.env
+                .secrets
+                .iter()
+                .chain(&env.secrets)
+                .chain(&job.secrets)
+                .cloned(),
+        )
+        .chain(
+            here.env
+                .renamed
+                .iter()
+                .chain(&env.renamed)
+                .map(|(name, _)| name.clone()),
+        )
         .collect();
     let place = (line, what);
-    text = variables::script(&text, Dialect::Github, &own, place, &mut step.comments, notes);
+    text = variables::script(
+        &text,
+        Dialect::Github,
+        &own,
+        place,
+        &mut step.comments,
+        notes,
+    );
     if text.contains("::set-output") || text.contains("::add-path") || text.contains("::set-env") {
         let words = "commands in the output mean nothing here";
-        notes.lost(&mut step.comments, line, format!("{what}.run: ::set-output"), words);
+        notes.lost(
+            &mut step.comments,
+            line,
+            format!("{what}.run: ::set-output"),
+            words,
+        );
     }
     if done.unknown.is_empty() {
         if !done.replaced.is_empty() {
@@ -237,7 +296,12 @@ fn posix(
                 .iter()
                 .map(|(theirs, ours)| format!("{theirs} is now {ours}"))
                 .collect();
-            notes.near(&mut step.comments, line, format!("{what}.run"), pairs.join(", "));
+            notes.near(
+                &mut step.comments,
+                line,
+                format!("{what}.run"),
+                pairs.join(", "),
+            );
         }
     } else {
         let words = format!(
@@ -250,7 +314,10 @@ fn posix(
     let mut first = String::new();
     for name in here.env.unknown.iter().chain(&env.unknown) {
         if text.contains(&format!("${name}")) || text.contains(&format!("${{{name}")) {
-            first.push_str(&format!(": \"{}\"\n", stop(&format!("the variable {name}"), line)));
+            first.push_str(&format!(
+                ": \"{}\"\n",
+                stop(&format!("the variable {name}"), line)
+            ));
         }
     }
     for (name, secret) in here.env.renamed.iter().chain(&env.renamed) {
@@ -268,8 +335,15 @@ fn other(
     step: &mut Step,
     notes: &mut Notes,
 ) -> String {
-    let has_expressions = pieces(text).iter().any(|piece| matches!(piece, Piece::Expr(_)));
-    let lacks = here.env.unknown.iter().chain(&env.unknown).any(|name| text.contains(name.as_str()))
+    let has_expressions = pieces(text)
+        .iter()
+        .any(|piece| matches!(piece, Piece::Expr(_)));
+    let lacks = here
+        .env
+        .unknown
+        .iter()
+        .chain(&env.unknown)
+        .any(|name| text.contains(name.as_str()))
         || !here.env.renamed.is_empty()
         || !env.renamed.is_empty();
     if !has_expressions && !lacks {

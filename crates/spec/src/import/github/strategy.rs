@@ -65,7 +65,8 @@ fn matrix(
     let node = &entry.value;
     let computed = |node: &Node| node.text().is_some_and(|text| text.contains("${{"));
     if node.entries().is_empty() || node.entries().iter().any(|entry| computed(&entry.value)) {
-        let words = "a matrix is written down here, not computed; the job never runs because of this";
+        let words =
+            "a matrix is written down here, not computed; the job never runs because of this";
         notes.lost(comments, line, here, words);
         strategy.never = true;
     }
@@ -125,7 +126,12 @@ fn flat(path: &str, node: &Node, vars: &mut Vars, strategy: &mut Strategy) {
         }
     }
     for entry in node.entries() {
-        flat(&format!("{path}.{}", entry.key), &entry.value, vars, strategy);
+        flat(
+            &format!("{path}.{}", entry.key),
+            &entry.value,
+            vars,
+            strategy,
+        );
     }
 }
 
@@ -190,7 +196,13 @@ fn joined(axes: &[(String, Vec<Vars>)], include: Vec<Vars>, exclude: Vec<Vars>) 
             ..Matrix::default()
         };
     }
-    let values = |values: &Vec<Vars>| values.iter().flatten().map(|(_, value)| value.clone()).collect();
+    let values = |values: &Vec<Vars>| {
+        values
+            .iter()
+            .flatten()
+            .map(|(_, value)| value.clone())
+            .collect()
+    };
     let mut exclude = exclude;
     exclude.retain(|cell| {
         let known = |pair: &(String, String)| originals_have(axes, pair);
@@ -207,7 +219,10 @@ fn joined(axes: &[(String, Vec<Vars>)], include: Vec<Vars>, exclude: Vec<Vars>) 
 }
 
 fn originals_have(axes: &[(String, Vec<Vars>)], pair: &(String, String)) -> bool {
-    axes.iter().flat_map(|(_, values)| values).flatten().any(|own| own == pair)
+    axes.iter()
+        .flat_map(|(_, values)| values)
+        .flatten()
+        .any(|own| own == pair)
 }
 
 fn product(axes: &[(String, Vec<Vars>)], exclude: &[Vars]) -> Vec<Vars> {
@@ -233,7 +248,9 @@ fn product(axes: &[(String, Vec<Vars>)], exclude: &[Vars]) -> Vec<Vars> {
 /// Systems for which there are no machines here.
 pub(super) fn is_other_system(label: &str) -> bool {
     let label = label.to_ascii_lowercase();
-    ["windows", "macos", "mac-"].iter().any(|word| label.starts_with(word))
+    ["windows", "macos", "mac-"]
+        .iter()
+        .any(|word| label.starts_with(word))
 }
 
 impl Strategy {
@@ -266,7 +283,8 @@ impl Strategy {
             .include
             .retain(|cell| cell.iter().all(|(name, value)| keeps(name, value)));
         matrix.exclude.retain(|cell| {
-            cell.iter().all(|(name, value)| name != &axis || !is_other_system(value))
+            cell.iter()
+                .all(|(name, value)| name != &axis || !is_other_system(value))
         });
         let empty_axis = matrix.axes.iter().any(|(_, values)| values.is_empty());
         if empty_axis {
@@ -287,7 +305,11 @@ impl Strategy {
             return Vec::new();
         };
         let of_axes = matrix.axes.iter().filter(|(known, _)| known == name);
-        let of_cells = matrix.include.iter().flatten().filter(|(known, _)| known == name);
+        let of_cells = matrix
+            .include
+            .iter()
+            .flatten()
+            .filter(|(known, _)| known == name);
         of_axes
             .flat_map(|(_, values)| values.iter().map(String::as_str))
             .chain(of_cells.map(|(_, value)| value.as_str()))
@@ -303,7 +325,13 @@ mod tests {
     fn of(text: &str) -> Strategy {
         let documents = documents("x", text.as_bytes()).unwrap();
         let mut notes = Notes::new("x");
-        read(&documents[0], &documents[0].root, "s", &mut Vec::new(), &mut notes)
+        read(
+            &documents[0],
+            &documents[0].root,
+            "s",
+            &mut Vec::new(),
+            &mut notes,
+        )
     }
 
     #[test]
@@ -321,9 +349,10 @@ mod tests {
 
     #[test]
     fn plain_axes_stay_axes() {
-        let matrix = of("matrix: {a: [1, 2], b: [x], exclude: [{a: 2, b: x}], include: [{a: 3, b: y}]}")
-            .matrix
-            .unwrap();
+        let matrix =
+            of("matrix: {a: [1, 2], b: [x], exclude: [{a: 2, b: x}], include: [{a: 3, b: y}]}")
+                .matrix
+                .unwrap();
         assert_eq!(matrix.axes.len(), 2);
         assert_eq!((matrix.include.len(), matrix.exclude.len()), (1, 1));
     }

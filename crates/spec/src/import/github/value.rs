@@ -86,7 +86,9 @@ pub(super) fn text(text: &str, scope: &Scope<'_>) -> Filled {
             Piece::Expr(text) => match parse(text).and_then(|expr| name(&expr, scope, whole)) {
                 Some((ours, near)) => {
                     filled.text.push_str(&ours);
-                    filled.near.extend(near.map(|near| format!("{text}: {near}")));
+                    filled
+                        .near
+                        .extend(near.map(|near| format!("{text}: {near}")));
                 }
                 None => filled.unknown.push(text.to_owned()),
             },
@@ -121,9 +123,10 @@ fn name(expr: &Expr, scope: &Scope<'_>, whole: bool) -> Option<(String, Option<&
         }
         "github.ref_name" => (both, Some("of a pull request, its branch")),
         "github.ref" => (both, Some("without refs/heads/ or refs/tags/")),
-        "github.head_ref" | "github.event.pull_request.head.ref" => {
-            (ours("branch"), Some("the branch, also outside of pull requests"))
-        }
+        "github.head_ref" | "github.event.pull_request.head.ref" => (
+            ours("branch"),
+            Some("the branch, also outside of pull requests"),
+        ),
         "github.base_ref" | "github.event.pull_request.base.ref" => (ours("base"), None),
         "github.event_name" => (
             ours("event"),
@@ -200,7 +203,12 @@ pub(super) fn env(
     let mut env = Env::default();
     if node.entries().is_empty() && node.text().is_some() {
         let line = document.line(&node.span);
-        notes.lost(comments, line, what, "variables that come from an expression");
+        notes.lost(
+            comments,
+            line,
+            what,
+            "variables that come from an expression",
+        );
     }
     for entry in node.entries() {
         let line = document.line_of(entry);
@@ -242,7 +250,8 @@ fn secret(
     notes: &mut Notes,
 ) {
     if secret == "GITHUB_TOKEN" {
-        let words = "builds get no token of the forge: make one and store it as the secret GITHUB_TOKEN";
+        let words =
+            "builds get no token of the forge: make one and store it as the secret GITHUB_TOKEN";
         notes.lost(comments, line, here, words);
     } else {
         notes.exact(line, here);
@@ -276,13 +285,23 @@ mod tests {
             assert_eq!(filled.unknown, [""; 0], "{value}");
             filled.text
         };
-        assert_eq!(fill("node:${{ matrix.node-version }}"), "node:${{ matrix.node-version }}");
+        assert_eq!(
+            fill("node:${{ matrix.node-version }}"),
+            "node:${{ matrix.node-version }}"
+        );
         assert_eq!(fill("${{ github.workflow }}-${{ env.A }}"), "CI-1");
         assert_eq!(fill("${{ inputs.target }}"), "${{ params.target }}");
-        assert_eq!(fill("${{ needs.build.outputs.v-1 }}"), "${{ needs.build.outputs.v_1 }}");
+        assert_eq!(
+            fill("${{ needs.build.outputs.v-1 }}"),
+            "${{ needs.build.outputs.v_1 }}"
+        );
         assert_eq!(fill("a ${{ 'b' }}"), "a b");
         assert_eq!(fill("${{ open"), "$${{ open");
-        for unknown in ["${{ github.event.x }}", "x${{ needs.build.outputs.v }}", "${{ f( }}"] {
+        for unknown in [
+            "${{ github.event.x }}",
+            "x${{ needs.build.outputs.v }}",
+            "${{ f( }}",
+        ] {
             assert_eq!(text(unknown, &scope).unknown.len(), 1, "{unknown}");
         }
     }

@@ -46,12 +46,15 @@ fn tokens(text: &str) -> Option<Vec<Token<'_>>> {
     let mut rest = text.trim_start();
     while let Some(c) = rest.chars().next() {
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (token, length) = if let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark)) {
+        let (token, length) = if let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark))
+        {
             (Token::Mark(mark), mark.len())
         } else if c == '$' {
             let braces = rest.starts_with("${");
             let start = 1 + usize::from(braces);
-            let end = rest[start..].find(|c| !legal(c)).map_or(rest.len(), |end| start + end);
+            let end = rest[start..]
+                .find(|c| !legal(c))
+                .map_or(rest.len(), |end| start + end);
             if end == start {
                 return None;
             }
@@ -134,7 +137,9 @@ impl Reader<'_> {
         let text = match name {
             "CI_COMMIT_TAG" => "tag != \"\"",
             "CI_COMMIT_BRANCH" => "(event != \"pull_request\" && branch != \"\")",
-            "CI_MERGE_REQUEST_ID" | "CI_MERGE_REQUEST_IID" | "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"
+            "CI_MERGE_REQUEST_ID"
+            | "CI_MERGE_REQUEST_IID"
+            | "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"
             | "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME" => "event == \"pull_request\"",
             "CI" | "GITLAB_CI" | "CI_COMMIT_SHA" | "CI_COMMIT_REF_NAME" | "CI_PIPELINE_SOURCE"
             | "CI_DEFAULT_BRANCH" => return Truth::Known(true),
@@ -183,12 +188,15 @@ impl Reader<'_> {
             "CI_COMMIT_REF_NAME" => format!(
                 "(branch != \"\" && glob(branch, {glob}) || tag != \"\" && glob(tag, {glob}))"
             ),
-            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME" => format!("(base != \"\" && glob(base, {glob}))"),
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME" => {
+                format!("(base != \"\" && glob(base, {glob}))")
+            }
             "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME" => {
                 format!("(event == \"pull_request\" && glob(branch, {glob}))")
             }
             "CI_COMMIT_MESSAGE" | "CI_COMMIT_TITLE" => {
-                let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | ':' | '/');
+                let legal =
+                    |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | ':' | '/');
                 if !pattern.chars().all(legal) {
                     return self.lost(name);
                 }
@@ -302,7 +310,9 @@ impl Parser<'_, '_, '_> {
             ("==" | "!=", Token::Text(text)) => self.reader.equal(name, text),
             ("==" | "!=", Token::Null) => negated(self.reader.there(name)),
             ("==" | "!=", Token::Var("CI_DEFAULT_BRANCH")) => {
-                self.reader.near.push("the default branch is taken to be main");
+                self.reader
+                    .near
+                    .push("the default branch is taken to be main");
                 self.reader.equal(name, "main")
             }
             ("==" | "!=", Token::Var(other)) => {
@@ -342,7 +352,11 @@ pub(in crate::import) fn joined(parts: Vec<Truth>, and: bool, round: Round) -> T
             Truth::Asked(text) => texts.push(text),
         }
     }
-    let may_drop = if and { round == Round::Up } else { round == Round::Down };
+    let may_drop = if and {
+        round == Round::Up
+    } else {
+        round == Round::Down
+    };
     if unknown && (!may_drop || texts.is_empty()) {
         return Truth::Unknown;
     }
@@ -372,14 +386,27 @@ mod tests {
     fn what_has_a_counterpart() {
         for (theirs, ours) in [
             ("$CI_COMMIT_TAG", "tag != \"\""),
-            ("$CI_PIPELINE_SOURCE == \"merge_request_event\"", "event == \"pull_request\""),
+            (
+                "$CI_PIPELINE_SOURCE == \"merge_request_event\"",
+                "event == \"pull_request\"",
+            ),
             ("$CI_PIPELINE_SOURCE != 'schedule'", "event != \"schedule\""),
-            ("$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH", "(event != \"pull_request\" && branch == \"main\")"),
-            ("$CI_COMMIT_TAG =~ /^v/", "(tag != \"\" && glob(tag, \"v*\"))"),
+            (
+                "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH",
+                "(event != \"pull_request\" && branch == \"main\")",
+            ),
+            (
+                "$CI_COMMIT_TAG =~ /^v/",
+                "(tag != \"\" && glob(tag, \"v*\"))",
+            ),
             ("$CI_COMMIT_TAG == null", "!(tag != \"\")"),
             ("$KIND == \"full\" && $CI_COMMIT_TAG", "tag != \"\""),
         ] {
-            assert_eq!(of(theirs, Round::Down), Truth::Asked(ours.to_owned()), "{theirs}");
+            assert_eq!(
+                of(theirs, Round::Down),
+                Truth::Asked(ours.to_owned()),
+                "{theirs}"
+            );
         }
         assert_eq!(of("$KIND == 'x'", Round::Down), Truth::Known(false));
     }
@@ -388,11 +415,17 @@ mod tests {
     fn what_is_unknown_errs_on_the_right_side() {
         let asked = |text: &str| Truth::Asked(text.to_owned());
         assert_eq!(of("$X", Round::Down), Truth::Unknown);
-        assert_eq!(of("$X || $CI_COMMIT_TAG", Round::Down), asked("tag != \"\""));
+        assert_eq!(
+            of("$X || $CI_COMMIT_TAG", Round::Down),
+            asked("tag != \"\"")
+        );
         assert_eq!(of("$X && $CI_COMMIT_TAG", Round::Down), Truth::Unknown);
         assert_eq!(of("$X && $CI_COMMIT_TAG", Round::Up), asked("tag != \"\""));
         assert_eq!(of("$X || $CI_COMMIT_TAG", Round::Up), Truth::Unknown);
-        assert_eq!(of("$CI_COMMIT_TAG !~ /^v\\d+/", Round::Down), Truth::Unknown);
+        assert_eq!(
+            of("$CI_COMMIT_TAG !~ /^v\\d+/", Round::Down),
+            Truth::Unknown
+        );
         for bad in ["", "$", "$A ==", "$A == b", "($A", "$A =~ /x/i", "\"a"] {
             assert_eq!(of(bad, Round::Down), Truth::Unknown, "{bad}");
         }

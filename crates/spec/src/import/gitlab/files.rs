@@ -12,7 +12,10 @@ use crate::node::{Entry, Node};
 pub(super) fn services(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
     for item in entry.value.list() {
         let line = here.file.document.line(&item.span);
-        let image = item.text().or_else(|| item.text_of("name")).unwrap_or_default();
+        let image = item
+            .text()
+            .or_else(|| item.text_of("name"))
+            .unwrap_or_default();
         let what = format!("{}.services.{image}", here.what);
         let (text, unknown) = here.text(image);
         if text.trim().is_empty() || !unknown.is_empty() {
@@ -35,7 +38,8 @@ pub(super) fn services(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &m
                 "name" | "alias" => {}
                 "variables" => {
                     let outer = &here.vars;
-                    service.env = vars(here.file, &entry.value, &what, outer, &mut comments, notes).0;
+                    service.env =
+                        vars(here.file, &entry.value, &what, outer, &mut comments, notes).0;
                 }
                 "command" => {
                     service.command = command(&entry.value);
@@ -46,12 +50,25 @@ pub(super) fn services(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &m
         }
         if service.env.is_empty() {
             // A service gets the job's variables there.
-            let prefixes = ["POSTGRES_", "MYSQL_", "MARIADB_", "MONGO_", "REDIS_", "RABBITMQ_"];
-            let wanted = |(name, _): &&(String, String)| prefixes.iter().any(|p| name.starts_with(p));
+            let prefixes = [
+                "POSTGRES_",
+                "MYSQL_",
+                "MARIADB_",
+                "MONGO_",
+                "REDIS_",
+                "RABBITMQ_",
+            ];
+            let wanted =
+                |(name, _): &&(String, String)| prefixes.iter().any(|p| name.starts_with(p));
             service.env = here.vars.iter().filter(wanted).cloned().collect();
         }
         if job.services.iter().any(|known| known.name == service.name) {
-            notes.lost(&mut job.comments, line, what, "another service has this name");
+            notes.lost(
+                &mut job.comments,
+                line,
+                what,
+                "another service has this name",
+            );
             continue;
         }
         service.comments = comments;
@@ -70,12 +87,27 @@ fn paths(
     notes: &mut Notes,
 ) -> Vec<String> {
     let mut good: Vec<String> = Vec::new();
-    for path in node.map(|node| node.texts()).unwrap_or_default().into_iter().take(200) {
-        let path = path.trim_start_matches("$CI_PROJECT_DIR/").trim_start_matches("${CI_PROJECT_DIR}/").to_owned();
+    for path in node
+        .map(|node| node.texts())
+        .unwrap_or_default()
+        .into_iter()
+        .take(200)
+    {
+        let path = path
+            .trim_start_matches("$CI_PROJECT_DIR/")
+            .trim_start_matches("${CI_PROJECT_DIR}/")
+            .to_owned();
         let (text, unknown) = here.text(&path);
-        let text = text.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let text = text
+            .trim_start_matches("./")
+            .trim_end_matches('/')
+            .to_owned();
         let out = text.starts_with(['/', '~']) || text.split('/').any(|part| part == "..");
-        if !unknown.is_empty() || out || text.trim().is_empty() || text.chars().any(char::is_control) {
+        if !unknown.is_empty()
+            || out
+            || text.trim().is_empty()
+            || text.chars().any(char::is_control)
+        {
             let words = format!("the path {path} can't be used here");
             notes.lost(comments, line, what, words);
             continue;
@@ -110,12 +142,18 @@ pub(super) fn artifacts(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &
             }
             "exclude" => {
                 let node = Some(&entry.value);
-                artifact.paths.extend(paths(here, node, "!", (line, &what), &mut comments, notes));
+                artifact
+                    .paths
+                    .extend(paths(here, node, "!", (line, &what), &mut comments, notes));
                 notes.exact(line, what);
             }
             "name" => {
                 let (name, unknown) = here.text(entry.value.text().unwrap_or_default());
-                let name: String = name.replace('/', "-").chars().filter(|c| !c.is_control()).collect();
+                let name: String = name
+                    .replace('/', "-")
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .collect();
                 if unknown.is_empty() && !name.trim().is_empty() && name.len() <= 100 {
                     artifact.name = Some(name);
                     notes.exact(line, what);
@@ -156,8 +194,13 @@ fn days(text: &str) -> Option<String> {
     let number_and_unit = match words[..] {
         [number, unit] => number.parse::<u32>().ok().map(|number| (number, unit)),
         [word] => {
-            let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
-            word[..digits].parse().ok().map(|number| (number, &word[digits..]))
+            let digits = word
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(word.len());
+            word[..digits]
+                .parse()
+                .ok()
+                .map(|number| (number, &word[digits..]))
         }
         _ => None,
     };
@@ -177,7 +220,13 @@ fn days(text: &str) -> Option<String> {
     }
 }
 
-fn reports(here: &InJob<'_>, node: &Node, job: &mut Job, comments: &mut Vec<String>, notes: &mut Notes) {
+fn reports(
+    here: &InJob<'_>,
+    node: &Node,
+    job: &mut Job,
+    comments: &mut Vec<String>,
+    notes: &mut Notes,
+) {
     for entry in node.entries() {
         let line = here.file.line_of(entry);
         let what = format!("{}.artifacts.reports.{}", here.what, entry.key);
@@ -188,7 +237,8 @@ fn reports(here: &InJob<'_>, node: &Node, job: &mut Job, comments: &mut Vec<Stri
                 ("cobertura", entry.value.get("path"))
             }
             "dotenv" => {
-                let words = "values for other jobs are `outputs` here: write them to $WINDLASS_OUTPUT";
+                let words =
+                    "values for other jobs are `outputs` here: write them to $WINDLASS_OUTPUT";
                 notes.lost(comments, line, what, words);
                 continue;
             }
@@ -211,12 +261,24 @@ fn reports(here: &InJob<'_>, node: &Node, job: &mut Job, comments: &mut Vec<Stri
 /// `cache`: a map, or a list of maps.
 pub(super) fn cache(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Notes) {
     let what = format!("{}.cache", here.what);
-    for item in entry.value.list().into_iter().filter(|item| !item.entries().is_empty()) {
+    for item in entry
+        .value
+        .list()
+        .into_iter()
+        .filter(|item| !item.entries().is_empty())
+    {
         let line = here.file.document.line(&item.span);
         let mut comments = Vec::new();
         let mut cache = Cache {
             key: "default".to_owned(),
-            paths: paths(here, item.get("paths"), "", (line, &what), &mut comments, notes),
+            paths: paths(
+                here,
+                item.get("paths"),
+                "",
+                (line, &what),
+                &mut comments,
+                notes,
+            ),
             ..Cache::default()
         };
         for entry in item.entries() {
@@ -226,14 +288,22 @@ pub(super) fn cache(here: &InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut 
             match entry.key.as_str() {
                 "paths" => {}
                 "key" => {
-                    let text = value.text().or_else(|| value.text_of("prefix")).unwrap_or("default");
+                    let text = value
+                        .text()
+                        .or_else(|| value.text_of("prefix"))
+                        .unwrap_or("default");
                     cache.key = key(here, text);
                     let node = value.get("files");
                     cache.hash = paths(here, node, "", (line, &what), &mut comments, notes);
                 }
                 "policy" => cache.read_only = value.text() == Some("pull"),
                 "fallback_keys" => {
-                    cache.restore = value.texts().iter().map(|text| key(here, text)).take(10).collect();
+                    cache.restore = value
+                        .texts()
+                        .iter()
+                        .map(|text| key(here, text))
+                        .take(10)
+                        .collect();
                 }
                 "when" => {
                     let words = "a cache is saved after a success";

@@ -60,8 +60,16 @@ pub(super) fn read(
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     if let Some(entry) = find("variables") {
         let what = format!("{}.variables", here.what);
-        let (own, exports) = vars(file, &entry.value, &what, &file.vars, &mut job.comments, notes);
-        here.vars.retain(|(name, _)| !own.iter().any(|(known, _)| known == name));
+        let (own, exports) = vars(
+            file,
+            &entry.value,
+            &what,
+            &file.vars,
+            &mut job.comments,
+            notes,
+        );
+        here.vars
+            .retain(|(name, _)| !own.iter().any(|(known, _)| known == name));
         here.vars.extend(own.iter().cloned());
         let is_own = |name: &String| own.iter().chain(&exports).any(|(known, _)| known == name);
         here.exports.retain(|(name, _)| !is_own(name));
@@ -72,7 +80,16 @@ pub(super) fn read(
         parallel(&mut here, entry, &mut job, notes);
     }
     clone(&here, &mut job);
-    for key in ["image", "services", "cache", "retry", "timeout", "tags", "artifacts", "interruptible"] {
+    for key in [
+        "image",
+        "services",
+        "cache",
+        "retry",
+        "timeout",
+        "tags",
+        "artifacts",
+        "interruptible",
+    ] {
         if let Some(entry) = file.inherited(entries, key) {
             self::key(&here, &entry, &mut job, &mut about, notes);
         }
@@ -94,13 +111,18 @@ fn key(here: &InJob<'_>, entry: &Entry, job: &mut Job, about: &mut About, notes:
     let what = format!("{}.{}", here.what, entry.key);
     match entry.key.as_str() {
         "image" => {
-            let image = node.text().or_else(|| node.text_of("name")).unwrap_or_default();
+            let image = node
+                .text()
+                .or_else(|| node.text_of("name"))
+                .unwrap_or_default();
             let (text, unknown) = here.text(image);
             if unknown.is_empty() && !text.trim().is_empty() {
                 job.image = Some(text);
                 notes.exact(line, what.clone());
             } else {
-                let words = format!("the image {image} can't be told: the job never runs until it is written here");
+                let words = format!(
+                    "the image {image} can't be told: the job never runs until it is written here"
+                );
                 notes.lost(&mut job.comments, line, what.clone(), words);
                 about.lacks_image = true;
             }
@@ -108,7 +130,12 @@ fn key(here: &InJob<'_>, entry: &Entry, job: &mut Job, about: &mut About, notes:
             for entry in others {
                 let what = format!("{what}.{}", entry.key);
                 let line = here.file.line_of(entry);
-                notes.lost(&mut job.comments, line, what, "images have no such key here");
+                notes.lost(
+                    &mut job.comments,
+                    line,
+                    what,
+                    "images have no such key here",
+                );
             }
         }
         "services" => files::services(here, entry, job, notes),
@@ -169,8 +196,16 @@ fn own_key(here: &InJob<'_>, entry: &Entry, job: &mut Job, about: &mut About, no
         "resource_group" => {
             let (group, unknown) = here.text(node.text().unwrap_or("all"));
             // What isn't known makes the group larger.
-            let group = if unknown.is_empty() { group } else { "all".to_owned() };
-            let group: String = group.chars().filter(|c| !c.is_control()).take(200).collect();
+            let group = if unknown.is_empty() {
+                group
+            } else {
+                "all".to_owned()
+            };
+            let group: String = group
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect();
             job.concurrency = (!group.trim().is_empty()).then_some(Concurrency {
                 group,
                 cancel: false,
@@ -202,10 +237,19 @@ fn conditions(
     notes: &mut Notes,
 ) {
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
-    let action = find("when").and_then(|entry| entry.value.text()).unwrap_or("on_success");
+    let action = find("when")
+        .and_then(|entry| entry.value.text())
+        .unwrap_or("on_success");
     if let Some(entry) = find("rules") {
         let what = format!("{}.rules", here.what);
-        let found = rules::read(here.file, &entry.value, &what, &here.vars, &mut job.comments, notes);
+        let found = rules::read(
+            here.file,
+            &entry.value,
+            &what,
+            &here.vars,
+            &mut job.comments,
+            notes,
+        );
         job.when = found.when;
         if found.manual {
             job.approve = Some(format!("Run {}?", plain(&here.what)));
@@ -217,7 +261,9 @@ fn conditions(
     }
     let (only, except) = (find("only"), find("except"));
     let comments = &mut job.comments;
-    job.when = only::read(here.file, only, except, &here.what, &here.vars, comments, notes);
+    job.when = only::read(
+        here.file, only, except, &here.what, &here.vars, comments, notes,
+    );
     match action {
         "always" => job.when.result = Some("always"),
         "on_failure" => job.when.result = Some("failure"),
@@ -234,14 +280,20 @@ fn conditions(
 
 /// A name that can stand in a question.
 fn plain(text: &str) -> String {
-    text.replace("${{", "{{").chars().filter(|c| !c.is_control()).take(100).collect()
+    text.replace("${{", "{{")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(100)
+        .collect()
 }
 
 fn needs(here: &InJob<'_>, node: &Node, what: &str, job: &mut Job, notes: &mut Notes) {
     for item in node.list().into_iter().take(limits::ITEMS) {
         let line = here.file.document.line(&item.span);
         let name = item.text().or_else(|| item.text_of("job"));
-        let elsewhere = ["project", "pipeline"].iter().any(|key| item.get(key).is_some());
+        let elsewhere = ["project", "pipeline"]
+            .iter()
+            .any(|key| item.get(key).is_some());
         let Some(name) = name.filter(|_| !elsewhere) else {
             let words = "jobs of other pipelines can't be waited for";
             notes.lost(&mut job.comments, line, what, words);
@@ -272,13 +324,17 @@ fn parallel(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Note
             ..Matrix::default()
         });
         let var = |name: &str, value: String| (name.to_owned(), value);
-        job.env.push(var("CI_NODE_INDEX", "${{ matrix.node-index }}".to_owned()));
+        job.env
+            .push(var("CI_NODE_INDEX", "${{ matrix.node-index }}".to_owned()));
         job.env.push(var("CI_NODE_TOTAL", count.to_string()));
         notes.exact(line, what);
         return;
     }
     let mut matrix = Matrix::default();
-    let items = node.get("matrix").map(|node| node.list()).unwrap_or_default();
+    let items = node
+        .get("matrix")
+        .map(|node| node.list())
+        .unwrap_or_default();
     let single = items.len() == 1;
     for item in items.into_iter().take(200) {
         let mut one = Matrix::default();
@@ -299,7 +355,8 @@ fn parallel(here: &mut InJob<'_>, entry: &Entry, job: &mut Job, notes: &mut Note
     matrix.include.truncate(limits::CELLS);
     for name in matrix.names() {
         job.env.retain(|(known, _)| *known != name);
-        job.env.push((name.clone(), format!("${{{{ matrix.{name} }}}}")));
+        job.env
+            .push((name.clone(), format!("${{{{ matrix.{name} }}}}")));
         here.matrix.push(name);
     }
     if here.matrix.is_empty() {
@@ -329,7 +386,10 @@ fn clone(here: &InJob<'_>, job: &mut Job) {
 
 fn retry(node: &Node, (line, what): (usize, &str), job: &mut Job, notes: &mut Notes) {
     let count = node.text().or_else(|| node.text_of("max"));
-    let count = count.and_then(|count| count.parse::<u32>().ok()).unwrap_or(0).min(10);
+    let count = count
+        .and_then(|count| count.parse::<u32>().ok())
+        .unwrap_or(0)
+        .min(10);
     if count == 0 {
         notes.exact(line, what);
         return;
@@ -372,7 +432,13 @@ fn script(here: &InJob<'_>, entries: &[Entry], job: &mut Job, notes: &mut Notes)
     for (key, entry) in [("before_script", before.as_ref()), ("script", own)] {
         if let Some(entry) = entry {
             let (line, what) = (here.file.line_of(entry), format!("{}.{key}", here.what));
-            all.extend(rewritten(here, &entry.value, (line, &what), &mut comments, notes));
+            all.extend(rewritten(
+                here,
+                &entry.value,
+                (line, &what),
+                &mut comments,
+                notes,
+            ));
             notes.exact(line, what);
         }
     }
@@ -382,10 +448,17 @@ fn script(here: &InJob<'_>, entries: &[Entry], job: &mut Job, notes: &mut Notes)
         job.steps.push(step);
         job.shell = shell(job.image.as_deref());
     }
-    let Some(entry) = here.file.inherited(entries, "after_script").filter(|_| own.is_some()) else {
+    let Some(entry) = here
+        .file
+        .inherited(entries, "after_script")
+        .filter(|_| own.is_some())
+    else {
         return;
     };
-    let (line, what) = (here.file.line_of(&entry), format!("{}.after_script", here.what));
+    let (line, what) = (
+        here.file.line_of(&entry),
+        format!("{}.after_script", here.what),
+    );
     let mut comments = Vec::new();
     let lines = rewritten(here, &entry.value, (line, &what), &mut comments, notes);
     if lines.is_empty() {
@@ -466,7 +539,12 @@ pub(super) fn duration(text: &str) -> Option<String> {
     for c in text.chars() {
         if let Some(digit) = c.to_digit(10) {
             take(&mut word, &mut number)?;
-            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(digit))?);
+            number = Some(
+                number
+                    .unwrap_or(0)
+                    .checked_mul(10)?
+                    .checked_add(u64::from(digit))?,
+            );
         } else if c.is_ascii_alphabetic() {
             word.push(c.to_ascii_lowercase());
         } else if c.is_whitespace() || c == ',' {
@@ -482,8 +560,18 @@ pub(super) fn duration(text: &str) -> Option<String> {
     if seconds == 0 || seconds > 720 * 3600 {
         return None;
     }
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    Some(parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect())
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    Some(
+        parts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, unit)| format!("{n}{unit}"))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -502,7 +590,14 @@ mod tests {
         ] {
             assert_eq!(duration(theirs).as_deref(), Some(ours), "{theirs}");
         }
-        for bad in ["", "never", "1 fortnight", "-1h", "99999999999999999999h", "0"] {
+        for bad in [
+            "",
+            "never",
+            "1 fortnight",
+            "-1h",
+            "99999999999999999999h",
+            "0",
+        ] {
             assert_eq!(duration(bad), None, "{bad}");
         }
     }

@@ -22,7 +22,11 @@ pub(super) fn read(
         let Some(entry) = entry else {
             continue;
         };
-        let round = if key == "only" { Round::Down } else { Round::Up };
+        let round = if key == "only" {
+            Round::Down
+        } else {
+            Round::Up
+        };
         let mut reader = Reader {
             vars,
             unknown: Vec::new(),
@@ -33,12 +37,16 @@ pub(super) fn read(
         if reader.unknown.is_empty() {
             notes.exact(line, here);
         } else {
-            let words = format!("{} has no counterpart: it runs less often", reader.unknown.join(", "));
+            let words = format!(
+                "{} has no counterpart: it runs less often",
+                reader.unknown.join(", ")
+            );
             notes.lost(comments, line, here, words);
         }
         all.push(if key == "only" { held } else { negated(held) });
     }
-    let names_refs = |entry: &Entry| entry.value.entries().is_empty() || entry.value.get("refs").is_some();
+    let names_refs =
+        |entry: &Entry| entry.value.entries().is_empty() || entry.value.get("refs").is_some();
     if !only.is_some_and(names_refs) && file.has_requests {
         all.push(Truth::Asked("event != \"pull_request\"".to_owned()));
     }
@@ -61,7 +69,10 @@ fn held(node: &Node, round: Round, reader: &mut Reader<'_>) -> Truth {
             "changes" => rules::changes(&entry.value, reader),
             "variables" => {
                 let conditions = entry.value.texts();
-                let any = conditions.iter().map(|text| reader.read(text, round)).collect();
+                let any = conditions
+                    .iter()
+                    .map(|text| reader.read(text, round))
+                    .collect();
                 joined(any, false, round)
             }
             key => {
@@ -92,8 +103,11 @@ fn one(text: &str, round: Round, reader: &mut Reader<'_>) -> Truth {
         "api" | "triggers" => source("api"),
         "pipelines" | "external" | "chat" => Truth::Known(false),
         text if text.starts_with('/') => {
-            let pattern = text.strip_prefix('/').and_then(|text| text.strip_suffix('/'));
-            let exact = round == Round::Down || !text.contains(['+', '*', '?', '.', '[', '\\', '(']);
+            let pattern = text
+                .strip_prefix('/')
+                .and_then(|text| text.strip_suffix('/'));
+            let exact =
+                round == Round::Down || !text.contains(['+', '*', '?', '.', '[', '\\', '(']);
             match pattern.and_then(regex::glob).filter(|_| exact) {
                 Some(glob) => {
                     let glob = quoted(&glob);

@@ -56,8 +56,10 @@ fn sequence(regex: &str, depth: usize) -> Option<String> {
                 if inside.contains('(') || depth > 0 {
                     return None;
                 }
-                let sides: Option<Vec<String>> =
-                    inside.split('|').map(|side| sequence(side, depth + 1)).collect();
+                let sides: Option<Vec<String>> = inside
+                    .split('|')
+                    .map(|side| sequence(side, depth + 1))
+                    .collect();
                 length = end + 1;
                 out.push(format!("{{{}}}", sides?.join(",")));
             }
@@ -73,7 +75,9 @@ fn sequence(regex: &str, depth: usize) -> Option<String> {
                 let last = out.pop()?;
                 out.push(format!("{{,{last}}}"));
             }
-            c if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | '#' | ':' | ' ' | '=') => {
+            c if c.is_ascii_alphanumeric()
+                || matches!(c, '-' | '_' | '/' | '#' | ':' | ' ' | '=') =>
+            {
                 out.push(c.to_string());
             }
             _ => return None,
@@ -108,7 +112,9 @@ mod tests {
             assert_eq!(found.as_deref(), Some(pattern), "{regex}");
             assert!(windlass_model::glob::compile(pattern).is_ok(), "{pattern}");
         }
-        for bad in ["^(a(b))$", "a{2}", "\\bx", "[^a]", "^a|b$", "(?i)x", "*", "^[a-z]+$"] {
+        for bad in [
+            "^(a(b))$", "a{2}", "\\bx", "[^a]", "^a|b$", "(?i)x", "*", "^[a-z]+$",
+        ] {
             assert_eq!(glob(bad), None, "{bad}");
         }
     }

@@ -34,7 +34,12 @@ pub(super) fn read(
         let line = file.document.line(&rule.span);
         let here = format!("{what}[{number}]");
         if file.document.has_tag(rule, "!reference") {
-            notes.lost(comments, line, here, "rules of other jobs must be written here: it runs less");
+            notes.lost(
+                comments,
+                line,
+                here,
+                "rules of other jobs must be written here: it runs less",
+            );
             continue;
         }
         let action = rule.text_of("when").unwrap_or("on_success");
@@ -48,7 +53,11 @@ pub(super) fn read(
         let holds = holds(rule, round, &mut reader);
         let always = holds == Truth::Known(true);
         if !reader.unknown.is_empty() {
-            let effect = if never { "it keeps the job from running more often" } else { "it runs less often" };
+            let effect = if never {
+                "it keeps the job from running more often"
+            } else {
+                "it runs less often"
+            };
             let words = format!("{} has no counterpart: {effect}", reader.unknown.join(", "));
             notes.lost(comments, line, here.clone(), words);
         } else if let Some(near) = reader.near.first() {
@@ -114,7 +123,10 @@ pub(super) fn read(
 
 /// Without the parentheses around all of it.
 fn outermost(text: &str) -> &str {
-    let Some(inside) = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')) else {
+    let Some(inside) = text
+        .strip_prefix('(')
+        .and_then(|text| text.strip_suffix(')'))
+    else {
         return text;
     };
     let mut depth = 0_i32;

@@ -31,7 +31,11 @@ pub(super) struct Stages {
 impl Stages {
     /// As the file lists them.
     pub(super) fn of(root: &Node) -> Self {
-        let mut names = root.get("stages").or_else(|| root.get("types")).map(|n| n.texts()).unwrap_or_default();
+        let mut names = root
+            .get("stages")
+            .or_else(|| root.get("types"))
+            .map(|n| n.texts())
+            .unwrap_or_default();
         if names.is_empty() {
             names = ["build", "test", "deploy"].map(ToOwned::to_owned).to_vec();
         }
@@ -97,7 +101,11 @@ impl Stages {
         let mut found = Vec::new();
         let mut chained = false;
         for stage in (0..mine).rev() {
-            let inside = self.jobs.iter().enumerate().filter(|(_, other)| self.place(other) == stage);
+            let inside = self
+                .jobs
+                .iter()
+                .enumerate()
+                .filter(|(_, other)| self.place(other) == stage);
             let mut holds = false;
             for (job, other) in inside {
                 let wanted = gives[job] && takes(about, &names[job]);
@@ -116,5 +124,8 @@ impl Stages {
 }
 
 fn takes(about: &About, job: &String) -> bool {
-    about.dependencies.as_ref().is_none_or(|wanted| wanted.contains(job))
+    about
+        .dependencies
+        .as_ref()
+        .is_none_or(|wanted| wanted.contains(job))
 }

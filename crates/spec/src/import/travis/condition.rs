@@ -17,7 +17,8 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut rest = text.trim_start();
     while let Some(c) = rest.chars().next() {
         let legal = |c: char| c.is_ascii_alphanumeric() || "_-./^$*+?\\[]{}|:".contains(c);
-        let (token, length) = if let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark)) {
+        let (token, length) = if let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark))
+        {
             (Token::Mark(mark), mark.len())
         } else if c == '"' || c == '\'' {
             let end = rest[1..].find(c)?;
@@ -114,7 +115,11 @@ impl Parser<'_> {
             self.depth -= 1;
             // Inside of a negation parts that aren't known must not have been left out.
             let whole = self.tokens[before..self.at].iter().all(is_sure);
-            return Some(if whole { negated(inner) } else { Truth::Unknown });
+            return Some(if whole {
+                negated(inner)
+            } else {
+                Truth::Unknown
+            });
         }
         if self.mark("(") {
             let inner = self.or()?;
@@ -156,7 +161,11 @@ impl Parser<'_> {
                 "fork" => return Some(Truth::Unknown),
                 _ => Truth::Unknown,
             };
-            return Some(if there == negative { negated(found) } else { found });
+            return Some(if there == negative {
+                negated(found)
+            } else {
+                found
+            });
         }
         let negative = self.word("not");
         if self.word("in") {
@@ -270,14 +279,30 @@ mod tests {
             ("tag IS blank", "!(tag != \"\")"),
             ("type = cron", "event == \"schedule\""),
             ("NOT type = pull_request", "event != \"pull_request\""),
-            ("type IN (push, api) AND tag =~ ^v", "(event in [\"push\", \"tag\"] || event in [\"manual\", \"api\"]) && (tag != \"\" && glob(tag, \"v*\"))"),
+            (
+                "type IN (push, api) AND tag =~ ^v",
+                "(event in [\"push\", \"tag\"] || event in [\"manual\", \"api\"]) && (tag != \"\" && glob(tag, \"v*\"))",
+            ),
             ("fork = false", "!fork"),
         ] {
             assert_eq!(read(theirs), Truth::Asked(ours.to_owned()), "{theirs}");
         }
         let branch = read("branch = main OR sender = me");
-        assert!(matches!(&branch, Truth::Asked(text) if text.contains("base == \"main\"")), "{branch:?}");
-        for unknown in ["", "sender = me", "NOT sender = me", "a b", "(tag", "env(X) = y", "branch !~ ^x", "type NOT IN (x", "NOT (sender = a OR tag = b)"] {
+        assert!(
+            matches!(&branch, Truth::Asked(text) if text.contains("base == \"main\"")),
+            "{branch:?}"
+        );
+        for unknown in [
+            "",
+            "sender = me",
+            "NOT sender = me",
+            "a b",
+            "(tag",
+            "env(X) = y",
+            "branch !~ ^x",
+            "type NOT IN (x",
+            "NOT (sender = a OR tag = b)",
+        ] {
             assert_eq!(read(unknown), Truth::Unknown, "{unknown}");
         }
     }

@@ -9,13 +9,35 @@ use crate::node::{Entry, Node};
 
 /// Keys of which each value is a job of its own.
 pub(super) const VERSIONS: [&str; 20] = [
-    "python", "node_js", "rust", "go", "rvm", "ruby", "php", "jdk", "perl", "julia", "elixir",
-    "otp_release", "scala", "dart", "ghc", "compiler", "gemfile", "arch", "os", "d",
+    "python",
+    "node_js",
+    "rust",
+    "go",
+    "rvm",
+    "ruby",
+    "php",
+    "jdk",
+    "perl",
+    "julia",
+    "elixir",
+    "otp_release",
+    "scala",
+    "dart",
+    "ghc",
+    "compiler",
+    "gemfile",
+    "arch",
+    "os",
+    "d",
 ];
 
 /// Keys of an added job that only choose values.
 pub(super) fn is_choice(key: &str) -> bool {
-    VERSIONS.contains(&key) || matches!(key, "env" | "dist" | "sudo" | "language" | "osx_image" | "name")
+    VERSIONS.contains(&key)
+        || matches!(
+            key,
+            "env" | "dist" | "sudo" | "language" | "osx_image" | "name"
+        )
 }
 
 /// `A=1 B="x y"` as variables.
@@ -60,7 +82,11 @@ pub(super) struct Env {
 pub(super) fn env(node: &Node) -> Env {
     let mut env = Env::default();
     let inner = ["global", "jobs", "matrix"];
-    if node.entries().iter().any(|entry| inner.contains(&entry.key.as_str())) {
+    if node
+        .entries()
+        .iter()
+        .any(|entry| inner.contains(&entry.key.as_str()))
+    {
         for entry in node.entries() {
             let items = one_by_one(&entry.value, &mut env.secure);
             if entry.key == "global" {
@@ -155,7 +181,9 @@ impl Axes {
         for values in &self.0 {
             let longer = cells.iter().flat_map(|cell| {
                 values.iter().map(move |value| {
-                    let new = value.iter().filter(|(name, _)| !cell.iter().any(|(n, _)| n == name));
+                    let new = value
+                        .iter()
+                        .filter(|(name, _)| !cell.iter().any(|(n, _)| n == name));
                     cell.iter().chain(new).cloned().collect::<Vars>()
                 })
             });
@@ -170,14 +198,20 @@ impl Axes {
         let mut axes: Vec<(String, Vec<String>)> = Vec::new();
         for values in &self.0 {
             let (name, _) = values.first()?.first()?;
-            let same = values.iter().all(|value| matches!(&value[..], [(n, _)] if n == name));
-            let legal = legal_name(name) == *name && !matches!(name.as_str(), "include" | "exclude");
+            let same = values
+                .iter()
+                .all(|value| matches!(&value[..], [(n, _)] if n == name));
+            let legal =
+                legal_name(name) == *name && !matches!(name.as_str(), "include" | "exclude");
             if !same || !legal || axes.iter().any(|(known, _)| known == name) {
                 return None;
             }
             let mut seen = BTreeSet::new();
             let list = values.iter().flatten().map(|(_, value)| value.clone());
-            axes.push((name.clone(), list.filter(|value| seen.insert(value.clone())).collect()));
+            axes.push((
+                name.clone(),
+                list.filter(|value| seen.insert(value.clone())).collect(),
+            ));
         }
         Some(axes)
     }
@@ -192,7 +226,12 @@ impl Axes {
                 exclude: Vec::new(),
             },
             _ => Matrix {
-                include: cells.into_iter().chain(added).map(legal).take(limits::CELLS).collect(),
+                include: cells
+                    .into_iter()
+                    .chain(added)
+                    .map(legal)
+                    .take(limits::CELLS)
+                    .collect(),
                 ..Matrix::default()
             },
         }
@@ -240,7 +279,10 @@ mod tests {
     #[test]
     fn lines_of_variables() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(variables("A=1 B=\"x y\" C='z'"), [pair("A", "1"), pair("B", "x y"), pair("C", "z")]);
+        assert_eq!(
+            variables("A=1 B=\"x y\" C='z'"),
+            [pair("A", "1"), pair("B", "x y"), pair("C", "z")]
+        );
         assert_eq!(variables("A=a=b  1B=c D"), [pair("A", "a=b")]);
         assert_eq!(variables("A='open"), [pair("A", "open")]);
     }

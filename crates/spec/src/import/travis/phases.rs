@@ -2,27 +2,39 @@
 
 use super::super::Dialect;
 use super::super::container::step_name;
+use super::super::gitlab::condition::{Round, Truth, joined};
 use super::super::notes::Notes;
 use super::super::pipeline::{Job, Step};
 use super::super::tree::Tree as _;
 use super::super::variables;
 use super::super::when::When;
+use super::super::when::quoted;
 use super::Around;
 use super::condition::of_branch;
-use super::super::gitlab::condition::{Round, Truth, joined};
-use super::super::when::quoted;
 use crate::node::{Entry, Node};
 
 /// What a language installs and runs by itself.
 fn usual(language: &str, phase: &str) -> Option<&'static str> {
     let (install, script) = match language {
         "rust" => ("", "cargo build --verbose\ncargo test --verbose"),
-        "node_js" => ("if [ -f package-lock.json ]; then npm ci; else npm install; fi", "npm test"),
-        "python" => ("if [ -f requirements.txt ]; then pip install -r requirements.txt; fi", ""),
-        "go" => ("go get -v -t ./...", "if [ -f Makefile ]; then make; else go test -v ./...; fi"),
+        "node_js" => (
+            "if [ -f package-lock.json ]; then npm ci; else npm install; fi",
+            "npm test",
+        ),
+        "python" => (
+            "if [ -f requirements.txt ]; then pip install -r requirements.txt; fi",
+            "",
+        ),
+        "go" => (
+            "go get -v -t ./...",
+            "if [ -f Makefile ]; then make; else go test -v ./...; fi",
+        ),
         "ruby" => ("bundle install --jobs=3 --retry=3", "bundle exec rake"),
         "php" => ("", "phpunit"),
-        "elixir" => ("mix local.rebar --force\nmix local.hex --force\nmix deps.get", "mix test"),
+        "elixir" => (
+            "mix local.rebar --force\nmix local.hex --force\nmix deps.get",
+            "mix test",
+        ),
         "perl" => ("cpanm --quiet --installdeps --notest .", "make test"),
         "c" | "cpp" => ("", "./configure && make && make test"),
         "java" | "groovy" | "kotlin" => (
@@ -30,7 +42,10 @@ fn usual(language: &str, phase: &str) -> Option<&'static str> {
             "if [ -x gradlew ]; then ./gradlew check; else mvn test -B; fi",
         ),
         "scala" => ("", "sbt test"),
-        "haskell" => ("cabal update\ncabal build --only-dependencies --enable-tests", "cabal test"),
+        "haskell" => (
+            "cabal update\ncabal build --only-dependencies --enable-tests",
+            "cabal test",
+        ),
         "dart" => ("dart pub get", "dart test"),
         "julia" => ("", "julia --project -e 'using Pkg; Pkg.test()'"),
         _ => ("", ""),
@@ -44,7 +59,13 @@ fn usual(language: &str, phase: &str) -> Option<&'static str> {
 }
 
 /// Adds the steps of all phases.
-pub(super) fn read(around: &Around<'_>, entries: &[Entry], language: &str, job: &mut Job, notes: &mut Notes) {
+pub(super) fn read(
+    around: &Around<'_>,
+    entries: &[Entry],
+    language: &str,
+    job: &mut Job,
+    notes: &mut Notes,
+) {
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let mut comments = Vec::new();
     let mut all: Vec<String> = Vec::new();
@@ -53,12 +74,20 @@ pub(super) fn read(around: &Around<'_>, entries: &[Entry], language: &str, job: 
         let Some(entry) = find(phase) else {
             if let Some(text) = usual(language, phase) {
                 let words = format!("what `language: {language}` does by itself");
-                notes.near(&mut comments, around.line, format!("{}: {phase}", around.what), words);
+                notes.near(
+                    &mut comments,
+                    around.line,
+                    format!("{}: {phase}", around.what),
+                    words,
+                );
                 all.push(text.to_owned());
             }
             continue;
         };
-        let (line, what) = (around.document.line_of(entry), format!("{}: {phase}", around.what));
+        let (line, what) = (
+            around.document.line_of(entry),
+            format!("{}: {phase}", around.what),
+        );
         // `skip`, `true` and the like do nothing.
         if matches!(entry.value.text(), Some("skip" | "true" | "false")) {
             notes.exact(line, what);
@@ -77,7 +106,11 @@ pub(super) fn read(around: &Around<'_>, entries: &[Entry], language: &str, job: 
     if !all.is_empty() {
         let mut step = Step::of(all.join("\n"));
         // One shell, so that what a phase sets is there in the next one.
-        step.name = if many { step_name("install and test") } else { None };
+        step.name = if many {
+            step_name("install and test")
+        } else {
+            None
+        };
         step.comments = comments;
         job.steps.push(step);
     } else {
@@ -92,7 +125,10 @@ pub(super) fn read(around: &Around<'_>, entries: &[Entry], language: &str, job: 
         let Some(entry) = find(phase) else {
             continue;
         };
-        let (line, what) = (around.document.line_of(entry), format!("{}: {phase}", around.what));
+        let (line, what) = (
+            around.document.line_of(entry),
+            format!("{}: {phase}", around.what),
+        );
         let mut comments = Vec::new();
         let lines = commands(around, &entry.value, (line, &what), &mut comments, notes);
         if lines.is_empty() {
@@ -126,7 +162,10 @@ fn commands(
         }
         text = text.replace("travis_retry ", "");
         if let Some(rest) = text.strip_prefix("travis_wait ") {
-            text = rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().to_owned();
+            text = rest
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .trim_start()
+                .to_owned();
         }
         let script = variables::script(&text, Dialect::Travis, around.own, place, comments, notes);
         all.push(script);
@@ -153,13 +192,25 @@ fn deployments(around: &Around<'_>, entries: &[Entry], job: &mut Job, notes: &mu
                 if phase == "before_deploy" {
                     lines.extend(found);
                 } else if provider == "script" {
-                    lines.extend(commands_of(around, item, (line, &what), &mut comments, notes));
+                    lines.extend(commands_of(
+                        around,
+                        item,
+                        (line, &what),
+                        &mut comments,
+                        notes,
+                    ));
                     lines.extend(found);
                 }
             }
         }
         if find("after_deploy").filter(|_| number == 0).is_none() && provider == "script" {
-            lines.extend(commands_of(around, item, (line, &what), &mut comments, notes));
+            lines.extend(commands_of(
+                around,
+                item,
+                (line, &what),
+                &mut comments,
+                notes,
+            ));
         }
         if provider != "script" {
             let keys: Vec<&str> = item
@@ -168,7 +219,10 @@ fn deployments(around: &Around<'_>, entries: &[Entry], job: &mut Job, notes: &mu
                 .map(|entry| entry.key.as_str())
                 .filter(|key| !matches!(*key, "provider" | "on"))
                 .collect();
-            let words = format!("the provider {provider} ({}): write its commands here", keys.join(", "));
+            let words = format!(
+                "the provider {provider} ({}): write its commands here",
+                keys.join(", ")
+            );
             notes.lost(&mut comments, line, what.clone(), words);
         } else {
             notes.exact(line, what.clone());
@@ -193,7 +247,9 @@ fn commands_of(
     notes: &mut Notes,
 ) -> Vec<String> {
     let script = item.get("script");
-    script.map(|node| commands(around, node, place, comments, notes)).unwrap_or_default()
+    script
+        .map(|node| commands(around, node, place, comments, notes))
+        .unwrap_or_default()
 }
 
 /// `on` of a deployment: pushes to the default branch if nothing is said.
@@ -205,7 +261,10 @@ fn conditions(
     notes: &mut Notes,
 ) -> When {
     let mut all = vec![Truth::Asked("event != \"pull_request\"".to_owned())];
-    let truth = |key: &str| node.and_then(|node| node.get(key)).and_then(|value| value.truth());
+    let truth = |key: &str| {
+        node.and_then(|node| node.get(key))
+            .and_then(|value| value.truth())
+    };
     let branches = node.and_then(|node| node.get("branch"));
     let names = |node: &Node| -> Vec<String> {
         match node.entries() {
@@ -231,7 +290,9 @@ fn conditions(
         let here = format!("{what}: on.{}", entry.key);
         match entry.key.as_str() {
             "tags" | "branch" | "all_branches" => notes.exact(line, here),
-            key if super::matrix::VERSIONS.contains(&key) && around.axes.iter().any(|axis| axis == key) => {
+            key if super::matrix::VERSIONS.contains(&key)
+                && around.axes.iter().any(|axis| axis == key) =>
+            {
                 let value = quoted(entry.value.text().unwrap_or_default());
                 all.push(Truth::Asked(format!("matrix.{key} == {value}")));
                 notes.exact(line, here);
