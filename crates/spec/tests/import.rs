@@ -15,12 +15,13 @@ fn folder() -> PathBuf {
 /// The files of a dialect, by name.
 fn fixtures(dialect: Dialect) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(folder().join(dialect.as_str()))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("a folder of fixtures")
+        .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|end| end == "yml"))
         .map(|path| {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(&path).unwrap())
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.expect("a name in UTF-8").to_owned();
+            (name, fs::read(&path).expect("a fixture"))
         })
         .collect();
     files.sort();

@@ -234,7 +234,7 @@ fn key(
                         Vec::new()
                     }
                 },
-                |include| include.texts(),
+                super::tree::Tree::texts,
             );
             one.paths = globs(include, node.texts_of("exclude"))?;
             // `on_empty` and `ignore_message` change little: an empty change counts as changed.

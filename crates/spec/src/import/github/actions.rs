@@ -71,7 +71,7 @@ pub(super) fn read(
 fn checkout(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut Notes) {
     let elsewhere = ["repository", "path", "ref"];
     let with = action.node.get("with");
-    for entry in with.map(|with| with.entries()).unwrap_or_default() {
+    for entry in with.map(super::super::tree::Tree::entries).unwrap_or_default() {
         let line = here.workflow.document.line_of(entry);
         let what = format!("{} with {}", action.what, entry.key);
         let value = entry.value.text().unwrap_or_default();
@@ -162,7 +162,7 @@ fn setup(
     if !image.is_empty() {
         match tag {
             Some(version) => {
-                words.push_str(&format!(", or in an image: `image: {image}:{version}`"))
+                words.push_str(&format!(", or in an image: `image: {image}:{version}`"));
             }
             None => words.push_str(&format!(", or in an image: `image: {image}`")),
         }
@@ -380,7 +380,7 @@ fn reports(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut
 fn unknown(here: &mut InJob<'_>, action: &Action<'_>, notes: &mut Notes) {
     let with = action.node.get("with");
     let given: Vec<String> = with
-        .map(|with| with.entries())
+        .map(super::super::tree::Tree::entries)
         .unwrap_or_default()
         .iter()
         .map(|entry| {

@@ -255,7 +255,7 @@ impl Reader<'_> {
             other => {
                 let name = other.strip_prefix("env.")?;
                 let (_, value) = self.scope.env.iter().find(|(known, _)| known == name)?;
-                return (!value.contains("${{")).then(|| Truth::Known(!value.is_empty()));
+                return (!value.contains("${{")).then_some(Truth::Known(!value.is_empty()));
             }
         };
         Some(Truth::atom(text))

@@ -365,9 +365,9 @@ impl Quotes {
             }
         } else if self.arrow == "<" {
             if c == '<' {
-                self.arrow.push(c)
+                self.arrow.push(c);
             } else {
-                self.arrow.clear()
+                self.arrow.clear();
             }
         } else if self.arrow == "<<" && c == '<' {
             // `<<<` is a text in the line.
@@ -377,9 +377,9 @@ impl Quotes {
             let ends =
                 !word.is_empty() && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | ')' | '>'));
             if ends {
-                self.finish_word()
+                self.finish_word();
             } else {
-                self.arrow.push(c)
+                self.arrow.push(c);
             }
         }
     }

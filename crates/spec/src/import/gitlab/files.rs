@@ -88,7 +88,7 @@ fn paths(
 ) -> Vec<String> {
     let mut good: Vec<String> = Vec::new();
     for path in node
-        .map(|node| node.texts())
+        .map(super::super::tree::Tree::texts)
         .unwrap_or_default()
         .into_iter()
         .take(200)

@@ -299,7 +299,7 @@ fn needs(here: &InJob<'_>, node: &Node, what: &str, job: &mut Job, notes: &mut N
             notes.lost(&mut job.comments, line, what, words);
             continue;
         };
-        let truth = |key: &str| item.get(key).and_then(|value| value.truth());
+        let truth = |key: &str| item.get(key).and_then(super::super::tree::Tree::truth);
         if item.get("parallel").is_some() {
             let words = "all cells of the job are waited for";
             notes.near(&mut job.comments, line, what, words);

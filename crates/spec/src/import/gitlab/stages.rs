@@ -34,7 +34,7 @@ impl Stages {
         let mut names = root
             .get("stages")
             .or_else(|| root.get("types"))
-            .map(|n| n.texts())
+            .map(super::super::tree::Tree::texts)
             .unwrap_or_default();
         if names.is_empty() {
             names = ["build", "test", "deploy"].map(ToOwned::to_owned).to_vec();

@@ -156,7 +156,7 @@ fn commands(
         let mut text = text.trim_end_matches('\n').to_owned();
         for helper in ["travis_retry ", "travis_wait ", "travis_fold "] {
             if text.contains(helper) {
-                let words = format!("the helper {}does not exist here", helper);
+                let words = format!("the helper {helper}does not exist here");
                 notes.near(comments, place.0, place.1, words);
             }
         }
@@ -263,7 +263,7 @@ fn conditions(
     let mut all = vec![Truth::Asked("event != \"pull_request\"".to_owned())];
     let truth = |key: &str| {
         node.and_then(|node| node.get(key))
-            .and_then(|value| value.truth())
+            .and_then(super::super::tree::Tree::truth)
     };
     let branches = node.and_then(|node| node.get("branch"));
     let names = |node: &Node| -> Vec<String> {
@@ -285,7 +285,7 @@ fn conditions(
         notes.near(comments, line, format!("{what}: on"), words);
         all.push(Truth::Asked("branch == \"master\"".to_owned()));
     }
-    for entry in node.map(|node| node.entries()).unwrap_or_default() {
+    for entry in node.map(super::super::tree::Tree::entries).unwrap_or_default() {
         let line = around.document.line_of(entry);
         let here = format!("{what}: on.{}", entry.key);
         match entry.key.as_str() {
