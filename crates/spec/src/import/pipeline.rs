@@ -429,6 +429,13 @@ pub(super) fn free(name: &str, taken: &BTreeSet<String>) -> String {
 
 impl Job {
     fn finish(&mut self) {
+        for mut step in std::mem::take(&mut self.steps) {
+            if step.run.trim().is_empty() {
+                self.comments.append(&mut step.comments);
+            } else {
+                self.steps.push(step);
+            }
+        }
         if self.steps.is_empty() {
             let mut step = Step::of("true");
             step.comments.push(

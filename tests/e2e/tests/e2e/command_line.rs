@@ -167,7 +167,7 @@ fn import_writes_a_spec_that_is_good_and_runs() {
     assert_eq!(code, Some(4), "an existing spec was overwritten");
     assert!(err.contains("--force"), "{err}");
     let (code, out, err) = run_in(&lab, &["import", file, "--output", "-"]);
-    assert!(code == Some(0) && out.contains("\njobs:\n  test:\n"), "{out}{err}");
+    assert!(code == Some(0) && out.contains("\n  test:\n"), "{out}{err}");
     assert!(err.contains("1 not converted:\n"), "{err}");
     let (code, out, err) = run_in(&lab, &["import", file, "--force"]);
     assert_eq!(code, Some(0), "{out}{err}");

@@ -71,7 +71,10 @@ pub(super) fn read(
 fn checkout(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut Notes) {
     let elsewhere = ["repository", "path", "ref"];
     let with = action.node.get("with");
-    for entry in with.map(super::super::tree::Tree::entries).unwrap_or_default() {
+    for entry in with
+        .map(super::super::tree::Tree::entries)
+        .unwrap_or_default()
+    {
         let line = here.workflow.document.line_of(entry);
         let what = format!("{} with {}", action.what, entry.key);
         let value = entry.value.text().unwrap_or_default();

@@ -92,7 +92,10 @@ fn event(
             (on.manual, on.api) = (true, true);
             notes.exact(line, here);
             let inputs = node.and_then(|node| node.get("inputs"));
-            for entry in inputs.map(super::super::tree::Tree::entries).unwrap_or_default() {
+            for entry in inputs
+                .map(super::super::tree::Tree::entries)
+                .unwrap_or_default()
+            {
                 input(document, entry, pipeline, notes);
             }
         }

@@ -285,7 +285,10 @@ fn conditions(
         notes.near(comments, line, format!("{what}: on"), words);
         all.push(Truth::Asked("branch == \"master\"".to_owned()));
     }
-    for entry in node.map(super::super::tree::Tree::entries).unwrap_or_default() {
+    for entry in node
+        .map(super::super::tree::Tree::entries)
+        .unwrap_or_default()
+    {
         let line = around.document.line_of(entry);
         let here = format!("{what}: on.{}", entry.key);
         match entry.key.as_str() {
