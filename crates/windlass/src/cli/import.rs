@@ -62,10 +62,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
 
 /// A spec of any name in the folder counts: two of them would be one too many.
 fn refuse_to_overwrite(output: &Path) -> Result<(), Problem> {
-    let is_spec = output.file_name().is_some_and(|name| {
-        let known = |known: &&str| name == *known;
-        spec_file::NAMES.iter().any(|name| known(name))
-    });
+    let is_spec = output
+        .file_name()
+        .is_some_and(|name| spec_file::NAMES.iter().any(|known| name == *known));
     let folder = output.parent().unwrap_or(Path::new(""));
     let mut taken = vec![output.to_owned()];
     if is_spec {
