@@ -31,7 +31,7 @@ mod url;
 mod workspace;
 
 pub use error::CheckoutError;
-pub use mirror::{Fetched, Mirror, resolve_head};
+pub use mirror::{Fetched, Mirror, default_branch, resolve_head};
 pub use root_file::read_root_file;
 pub use workspace::checkout;
 

@@ -44,7 +44,7 @@ impl std::fmt::Display for Skipped {
 }
 
 /// A number of bytes as people write it: `1.5 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} bytes");

@@ -171,8 +171,11 @@ codes! {
         "Each parameter has a type; a choice has a list of options.";
     DUPLICATE_SCHEDULE "E0223" "two schedules have one name"
         "Schedules are told apart by their names.";
-    NO_NEED "E0224" "artifacts of a job that is not awaited"
-        "Artifacts come from jobs in `needs`.";
+    NO_ARTIFACTS "E0224" "artifacts of a job that keeps none"
+        "`artifacts: true` in `needs` puts the other job's files into the workspace; without `artifacts` \
+         of its own it has none.";
+    ONLY_OUT "E0225" "patterns that only take out"
+        "A pattern that begins with `!` takes out what one before it took in.";
     DUPLICATE_NAME "W0150" "two steps have one name"
         "The second is shown as `name (2)`.";
     JOINED_LINES "W0151" "lines of a script are joined into one"

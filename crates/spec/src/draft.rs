@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use windlass_model::expression::Expr;
 use windlass_model::plan::{
-    ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult, OutputMode, Retry,
-    StepPlan,
+    ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult, OutputMode,
+    ReportKind, ReportPlan, Retry, StepPlan,
 };
 
 use crate::codes;
+use crate::include::Include;
 use crate::keys::shell::Shell;
 use crate::limits;
 use crate::node::{Entry, shorten};
 use crate::params::{Param, ParamType};
 use crate::problems::{Problem, Problems};
+use crate::schedules::Schedule;
 use crate::value::At;
 
 /// Variables and where each was written.
@@ -50,6 +52,9 @@ pub(crate) struct JobDraft {
     pub(crate) allow_failure: Option<At<bool>>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
     pub(crate) outputs: Vec<String>,
+    pub(crate) artifacts: Vec<ArtifactDraft>,
+    pub(crate) caches: Vec<CacheDraft>,
+    pub(crate) reports: Vec<(ReportKind, Vec<At<String>>)>,
     /// The steps' conditions and scripts, once the steps are finished.
     pub(crate) step_whens: Vec<WhenDraft>,
     pub(crate) scripts: Vec<Range<usize>>,
@@ -64,6 +69,28 @@ pub(crate) struct SpecDraft {
     pub(crate) templates: Vec<Entry>,
     pub(crate) params: Vec<Param>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
+    pub(crate) on: Option<OnDraft>,
+    pub(crate) includes: Vec<At<Include>>,
+    /// Templates that come from included files: not all need to be used.
+    pub(crate) borrowed: Vec<String>,
+}
+
+/// Which events make builds.
+#[derive(Debug, Default)]
+pub(crate) struct OnDraft {
+    pub(crate) events: Vec<(&'static str, Alternative)>,
+    pub(crate) schedules: Vec<(At<String>, Schedule)>,
+    pub(crate) manual: Option<bool>,
+    pub(crate) api: Option<bool>,
+}
+
+/// A schedule.
+#[derive(Debug, Default)]
+pub(crate) struct ScheduleDraft {
+    pub(crate) name: Option<At<String>>,
+    pub(crate) cron: Option<String>,
+    pub(crate) timezone: Option<String>,
+    pub(crate) branch: Option<String>,
 }
 
 /// One entry of `include` or `exclude`: names, values, and where the values stand.
@@ -105,6 +132,26 @@ pub(crate) struct ClauseDraft {
 pub(crate) struct ConcurrencyDraft {
     pub(crate) group: Option<At<String>>,
     pub(crate) cancel: bool,
+}
+
+/// An artifact; without a name, it gets the job's.
+#[derive(Debug, Default)]
+pub(crate) struct ArtifactDraft {
+    pub(crate) name: Option<At<String>>,
+    pub(crate) paths: Vec<At<String>>,
+    pub(crate) retention: Option<Duration>,
+    pub(crate) optional: bool,
+    pub(crate) when: OnResult,
+}
+
+/// A cache.
+#[derive(Debug, Default)]
+pub(crate) struct CacheDraft {
+    pub(crate) key: Option<At<String>>,
+    pub(crate) hash: Vec<At<String>>,
+    pub(crate) paths: Vec<At<String>>,
+    pub(crate) restore: Vec<At<String>>,
+    pub(crate) read_only: bool,
 }
 
 /// A parameter.
@@ -176,6 +223,12 @@ impl JobDraft {
             allow_failure: self.allow_failure.as_ref().is_some_and(|at| at.value),
             concurrency: self.concurrency.take().and_then(ConcurrencyDraft::finish),
             outputs: std::mem::take(&mut self.outputs),
+            artifacts: take(&mut self.artifacts, ArtifactDraft::finish),
+            caches: take(&mut self.caches, CacheDraft::finish),
+            reports: take(&mut self.reports, |(kind, paths)| ReportPlan {
+                kind,
+                paths: paths.into_iter().map(|at| at.value).collect(),
+            }),
             on_result: self
                 .when
                 .as_ref()
@@ -184,6 +237,30 @@ impl JobDraft {
             steps,
             ..JobPlan::default()
         }
+    }
+
+    /// Every text that may have `${{ }}`, with its place.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &At<String>> {
+        let env = self
+            .env
+            .values()
+            .chain(self.steps.iter().flat_map(|step| step.env.values()));
+        let single = [&self.image, &self.approve].into_iter().flatten();
+        let group = self.concurrency.iter().filter_map(|g| g.group.as_ref());
+        let artifacts = self
+            .artifacts
+            .iter()
+            .flat_map(|artifact| artifact.name.iter().chain(&artifact.paths));
+        let caches = self.caches.iter().flat_map(|cache| {
+            let lists = cache.paths.iter().chain(&cache.hash).chain(&cache.restore);
+            cache.key.iter().chain(lists)
+        });
+        let reports = self.reports.iter().flat_map(|(_, paths)| paths);
+        env.chain(single)
+            .chain(group)
+            .chain(artifacts)
+            .chain(caches)
+            .chain(reports)
     }
 
     /// A variable can't be a secret and stand in the file.
@@ -263,6 +340,10 @@ impl StepDraft {
             ..StepPlan::default()
         }
     }
+}
+
+fn take<T, U>(all: &mut Vec<T>, finish: impl FnMut(T) -> U) -> Vec<U> {
+    std::mem::take(all).into_iter().map(finish).collect()
 }
 
 fn values(env: Env) -> BTreeMap<String, String> {

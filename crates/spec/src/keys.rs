@@ -5,6 +5,8 @@ use crate::key::{About, Key};
 
 pub(crate) mod allow_failure;
 pub(crate) mod approve;
+pub(crate) mod artifacts;
+pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod concurrency;
 pub(crate) mod env;
@@ -12,6 +14,7 @@ pub(crate) mod executor;
 pub(crate) mod expect;
 pub(crate) mod fail_fast;
 pub(crate) mod image;
+pub(crate) mod include;
 pub(crate) mod jobs;
 pub(crate) mod limits;
 pub(crate) mod matrix;
@@ -19,9 +22,11 @@ pub(crate) mod max_parallel;
 pub(crate) mod name;
 pub(crate) mod needs;
 pub(crate) mod network;
+pub(crate) mod on;
 pub(crate) mod output;
 pub(crate) mod outputs;
 pub(crate) mod params;
+pub(crate) mod reports;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs_on;
@@ -45,8 +50,14 @@ pub(crate) const IN_STEP: &str = "a step";
 pub(crate) const IN_JOB: &str = "a job";
 
 /// The keys that only the top level has, in the order of the reference.
-pub(crate) const SPEC: &[Key<SpecDraft>] =
-    &[jobs::SPEC, templates::SPEC, params::SPEC, concurrency::SPEC];
+pub(crate) const SPEC: &[Key<SpecDraft>] = &[
+    on::SPEC,
+    jobs::SPEC,
+    templates::SPEC,
+    include::SPEC,
+    params::SPEC,
+    concurrency::SPEC,
+];
 
 /// The keys of a job, in the order of the reference. A spec of one job has them at its top level.
 pub(crate) const JOB: &[Key<JobDraft>] = &[
@@ -59,6 +70,9 @@ pub(crate) const JOB: &[Key<JobDraft>] = &[
     env::JOB,
     secrets::JOB,
     outputs::JOB,
+    artifacts::JOB,
+    cache::JOB,
+    reports::JOB,
     timeout::JOB,
     retry::JOB,
     allow_failure::JOB,
@@ -125,7 +139,23 @@ mod tests {
     #[test]
     fn every_example_is_a_whole_spec_that_shows_its_key() {
         for (place, about) in all() {
-            let loaded = crate::load("windlass.yml", about.example.as_bytes());
+            let source = about.example.as_bytes();
+            let part = || Ok(b"templates: {a: {}}".to_vec());
+            let included = crate::includes("windlass.yml", source)
+                .into_iter()
+                .map(|include| (include, part()))
+                .scan(false, |seen, (include, part)| {
+                    // Two files with one template would be a mistake.
+                    let part = if *seen {
+                        Ok(b"jobs: {}".to_vec())
+                    } else {
+                        part
+                    };
+                    *seen = true;
+                    Some((include, part))
+                })
+                .collect();
+            let loaded = crate::read_with("windlass.yml", source, &included);
             assert_eq!(loaded.diagnostics, [], "{} in {place}", about.name);
             assert!(
                 about.example.contains(about.name),

@@ -12,14 +12,16 @@ use windlass_model::plan::{Clause, Concurrency, DEFAULT_JOB, JobPlan, OutputRef}
 
 pub use self::plan::{Decision, Why};
 use crate::codes;
-use crate::draft::{ConcurrencyDraft, JobDraft, SpecDraft, WhenDraft};
+use crate::draft::{ConcurrencyDraft, JobDraft, OnDraft, SpecDraft, WhenDraft};
 use crate::expression::{self, Fault, Kind, Scope};
+use crate::include::{self, Included};
 use crate::key;
 use crate::keys::{self, use_template};
 use crate::limits;
 use crate::node::{Entry, Node, Value, shorten};
 use crate::params::{Param, ParamType};
 use crate::problems::{Problem, Problems};
+use crate::schedules::Schedule;
 use crate::template::{self, Template};
 use crate::value;
 
@@ -28,7 +30,17 @@ use crate::value;
 pub struct Spec {
     params: Vec<Param>,
     concurrency: Option<(Concurrency, Option<Template>)>,
+    on: Option<On>,
     jobs: Vec<JobSpec>,
+}
+
+/// Which events make builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct On {
+    events: Vec<(&'static str, Vec<Clause>)>,
+    schedules: Vec<Schedule>,
+    manual: bool,
+    api: bool,
 }
 
 /// A job before it is planned.
@@ -47,6 +59,11 @@ struct JobSpec {
 }
 
 impl Spec {
+    /// The times at which builds are to be made.
+    pub fn schedules(&self) -> &[Schedule] {
+        self.on.as_ref().map_or(&[], |on| &on.schedules)
+    }
+
     /// The parameters of builds that are asked for.
     pub fn params(&self) -> &[Param] {
         &self.params
@@ -54,6 +71,13 @@ impl Spec {
 
     /// Whether any condition asks which paths changed: finding out costs time.
     pub fn asks_for_changes(&self) -> bool {
+        let events = self.on.iter().flat_map(|on| &on.events);
+        if events
+            .flat_map(|(_, clauses)| clauses)
+            .any(|clause| clause.expr.asks_for_changes())
+        {
+            return true;
+        }
         let whens = |job: &JobSpec| {
             let steps = job.step_whens.iter().flatten().flatten();
             job.when
@@ -87,7 +111,7 @@ struct Named {
 
 /// Makes the spec of the top level's entries. Reports everything that is wrong with it; then the
 /// spec may be incomplete and is not used.
-pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
+pub(crate) fn read(entries: &[Entry], included: &Included, problems: &mut Problems<'_>) -> Spec {
     let mut draft = SpecDraft::default();
     let mut own = Vec::new();
     let mut known = key::names(keys::SPEC);
@@ -106,6 +130,7 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
             problems.push(crate::suggest::unknown_key(entry, &known, keys::TOP));
         }
     }
+    include::take(&mut draft, included, problems);
     let single = draft.jobs_at.is_none();
     let named = if single {
         key::require(entries, keys::JOB, 0..0, keys::TOP, problems);
@@ -118,7 +143,7 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
         several(&draft, own, problems)
     };
     let templates = &draft.templates;
-    check_templates(templates, &named, problems);
+    check_templates(&draft, &named, problems);
     let drafts: Vec<(Named, JobDraft)> = named
         .into_iter()
         .map(|named| job(named, templates, single, problems))
@@ -165,9 +190,11 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
     let concurrency = draft
         .concurrency
         .and_then(|group| whole(group, &scope, problems));
+    let on = draft.on.map(|on| on_events(on, &scope, problems));
     Spec {
         params: draft.params,
         concurrency,
+        on,
         jobs,
     }
 }
@@ -284,7 +311,7 @@ fn overlay(below: &[Entry], over: &[Entry]) -> Vec<Entry> {
 }
 
 /// Looks at templates by themselves, so that one that nobody uses is checked too.
-fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<'_>) {
+fn check_templates(draft: &SpecDraft, jobs: &[Named], problems: &mut Problems<'_>) {
     let used: HashSet<String> = jobs
         .iter()
         .flat_map(|job| &job.entries)
@@ -292,7 +319,7 @@ fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<
         .flat_map(|entry| use_template::names(entry, problems))
         .map(|name| name.value)
         .collect();
-    for template in templates {
+    for template in &draft.templates {
         let name = shorten(&template.key, 40);
         value::word(&template.key, &template.key_span, "a template", problems);
         let what = format!("the template `{name}`");
@@ -319,7 +346,7 @@ fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<
             &mut JobDraft::default(),
             problems,
         );
-        if !used.contains(&template.key) {
+        if !used.contains(&template.key) && !draft.borrowed.contains(&template.key) {
             problems.push(
                 Problem::new(
                     codes::UNUSED_TEMPLATE,
@@ -395,6 +422,28 @@ fn unknown_template(name: &value::At<String>, templates: &[Entry], problems: &mu
         [] => "write it below `templates` at the top level".to_owned(),
         known => format!("the templates are {}", known.join(", ")),
     }));
+}
+
+fn on_events(on: OnDraft, scope: &Scope, problems: &mut Problems<'_>) -> On {
+    let mut events = Vec::new();
+    for (event, conditions) in on.events {
+        let when = WhenDraft {
+            alternatives: vec![conditions],
+            result: None,
+        };
+        let clauses = clauses(when, scope, problems);
+        events.push((event, clauses.into_iter().flatten().collect()));
+    }
+    On {
+        events,
+        schedules: on
+            .schedules
+            .into_iter()
+            .map(|(_, schedule)| schedule)
+            .collect(),
+        manual: on.manual.unwrap_or(true),
+        api: on.api.unwrap_or(true),
+    }
 }
 
 /// Reads what could not be read before all names were known: conditions and texts.
@@ -475,6 +524,9 @@ fn finish(
     let mut proto = draft.finish(problems);
     proto.name.clone_from(&named.name);
     proto.base.clone_from(&named.name);
+    for artifact in proto.artifacts.iter_mut().filter(|a| a.name.is_empty()) {
+        artifact.name.clone_from(&named.name);
+    }
     if let Some(failure) = draft.step_whens.first().and_then(|w| w.result.as_ref())
         && failure.value == windlass_model::plan::OnResult::Failure
     {
@@ -533,17 +585,8 @@ fn finish(
 
 /// Where the texts stand that may have names in them.
 fn spans(draft: &JobDraft) -> HashMap<String, Range<usize>> {
-    let env = draft
-        .env
-        .values()
-        .chain(draft.steps.iter().flat_map(|step| step.env.values()));
-    let texts = [&draft.image, &draft.approve].into_iter().flatten();
-    let group = draft
-        .concurrency
-        .iter()
-        .filter_map(|group| group.group.as_ref());
-    env.chain(texts)
-        .chain(group)
+    draft
+        .texts()
         .filter(|at| template::is_template(&at.value))
         .map(|at| (at.value.clone(), at.span.clone()))
         .collect()

@@ -40,7 +40,6 @@ const ELSEWHERE: &[(&str, Option<&str>, &str)] = &[
         Some("shell"),
         "write `shell` for the interpreter",
     ),
-    ("on", None, "write `when` in a job: `when: {event: push}`"),
     ("pipeline", Some("steps"), "put the commands under `steps`"),
     (
         "script",

@@ -220,6 +220,59 @@ pub(crate) fn globs(entry: &Entry, problems: &mut Problems<'_>) -> Vec<At<String
     globs
 }
 
+/// Patterns for files: one, or a list. `home` also takes paths that begin with `~/`. One with
+/// `${{ }}` is looked at when it is filled in.
+pub(crate) fn paths(
+    node: &Node,
+    name: &str,
+    home: bool,
+    problems: &mut Problems<'_>,
+) -> Vec<At<String>> {
+    let paths = some_paths(node, name, home, problems);
+    not_only_out(paths, name, problems)
+}
+
+/// As [`paths`], for a part of a list.
+pub(crate) fn some_paths(
+    node: &Node,
+    name: &str,
+    home: bool,
+    problems: &mut Problems<'_>,
+) -> Vec<At<String>> {
+    let mut paths = texts(node, name, "a path or a pattern", problems);
+    paths.retain(|at| {
+        let path = at.value.trim_start_matches('!');
+        let path = match path.strip_prefix("~/") {
+            Some(rest) if home => rest,
+            _ => path,
+        };
+        path.contains("${{")
+            || (crate::keys::when::is_glob(path, &at.span, problems)
+                && inside(path, &at.span, problems))
+    });
+    paths
+}
+
+/// Patterns of which at least one takes something in; none at all if not.
+pub(crate) fn not_only_out(
+    paths: Vec<At<String>>,
+    name: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<At<String>> {
+    if let Some(only) = paths.first()
+        && paths.iter().all(|at| at.value.starts_with('!'))
+    {
+        let message = format!("{name} only takes files out");
+        problems.push(
+            Problem::new(codes::ONLY_OUT, only.span.clone(), message)
+                .label("nothing was taken in before it")
+                .help("begin with a pattern without `!`: `**` is everything"),
+        );
+        return Vec::new();
+    }
+    paths
+}
+
 /// Whether a list is short enough; says so if not.
 pub(crate) fn not_too_many(items: &[Node], name: &str, problems: &mut Problems<'_>) -> bool {
     let Some(beyond) = items.get(limits::ITEMS) else {

@@ -20,6 +20,9 @@ pub const DATABASE_FILE: &str = "windlass.db";
 /// File name of the key for sealed values in the data folder.
 pub const KEY_FILE: &str = "secret.key";
 
+/// How long a connection waits for another program that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A handle; clones share everything.
 #[derive(Clone)]
 pub struct Store {
@@ -74,9 +77,9 @@ impl Store {
             // FULL: an acknowledged delivery survives a power cut, not only a crash of ours.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(20))
+            .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut writer = options.connect().await.map_err(StoreError::db("open"))?;
+        let mut writer = connect(&options).await?;
         migrate(&mut writer, &path, on_pending).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(6)
@@ -243,6 +246,25 @@ impl Drop for WriteTx {
                 }
             });
         }
+    }
+}
+
+/// Connects. SQLite's own waiting (`busy_timeout`) doesn't cover the change to the write-ahead log
+/// that two programs opening a new database try at the same moment.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+    let deadline = std::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let error = match options.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        // The low byte of every kind of "busy" is SQLITE_BUSY, 5.
+        let code = error.as_database_error().and_then(|e| e.code());
+        let is_busy = code.is_some_and(|code| code.parse::<u32>().is_ok_and(|c| c & 0xff == 5));
+        if !is_busy || std::time::Instant::now() >= deadline {
+            return Err(StoreError::db("open")(error));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -15,6 +15,8 @@ pub mod jobs;
 pub mod outbox;
 pub mod queue;
 pub mod repos;
+pub mod results;
+pub mod schedules;
 pub mod schema;
 pub mod seal;
 pub mod secrets;

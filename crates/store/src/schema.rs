@@ -14,4 +14,14 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "jobs",
         sql: include_str!("../migrations/0002_jobs.sql"),
     },
+    Migration {
+        version: 3,
+        name: "results",
+        sql: include_str!("../migrations/0003_results.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "schedules",
+        sql: include_str!("../migrations/0004_schedules.sql"),
+    },
 ];

@@ -101,6 +101,11 @@ async fn main() {
     job.end(2, StepResult::Skipped, 0).await;
     job.finish(BuildState::Failed, "step \"test\": exit code 101", Some(1))
         .await;
+    let attempt = store.attempt(failing_build.id, 1).await.unwrap().id;
+    let files = [("windlass.deb", "not really"), ("SHA256SUMS", "0000\n")];
+    fixture
+        .artifact(failing_build.id, attempt, "packages", &files)
+        .await;
     let status = store.statuses_of_build(failing_build.id).await.unwrap();
     let later = windlass_store::db::now_ms() + HOUR;
     store

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use windlass_forge::report;
 use windlass_model::status::CommitStatus;
@@ -31,12 +32,34 @@ pub fn status_for_forge(
     })
 }
 
+/// Who knows where branches and tags stand.
+pub trait Refs: Send + Sync {
+    /// The commit of a branch, a tag or a full ref (`refs/heads/main`), and that full ref. Nothing
+    /// is the default branch.
+    fn resolve<'a>(
+        &'a self,
+        repo: &'a Repo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, String), RefError>>;
+}
+
+/// Why a name has no commit.
+#[derive(Debug)]
+pub struct RefError {
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
 /// A build that somebody asks for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wish {
+    /// A full commit id, a branch, a tag or a full ref; nothing is the default branch.
+    #[serde(default)]
     pub(crate) revision: String,
-    /// Through which ref it can be fetched; `HEAD` if nothing is said.
+    /// Through which ref a commit id can be fetched; `HEAD` if nothing is said.
     #[serde(default)]
     pub(crate) git_ref: String,
     /// Values for the spec's `params`.
@@ -65,16 +88,23 @@ pub(crate) async fn start(
         )
         .hint("add it again with `windlass repo add`"));
     }
-    let revision: Revision = wish
-        .revision
-        .trim()
-        .parse()
-        .map_err(|e: windlass_model::ids::InvalidId| WebError::bad_request(e.to_string()))?;
-    let git_ref = match wish.git_ref.trim() {
-        "" => "HEAD",
-        given => given,
+    let named = wish.revision.trim();
+    let (revision, git_ref) = match (named.parse::<Revision>(), wish.git_ref.trim()) {
+        (Ok(revision), "") => (revision, "HEAD".to_owned()),
+        (Ok(revision), git_ref) => (revision, git_ref.to_owned()),
+        (Err(_), git_ref) => {
+            let name = if named.is_empty() { git_ref } else { named };
+            let found = app.refs.resolve(&repo, name).await;
+            found.map_err(|e| {
+                let error = WebError::new(StatusCode::UNPROCESSABLE_ENTITY, e.message);
+                match e.hint {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            })?
+        }
     };
-    if !is_full_ref(git_ref) {
+    if !is_full_ref(&git_ref) {
         return Err(
             WebError::bad_request(format!("git_ref {:?} is not a full ref", wish.git_ref))
                 .hint("give HEAD, refs/heads/BRANCH or refs/tags/TAG"),
@@ -85,7 +115,7 @@ pub(crate) async fn start(
         trigger: Trigger {
             event,
             revision: revision.clone(),
-            git_ref: git_ref.to_owned(),
+            git_ref,
             message: String::new(),
             author: String::new(),
             url: None,

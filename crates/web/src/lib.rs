@@ -14,6 +14,7 @@
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
+//! | artifacts: pages, files, archives | `artifacts.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
 //! | what an error looks like: page, JSON or text | `error.rs` |
 //! | ages, durations, sizes, icons and words of states | `text.rs` |
@@ -29,6 +30,7 @@ pub mod state;
 pub mod urls;
 
 mod api;
+mod artifacts;
 mod assets;
 mod auth;
 mod error;
@@ -41,6 +43,8 @@ mod pages;
 mod places;
 mod text;
 
+pub use actions::{RefError, Refs};
+pub use artifacts::{ArtifactFile, Artifacts};
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

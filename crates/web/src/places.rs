@@ -34,6 +34,14 @@ pub(crate) struct JobPath {
     pub(crate) job: i64,
 }
 
+/// `{repo}`, `{number}`, `{attempt}` and `{name}`, and perhaps `{*path}`
+pub(crate) struct ArtifactPath {
+    pub(crate) build: BuildPath,
+    pub(crate) attempt: i64,
+    pub(crate) name: String,
+    pub(crate) path: String,
+}
+
 /// `{id}`
 pub(crate) struct DeliveryPath(pub(crate) i64);
 
@@ -90,6 +98,20 @@ impl FromRequestParts<App> for JobPath {
         Ok(Self {
             build: build_of(&segments)?,
             job: counted(&segments, "job")? - 1,
+        })
+    }
+}
+
+impl FromRequestParts<App> for ArtifactPath {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, WebError> {
+        let segments = segments(parts, app).await?;
+        Ok(Self {
+            build: build_of(&segments)?,
+            attempt: counted(&segments, "attempt")?,
+            name: segment(&segments, "name").to_owned(),
+            path: segment(&segments, "path").to_owned(),
         })
     }
 }

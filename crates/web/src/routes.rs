@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::error::{panicked, present};
 use crate::pages::{self, build, builds, deliveries, log, login, repos};
 use crate::state::{App, AppState};
-use crate::{api, assets, auth, headers, hooks, live, log_text};
+use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text};
 
 /// The largest form or API request; hooks have their own limit.
 const MAX_BODY: usize = 64 * 1024;
@@ -39,6 +39,19 @@ pub fn router(state: AppState) -> Router {
         .route("/repos/{repo}/builds/{number}/steps/{step}", get(log::page))
         .route("/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}/stream", get(live::log::stream))
+        .route(
+            "/repos/{repo}/builds/{number}/artifacts/{attempt}/{name}",
+            get(artifacts::page),
+        )
+        .route(
+            "/repos/{repo}/builds/{number}/artifacts/{attempt}/{name}/archive",
+            get(artifacts::archive),
+        )
+        .route(
+            "/repos/{repo}/builds/{number}/artifacts/{attempt}/{name}/files/{*path}",
+            get(artifacts::file),
+        )
+        .route("/api/v1/repos/{repo}/builds/{number}/artifacts", get(artifacts::api))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/login", get(login::page).post(login::login))

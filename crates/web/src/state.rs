@@ -8,6 +8,9 @@ use windlass_logs::Hub;
 use windlass_model::{AttemptId, Secret};
 use windlass_store::Store;
 
+use crate::actions::Refs;
+use crate::artifacts::Artifacts;
+
 /// Everything that pages, API and hooks stand on.
 #[derive(Clone)]
 pub struct AppState {
@@ -17,6 +20,10 @@ pub struct AppState {
     pub hub: Hub,
     /// The folder with a folder of logs for each attempt, named by its id.
     pub logs_root: PathBuf,
+    /// Who knows where branches and tags stand.
+    pub refs: Arc<dyn Refs>,
+    /// Who has the artifacts' files.
+    pub artifacts: Arc<dyn Artifacts>,
     /// Where people and forges reach this server: `https://ci.example.org`, without a slash at the
     /// end.
     pub public_url: String,

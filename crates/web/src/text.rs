@@ -52,6 +52,32 @@ pub(crate) fn span(started_ms: Option<i64>, finished_ms: Option<i64>) -> String 
     }
 }
 
+/// `81.3 %`; of nothing, all.
+pub(crate) fn percent(part: &i64, whole: &i64) -> String {
+    if *whole <= 0 {
+        return "100 %".to_owned();
+    }
+    // Never rounded up to all: 99.96 % is not everything.
+    let tenths = part.saturating_mul(1000) / whole;
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// The state whose colour and icon a test has.
+pub(crate) fn test_mood(test: &windlass_store::results::Test) -> &'static str {
+    use windlass_store::results::TestEnd;
+    match test.end {
+        TestEnd::Failed => "failed",
+        TestEnd::Flaky => "error",
+        TestEnd::Skipped => "skipped",
+        TestEnd::Passed => "passed",
+    }
+}
+
+/// Bytes of a file, as [`size`].
+pub(crate) fn file_size(bytes: &u64) -> String {
+    size(&i64::try_from(*bytes).unwrap_or(i64::MAX))
+}
+
 /// `812 B`, `12.5 KiB`, `3.0 GiB`.
 pub(crate) fn size(bytes: &i64) -> String {
     let bytes = (*bytes).max(0);

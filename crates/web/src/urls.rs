@@ -6,6 +6,44 @@
 
 use windlass_model::{BuildNumber, BuildState, RepoName};
 
+/// A text as one segment of a path (RFC 3986, section 3.3): everything but letters, digits and
+/// `-._~` as `%XX`.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// The list of an artifact's files.
+pub fn artifact(repo: &RepoName, number: BuildNumber, attempt: i64, name: &str) -> String {
+    let name = encode(name);
+    format!("/repos/{repo}/builds/{number}/artifacts/{attempt}/{name}")
+}
+
+/// All files of an artifact as `.tar.gz`.
+pub fn artifact_archive(repo: &RepoName, number: BuildNumber, attempt: i64, name: &str) -> String {
+    format!("{}/archive", artifact(repo, number, attempt, name))
+}
+
+/// One file of an artifact.
+pub fn artifact_file(
+    repo: &RepoName,
+    number: BuildNumber,
+    attempt: i64,
+    name: &str,
+    path: &str,
+) -> String {
+    let path: Vec<String> = path.split('/').map(encode).collect();
+    let artifact = artifact(repo, number, attempt, name);
+    format!("{artifact}/files/{}", path.join("/"))
+}
+
 /// All builds.
 pub fn builds() -> String {
     "/".to_owned()

@@ -8,6 +8,8 @@
 //! | `logs/<attempt>/` | a file and an index per step |
 //! | `work/<attempt>/` | a running attempt: order, journal, workspace |
 //! | `mirrors/` | what was fetched, per repository |
+//! | `artifacts/<attempt>/` | files that jobs kept |
+//! | `caches/<repository>/` | files that make later jobs faster |
 //! | `bin/` | the shim |
 
 use std::fs::{File, OpenOptions};
@@ -55,7 +57,14 @@ impl Folders {
 
     /// Makes the data folder, readable for nobody else: it holds secrets and logs.
     pub(crate) fn create(&self) -> Result<(), Problem> {
-        for dir in [self.root.clone(), self.logs(), self.work(), self.mirrors()] {
+        for dir in [
+            self.root.clone(),
+            self.logs(),
+            self.work(),
+            self.mirrors(),
+            self.artifacts(),
+            self.caches(),
+        ] {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -78,6 +87,14 @@ impl Folders {
 
     pub(crate) fn mirrors(&self) -> PathBuf {
         self.root.join("mirrors")
+    }
+
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    pub(crate) fn caches(&self) -> PathBuf {
+        self.root.join("caches")
     }
 
     pub(crate) fn server_file(&self) -> PathBuf {

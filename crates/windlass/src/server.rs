@@ -25,6 +25,7 @@ use crate::folders::Folders;
 use crate::intake::Intake;
 use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
 use crate::reporter::Reporter;
+use crate::shelf::Shelf;
 use crate::spool;
 use crate::worker::Worker;
 
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<String>,
     pub(crate) slots: usize,
+    /// How many bytes one artifact may have.
+    pub(crate) artifact_limit: u64,
     pub(crate) pass_env: Vec<String>,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
@@ -113,6 +116,9 @@ impl Server {
             owner: format!("{}-{}", std::process::id(), windlass_store::db::now_ms()),
             logs: self.folders.logs(),
             mirrors: self.folders.mirrors(),
+            artifacts: self.folders.artifacts(),
+            caches: self.folders.caches(),
+            artifact_limit: self.settings.artifact_limit,
             public_url: self.public_url.clone(),
             pass_env: self.settings.pass_env.clone(),
             slots: self.settings.slots,
@@ -122,6 +128,8 @@ impl Server {
             store: self.store.clone(),
             hub,
             logs_root: self.folders.logs(),
+            refs: Arc::clone(&worker) as Arc<dyn windlass_web::Refs>,
+            artifacts: Arc::new(Shelf(self.folders.artifacts())),
             public_url: self.public_url.clone(),
             token: self.token.clone(),
             shutdown: end_streams.clone(),
@@ -150,6 +158,7 @@ impl Server {
         tasks.spawn(reporter.run());
         tasks.spawn(Arc::clone(&worker).heartbeat());
         tasks.spawn(Arc::clone(&worker).sweep());
+        tasks.spawn(Arc::clone(&worker).keep_schedules());
         tasks.spawn(Arc::clone(&worker).run(stop.clone(), jobs.clone()));
         let listener = self.listener;
         tasks.spawn(async move {

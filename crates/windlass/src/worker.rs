@@ -7,6 +7,7 @@
 mod follow;
 mod job;
 mod prepare;
+mod schedules;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use tokio_util::task::TaskTracker;
 use windlass_engine::executor::Executor as _;
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::git::Git;
+use windlass_engine::results::artifacts;
 use windlass_engine::schedule::decide;
 use windlass_forge::report::commit_status;
 use windlass_logs::Hub;
-use windlass_model::BuildState;
 use windlass_model::status::CommitStatus;
+use windlass_model::{AttemptId, BuildState};
 use windlass_store::queue::Willing;
 use windlass_store::{Build, BuildEnd, Judge, Store, StoreError};
 
@@ -53,6 +55,10 @@ pub(crate) struct Worker {
     pub(crate) owner: String,
     pub(crate) logs: PathBuf,
     pub(crate) mirrors: PathBuf,
+    pub(crate) artifacts: PathBuf,
+    pub(crate) caches: PathBuf,
+    /// How many bytes one artifact may have.
+    pub(crate) artifact_limit: u64,
     pub(crate) public_url: String,
     /// Variables of the machine that steps may see, beyond the usual ones.
     pub(crate) pass_env: Vec<String>,
@@ -183,6 +189,9 @@ impl Worker {
                 tracing::error!(%error, "could not drop old deliveries' bodies");
             }
             for _ in 0..SWEEPS_PER_HOUR {
+                if let Err(problem) = self.drop_old_artifacts().await {
+                    tracing::error!(%problem, "could not remove old artifacts");
+                }
                 if let Err(problem) = self.sweep_once().await {
                     tracing::error!(%problem, "could not sweep");
                 }
@@ -198,6 +207,28 @@ impl Worker {
             .await?;
         if dropped > 0 {
             tracing::info!(dropped, "dropped the bodies of old deliveries");
+        }
+        Ok(())
+    }
+
+    /// Removes artifacts whose retention is over.
+    async fn drop_old_artifacts(&self) -> Result<(), Problem> {
+        for old in self.store.expired_artifacts().await? {
+            let into = self.artifacts_of(&AttemptId::from_row(old.attempt_id));
+            if let Some(folder) = artifacts::folder(&into, &old.name) {
+                match std::fs::remove_dir_all(&folder) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                    _ => {}
+                }
+            }
+            // Only if it was the last one.
+            let _ = std::fs::remove_dir(&into);
+            self.store.artifact_removed(old.id).await?;
+            tracing::info!(
+                attempt = old.attempt_id,
+                name = old.name,
+                "removed an old artifact"
+            );
         }
         Ok(())
     }

@@ -122,6 +122,32 @@ pub async fn resolve_head(
         })
 }
 
+/// Asks the server for the name of its default branch; `None` if its `HEAD` is no branch.
+///
+/// # Errors
+/// Whatever keeps us from the server.
+pub async fn default_branch(git: &Git, source: &Source) -> Result<Option<String>, CheckoutError> {
+    let origin = Origin::of(source)?;
+    let out = git
+        .call([
+            "ls-remote",
+            "--quiet",
+            "--symref",
+            "--",
+            origin.url(),
+            "HEAD",
+        ])
+        .access(origin.access())
+        .run()
+        .await
+        .map_err(|e| from_git(e, origin.url()))?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    Ok(text.lines().find_map(|line| {
+        let target = line.strip_prefix("ref: refs/heads/")?;
+        Some(target.split_once('\t')?.0.to_owned())
+    }))
+}
+
 impl Mirror {
     /// Names the mirror of the repository `key` below `root`. The key is a name as in
     /// [`windlass_model::RepoName`], so that it can't lead out of `root`.
@@ -248,6 +274,42 @@ impl Mirror {
             .filter(|path| !path.is_empty())
             .map(|path| String::from_utf8_lossy(path).into_owned())
             .collect())
+    }
+
+    /// The bytes of a file in a revision that the mirror has; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Refused`] for a file of more than `max_bytes`; when git fails.
+    pub async fn file(
+        &self,
+        git: &Git,
+        revision: &Revision,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, CheckoutError> {
+        let object = format!("{revision}:{path}");
+        let call = |args: [&'static str; 2]| {
+            git.call(args)
+                .args([object.as_str()])
+                .dir(&self.path)
+                .git_dir(&self.path)
+        };
+        let kind = match call(["cat-file", "-t"]).run().await {
+            Ok(out) => String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+            // Git has no other word for "there is none".
+            Err(crate::git::GitError::Failed { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if kind != "blob" {
+            return Ok(None);
+        }
+        let size = call(["cat-file", "-s"]).run().await?;
+        let size = String::from_utf8_lossy(&size.stdout);
+        if size.trim().parse::<u64>().unwrap_or(u64::MAX) > max_bytes {
+            let what = format!("{path} is larger than {max_bytes} bytes");
+            return Err(CheckoutError::Refused { what });
+        }
+        Ok(Some(call(["cat-file", "blob"]).run().await?.stdout))
     }
 
     /// Puts many packs together into one, if there are more than `max_packs`, and drops the refs

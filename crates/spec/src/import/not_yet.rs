@@ -9,14 +9,7 @@ use super::when::When;
 use super::{Kind, Note};
 
 /// `background` is a step's key, the others are of a job or of the whole spec.
-const NOT_YET: &[&str] = &[
-    "on",
-    "services",
-    "artifacts",
-    "cache",
-    "reports",
-    "background",
-];
+const NOT_YET: &[&str] = &["services", "background"];
 
 /// Whether specs have this key.
 pub(super) fn accepts(key: &str) -> bool {

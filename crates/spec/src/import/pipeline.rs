@@ -383,6 +383,8 @@ impl Pipeline {
     /// Makes sure that every need is that of a job that is there; one may stand in another file.
     pub(super) fn join(&mut self, file: &str, notes: &mut Vec<Note>) {
         let names: BTreeSet<String> = self.jobs.iter().map(|job| job.name.clone()).collect();
+        let keeps = self.jobs.iter().filter(|job| !job.artifacts.is_empty());
+        let keepers: BTreeSet<String> = keeps.map(|job| job.name.clone()).collect();
         for job in &mut self.jobs {
             let mut seen = BTreeSet::new();
             let mut gone = Vec::new();
@@ -395,6 +397,7 @@ impl Pipeline {
                     }
                     need.job = legal;
                 }
+                need.artifacts &= keepers.contains(&need.job);
                 need.job != job.name && seen.insert(need.job.clone())
             });
             for (name, _) in gone.into_iter().filter(|(_, optional)| !optional) {

@@ -576,7 +576,8 @@ fn cache(
             let bad = path.contains('$')
                 || path.starts_with('/')
                 || path.split('/').any(|part| part == "..");
-            if bad || path.trim().is_empty() || path.chars().any(char::is_control) {
+            let is_glob = windlass_model::glob::compile(path.trim_start_matches("~/")).is_ok();
+            if bad || !is_glob || path.trim().is_empty() || path.chars().any(char::is_control) {
                 let words = format!("the path {path} can't be used here");
                 notes.lost(&mut job.comments, line, here, words);
             } else {

@@ -71,7 +71,7 @@ fn on(out: &mut Text, on: &On) {
     out.map("on", |out| {
         let mut filtered = |key: &str, filter: &Option<Filter>| match filter {
             None => {}
-            Some(filter) if *filter == Filter::default() => out.raw(key, "{}"),
+            Some(filter) if *filter == Filter::default() => out.map(key, |_| {}),
             Some(filter) => out.map(key, |out| {
                 if !filter.branches.is_empty() {
                     out.list("branches", &filter.branches);
@@ -85,7 +85,7 @@ fn on(out: &mut Text, on: &On) {
         filtered("pull_request", &on.pull_request);
         match on.tag.as_deref() {
             None => {}
-            Some([]) => out.raw("tag", "{}"),
+            Some([]) => out.map("tag", |_| {}),
             Some(tags) => out.map("tag", |out| out.list("tags", tags)),
         }
         if !on.schedule.is_empty() {
@@ -104,9 +104,14 @@ fn on(out: &mut Text, on: &On) {
                 }
             });
         }
+        // Without a word about them both are possible.
         for (is, key) in [(on.manual, "manual"), (on.api, "api")] {
-            if is {
-                out.raw(key, "true");
+            if !is {
+                if key == "manual" {
+                    let words = "Take these two away if builds may be asked for";
+                    out.comments(&[words.to_owned()]);
+                }
+                out.raw(key, "false");
             }
         }
     });

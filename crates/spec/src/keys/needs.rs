@@ -35,7 +35,7 @@ pub(crate) const JOB: Key<JobDraft> = Key {
                 ],
             })
         },
-        inside: &[&NAME.about, &OPTIONAL.about],
+        inside: &[&NAME.about, &OPTIONAL.about, &ARTIFACTS.about],
     },
     lower,
 };
@@ -44,9 +44,10 @@ pub(crate) const JOB: Key<JobDraft> = Key {
 struct Draft {
     job: Option<String>,
     optional: bool,
+    artifacts: bool,
 }
 
-const KEYS: &[Key<Draft>] = &[NAME, OPTIONAL];
+const KEYS: &[Key<Draft>] = &[NAME, OPTIONAL, ARTIFACTS];
 
 const NAME: Key<Draft> = Key {
     about: About {
@@ -75,6 +76,21 @@ const OPTIONAL: Key<Draft> = Key {
         inside: &[],
     },
     lower: |need, entry, problems| need.optional = value::truth(entry, problems).unwrap_or(false),
+};
+
+const ARTIFACTS: Key<Draft> = Key {
+    about: About {
+        name: "artifacts",
+        required: false,
+        summary: "whether the job's artifacts are put into the workspace",
+        details: "`true` or `false`. Default: `false`. The files stand where they stood in the other \
+                  job's workspace, those of all its cells.",
+        example: "jobs:\n  a:\n    artifacts: dist\n    steps: [make dist]\n  b:\n    needs: [{job: a, \
+                  artifacts: true}]\n    steps: [ls dist]\n",
+        schema: || json!({ "type": "boolean" }),
+        inside: &[],
+    },
+    lower: |need, entry, problems| need.artifacts = value::truth(entry, problems).unwrap_or(false),
 };
 
 fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
@@ -126,7 +142,7 @@ fn need(item: &Node, problems: &mut Problems<'_>) -> Option<Need> {
     Some(Need {
         job: draft.job?,
         optional: draft.optional,
-        artifacts: false,
+        artifacts: draft.artifacts,
     })
 }
 

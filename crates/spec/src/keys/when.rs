@@ -208,7 +208,8 @@ const IF: Key<Alternative> = Key {
     },
 };
 
-const RESULTS: [(&str, OnResult); 3] = [
+/// The ends that can be asked for.
+pub(crate) const RESULTS: [(&str, OnResult); 3] = [
     ("success", OnResult::Success),
     ("failure", OnResult::Failure),
     ("always", OnResult::Always),
@@ -221,7 +222,8 @@ fn when_schema() -> Json {
     })
 }
 
-fn patterns_schema() -> Json {
+/// One pattern or a list of patterns.
+pub(crate) fn patterns_schema() -> Json {
     json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
 }
 
@@ -235,7 +237,13 @@ impl Alternative {
     }
 }
 
-fn globs(when: &mut Alternative, entry: &Entry, name: Option<Name>, problems: &mut Problems<'_>) {
+/// A condition on a name (`None`: on changed paths).
+pub(crate) fn globs(
+    when: &mut Alternative,
+    entry: &Entry,
+    name: Option<Name>,
+    problems: &mut Problems<'_>,
+) {
     let patterns = value::globs(entry, problems);
     if patterns.is_empty() {
         return;

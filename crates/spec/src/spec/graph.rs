@@ -42,7 +42,32 @@ pub(super) fn check(jobs: &[(Named, JobDraft)], problems: &mut Problems<'_>) {
             );
         }
     }
+    without_artifacts(jobs, &index, problems);
     circles(jobs, &index, problems);
+}
+
+/// Reports `artifacts: true` for a job that keeps none.
+fn without_artifacts(
+    jobs: &[(Named, JobDraft)],
+    index: &HashMap<&str, usize>,
+    problems: &mut Problems<'_>,
+) {
+    let needs = jobs.iter().flat_map(|(_, draft)| &draft.needs);
+    for need in needs.filter(|need| need.value.artifacts) {
+        let Some(&job) = index.get(need.value.job.as_str()) else {
+            continue;
+        };
+        if !jobs[job].1.artifacts.is_empty() {
+            continue;
+        }
+        let name = shorten(&need.value.job, 40);
+        let message = format!("the job `{name}` keeps no artifacts");
+        problems.push(
+            Problem::new(codes::NO_ARTIFACTS, need.span.clone(), message)
+                .label("there is nothing to put into the workspace")
+                .help(format!("add `artifacts` to `{name}`, or take this away")),
+        );
+    }
 }
 
 /// Depth-first with three colours; each circle is reported once, drawn as one walks it.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use windlass_model::Facts;
 use windlass_model::expression::{Expr, Lookup, Name, Value};
 use windlass_model::plan::{Clause, JobPlan, Plan};
+use windlass_model::{Event, Facts};
 
-use super::{JobSpec, Spec};
+use super::{JobSpec, On, Spec};
 
 /// Why a job runs or not, condition by condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Spec {
             .skip
             .as_ref()
             .map(|marker| format!("the commit message says {marker}"));
+        let skipped = skipped.or_else(|| self.on.as_ref()?.refuses(&whole));
         Plan {
             jobs,
             concurrency,
@@ -121,6 +122,32 @@ impl Spec {
             }
         }
         all
+    }
+}
+
+impl On {
+    /// Why the event makes no build, if it does not.
+    fn refuses(&self, known: &InCell<'_>) -> Option<String> {
+        match &known.facts.trigger.event {
+            Event::Manual => (!self.manual).then(|| "`on` says `manual: false`".to_owned()),
+            Event::Api => (!self.api).then(|| "`on` says `api: false`".to_owned()),
+            Event::Schedule { name } => {
+                let there = self.schedules.iter().any(|schedule| schedule.name == *name);
+                // By hand one may suppose a schedule without a name.
+                let there = there || name.is_empty() && !self.schedules.is_empty();
+                (!there).then(|| format!("`on` has no schedule {name:?}"))
+            }
+            event => {
+                let named = self.events.iter().find(|(kind, _)| *kind == event.kind());
+                let Some((_, clauses)) = named else {
+                    return Some(format!("`on` does not name `{}`", event.kind()));
+                };
+                match decide(std::slice::from_ref(clauses), known) {
+                    Decided::Skipped(reason) => Some(format!("`on`: {reason}")),
+                    Decided::Runs | Decided::Later(_) => None,
+                }
+            }
+        }
     }
 }
 
@@ -275,6 +302,24 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     }
     if let Some(group) = &mut job.concurrency {
         visit(&mut group.group, false);
+    }
+    for artifact in &mut job.artifacts {
+        visit(&mut artifact.name, false);
+        artifact
+            .paths
+            .iter_mut()
+            .for_each(|text| visit(text, false));
+    }
+    for cache in &mut job.caches {
+        visit(&mut cache.key, false);
+        let lists = [&mut cache.paths, &mut cache.hash, &mut cache.restore];
+        lists
+            .into_iter()
+            .flatten()
+            .for_each(|text| visit(text, false));
+    }
+    for report in &mut job.reports {
+        report.paths.iter_mut().for_each(|text| visit(text, false));
     }
     job.env.values_mut().for_each(|text| visit(text, false));
     for step in &mut job.steps {

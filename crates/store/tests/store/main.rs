@@ -8,4 +8,5 @@ mod lab;
 mod opening;
 mod outbox;
 mod queue;
+mod schedules;
 mod states;

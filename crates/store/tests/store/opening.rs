@@ -57,7 +57,7 @@ async fn a_database_of_an_older_release_is_migrated_only_when_told() {
         .err()
         .unwrap();
     assert!(
-        matches!(refused, StoreError::MigrationPending { pending: 1, .. }),
+        matches!(refused, StoreError::MigrationPending { pending, .. } if pending + 1 == windlass_store::schema::MIGRATIONS.len()),
         "{refused}"
     );
     let store = Store::open(dir.path(), OnPending::Migrate).await.unwrap();

@@ -87,7 +87,7 @@ pub(crate) async fn start(
 ) -> Result<(StatusCode, Json<Value>), WebError> {
     let wish: Wish = serde_json::from_slice(&body).map_err(|e| {
         WebError::bad_request(format!("the body is not what it must be: {e}"))
-            .hint(r#"send {"revision": "FULL COMMIT ID", "git_ref": "refs/heads/BRANCH", "params": {"NAME": "VALUE"}}"#)
+            .hint(r#"send {"revision": "BRANCH, TAG OR COMMIT ID", "params": {"NAME": "VALUE"}}"#)
     })?;
     let number = actions::start(&app, &repo, &wish, Event::Api).await?;
     let build = app.store.build(&repo, number).await?;

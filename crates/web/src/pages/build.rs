@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use windlass_model::{Diagnostic, Event, JobState, Severity};
+use windlass_store::results::{Artifact, Report, Test, TestEnd};
 use windlass_store::{Attempt, Build, Job, OutboxRow, Step};
 
 use super::{Frame, render};
@@ -19,6 +20,8 @@ use crate::{text, urls};
 
 /// Characters of a source line that are shown.
 const LINE_SHOWN: usize = 160;
+/// Failed tests that are shown, and as many of the others.
+const TESTS_SHOWN: usize = 500;
 
 #[derive(Deserialize)]
 pub(crate) struct Asked {
@@ -93,6 +96,41 @@ impl Problem {
     }
 }
 
+/// The reports of one attempt.
+struct Tested {
+    /// Empty where there is only one job.
+    job: String,
+    attempt: i64,
+    reports: Vec<Report>,
+    tests: Tests,
+}
+
+/// The tests of one attempt.
+#[derive(Default)]
+struct Tests {
+    failed: Vec<Test>,
+    /// Flaky ones, then those that were left out, then the rest.
+    others: Vec<Test>,
+    /// How many more there are than are shown.
+    hidden: usize,
+}
+
+impl Tests {
+    fn new(tests: Vec<Test>) -> Self {
+        let (mut failed, mut others): (Vec<Test>, Vec<Test>) =
+            tests.into_iter().partition(|t| t.end == TestEnd::Failed);
+        let hidden =
+            failed.len().saturating_sub(TESTS_SHOWN) + others.len().saturating_sub(TESTS_SHOWN);
+        failed.truncate(TESTS_SHOWN);
+        others.truncate(TESTS_SHOWN);
+        Self {
+            failed,
+            others,
+            hidden,
+        }
+    }
+}
+
 /// What a person says to a job that asks.
 #[derive(Deserialize)]
 pub(crate) struct Answer {
@@ -151,6 +189,9 @@ struct BuildPage {
     started_ms: Option<i64>,
     finished_ms: Option<i64>,
     steps: Vec<Step>,
+    artifacts: Vec<Artifact>,
+    /// Per job: the shown attempt's, or those of all jobs where no attempt was asked for.
+    tested: Vec<Tested>,
     problems: Vec<Problem>,
     statuses: Vec<OutboxRow>,
     is_newest: bool,
@@ -158,6 +199,27 @@ struct BuildPage {
 }
 
 impl BuildPage {
+    fn artifact_link(&self, artifact: &Artifact) -> String {
+        let (repo, number) = (&self.build.repo, self.build.number);
+        urls::artifact(repo, number, artifact.attempt, &artifact.name)
+    }
+
+    fn archive_link(&self, artifact: &Artifact) -> String {
+        let (repo, number) = (&self.build.repo, self.build.number);
+        urls::artifact_archive(repo, number, artifact.attempt, &artifact.name)
+    }
+
+    /// The line of the log that speaks of a test.
+    fn log_link(&self, tested: &Tested, test: &Test) -> Option<String> {
+        let (step, row) = test.log?;
+        let (repo, number) = (&self.build.repo, self.build.number);
+        let line = u64::try_from(row).ok()? + 1;
+        // Some lines before it are part of the story.
+        let from = line.saturating_sub(20).max(1);
+        let page = urls::step_from(repo, number, tested.attempt, step, from);
+        Some(format!("{page}#L{line}"))
+    }
+
     fn step_link(&self, index: &i64) -> String {
         urls::attempt_step(
             &self.build.repo,
@@ -180,11 +242,45 @@ pub(crate) async fn page(
     let file = attempt.spec_file.as_deref().unwrap_or("windlass.yml");
     let source = String::from_utf8_lossy(attempt.spec_source.as_deref().unwrap_or_default());
     let problems = attempt.diagnostics.iter();
-    let problems = problems.map(|d| Problem::new(d, file, &source)).collect();
     let jobs = app.store.jobs(build.id, attempt.run).await?;
+    let own: Vec<i64> = jobs
+        .iter()
+        .filter_map(|job| job.attempt)
+        .chain([attempt.number])
+        .collect();
+    let mut artifacts = app.store.artifacts(build.id).await?;
+    artifacts.retain(|artifact| own.contains(&artifact.attempt));
+    let all = app.store.attempts(build.id).await?;
+    let mut tested = Vec::new();
+    for other in &all {
+        let wanted = if asked.attempt.is_some() {
+            other.id == attempt.id
+        } else {
+            own.contains(&other.number)
+        };
+        let reports = if wanted {
+            app.store.reports(other.id).await?
+        } else {
+            Vec::new()
+        };
+        if reports.is_empty() {
+            continue;
+        }
+        let job = jobs.iter().find(|job| Some(job.id) == other.job_id);
+        tested.push(Tested {
+            job: job
+                .filter(|_| jobs.len() > 1)
+                .map(|job| job.plan.name.clone())
+                .unwrap_or_default(),
+            attempt: other.number,
+            reports,
+            tests: Tests::new(app.store.tests(other.id).await?),
+        });
+    }
+    let problems = problems.map(|d| Problem::new(d, file, &source)).collect();
     let asks = jobs.iter().any(|job| job.state == JobState::Approval);
     let several = jobs.len() > 1 || asks;
-    let mut attempts = app.store.attempts(build.id).await?;
+    let mut attempts = all;
     if jobs.len() > 1 {
         // Those of other jobs are in the table of jobs.
         attempts.retain(|other| other.job_id == attempt.job_id);
@@ -228,6 +324,8 @@ pub(crate) async fn page(
         build,
         attempt,
         steps,
+        artifacts,
+        tested,
         problems,
     })
 }
@@ -237,10 +335,21 @@ pub(crate) async fn start(
     _: Admin,
     State(app): State<App>,
     RepoPath(repo): RepoPath,
-    form: Result<Form<Wish>, FormRejection>,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Result<Redirect, WebError> {
-    let Form(wish) =
-        form.map_err(|_| WebError::bad_request("the form has not the fields that it must have"))?;
+    let wrong = || WebError::bad_request("the form has not the fields that it must have");
+    let Form(fields) = form.map_err(|_| wrong())?;
+    let mut wish = Wish::default();
+    for (name, value) in fields {
+        match name.as_str() {
+            "revision" => wish.revision = value,
+            "git_ref" => wish.git_ref = value,
+            other => {
+                let param = other.strip_prefix("param.").ok_or_else(wrong)?;
+                wish.params.insert(param.to_owned(), value);
+            }
+        }
+    }
     let number = actions::start(&app, &repo, &wish, Event::Manual).await?;
     Ok(Redirect::to(&urls::build(&repo, number)))
 }

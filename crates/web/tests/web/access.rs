@@ -198,13 +198,17 @@ async fn the_api_tells_and_does_what_pages_do() {
         made.json()["url"],
         "http://ci.test:8080/repos/demo/builds/1"
     );
-    for (body, words) in [
-        ("", "the body"),
-        (r#"{"revision": "main"}"#, "full commit id"),
-        (r#"{"revision": "--upload-pack=x"}"#, "full commit id"),
+    for (body, status, words) in [
+        ("", 400, "the body"),
+        (r#"{"revision": "none"}"#, 422, "no branch or tag none"),
+        (
+            r#"{"revision": "--upload-pack=x"}"#,
+            422,
+            "no branch or tag",
+        ),
     ] {
         let answer = post(state, "/api/v1/repos/demo/builds", body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.status, status);
         assert!(answer.body.contains(words), "{}", answer.body);
     }
     let bad_ref = format!(r#"{{"revision": "{revision}", "git_ref": "--exec=x"}}"#);

@@ -3,20 +3,29 @@
 //! `examples/fixture_server.rs`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::{Hub, LogEvent, Recorder};
 
-use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
+use windlass_model::plan::ReportKind;
+use windlass_model::{
+    AttemptId, BuildState, Event, JobPlan, Plan, Revision, Secret, StepPlan, Trigger,
+};
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
 };
 use windlass_store::db::{OnPending, now_ms};
 use windlass_store::queue::{Finish, Willing};
+use windlass_store::results::{NewArtifact, Report, Results, Test, TestEnd};
 use windlass_store::steps::Told;
 use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
-use windlass_web::AppState;
+use windlass_web::{AppState, ArtifactFile, Artifacts, RefError, Refs};
 
 pub(crate) const TOKEN: &str = "correct horse battery staple";
 pub(crate) const WORKER: &str = "worker";
@@ -27,7 +36,118 @@ pub(crate) struct Fixture {
     _dir: TempDir,
 }
 
+fn test(end: TestEnd, name: &str, log: Option<(i64, i64)>) -> Test {
+    Test {
+        end,
+        suite: "suite".to_owned(),
+        name: name.to_owned(),
+        duration_ms: Some(3),
+        message: Some("expected <1>".to_owned()),
+        output: Some("what it said".to_owned()),
+        file: Some("tests/a.py".to_owned()),
+        line: Some(7),
+        log,
+    }
+}
+
+/// A server whose only branch is `main`.
+struct NoRefs;
+
+impl Refs for NoRefs {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a Repo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, String), RefError>> {
+        Box::pin(async move {
+            match name {
+                "" | "main" => Ok((
+                    "a".repeat(40).parse().unwrap(),
+                    "refs/heads/main".to_owned(),
+                )),
+                _ => Err(RefError {
+                    message: format!("there is no branch or tag {name}"),
+                    hint: None,
+                }),
+            }
+        })
+    }
+}
+
+/// Artifacts as plain folders: `<attempt>/<name>/<path>`.
+struct Shelf(PathBuf);
+
+impl Artifacts for Shelf {
+    fn list(&self, id: &AttemptId, name: &str, most: usize) -> io::Result<Vec<ArtifactFile>> {
+        let folder = self.0.join(id.as_str()).join(name);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder)?.take(most) {
+            let entry = entry?;
+            files.push(ArtifactFile {
+                path: entry.file_name().into_string().unwrap(),
+                bytes: entry.metadata()?.len(),
+            });
+        }
+        Ok(files)
+    }
+
+    fn open(&self, id: &AttemptId, name: &str, path: &str) -> io::Result<File> {
+        assert!(!path.contains(".."), "the real one is tested in the engine");
+        File::open(self.0.join(id.as_str()).join(name).join(path))
+    }
+
+    fn archive(&self, id: &AttemptId, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        for file in self.list(id, name, usize::MAX)? {
+            io::copy(&mut self.open(id, name, &file.path)?, out)?;
+        }
+        Ok(())
+    }
+}
+
 impl Fixture {
+    /// Keeps files as an artifact of an attempt.
+    pub(crate) async fn artifact(
+        &self,
+        build: i64,
+        attempt: i64,
+        name: &str,
+        files: &[(&str, &str)],
+    ) {
+        let root = self._dir.path().join("artifacts");
+        let folder = root.join(AttemptId::from_row(attempt).as_str()).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (path, text) in files {
+            std::fs::write(folder.join(path), text).unwrap();
+        }
+        let results = Results {
+            artifacts: vec![NewArtifact {
+                name: name.to_owned(),
+                files: files.len() as i64,
+                bytes: files.iter().map(|(_, text)| text.len() as i64).sum(),
+                retention_ms: None,
+            }],
+            reports: vec![Report {
+                kind: ReportKind::Junit,
+                tests: 2,
+                failed: 1,
+                skipped: 0,
+                flaky: 0,
+                duration_ms: 1500,
+                lines: None,
+                problems: String::new(),
+            }],
+            tests: vec![
+                test(TestEnd::Failed, "<b>bad", Some((0, 1))),
+                test(TestEnd::Passed, "good", None),
+            ],
+        };
+        self.state
+            .store
+            .keep_results(build, attempt, &results)
+            .await
+            .unwrap();
+    }
+
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("data"), OnPending::Refuse)
@@ -39,6 +159,8 @@ impl Fixture {
             store,
             hub: Hub::new(),
             logs_root,
+            refs: Arc::new(NoRefs),
+            artifacts: Arc::new(Shelf(dir.path().join("artifacts"))),
             public_url: "http://ci.test:8080".to_owned(),
             token: Secret::new(TOKEN),
             shutdown: CancellationToken::new(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests may")]
 
 mod access;
+mod artifacts;
 mod ask;
 mod fixture;
 mod hooks;

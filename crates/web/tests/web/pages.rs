@@ -3,9 +3,10 @@
 use axum::http::StatusCode;
 use windlass_model::{BuildState, Event};
 use windlass_shim::journal::StepResult;
+use windlass_store::schedules::NewSchedule;
 use windlass_store::{ForgeKind, NewDelivery};
 
-use crate::ask::{get, get_with};
+use crate::ask::{get, get_with, request, send};
 use crate::fixture::{Fixture, push};
 use crate::html;
 
@@ -41,6 +42,14 @@ async fn filled() -> Fixture {
         Some(0),
     )
     .await;
+    fixture
+        .artifact(
+            1,
+            1,
+            "all of it",
+            &[("a <b>.txt", "hello"), ("é.html", EVIL)],
+        )
+        .await;
     fixture.queue(&demo, push("topic", "waits")).await;
     let delivery = NewDelivery {
         forge: ForgeKind::Github,
@@ -70,6 +79,7 @@ async fn every_page_is_well_formed_and_shows_hostile_words_as_words() {
         "/repos/demo/builds/1",
         "/repos/demo/builds/1?attempt=1",
         "/repos/demo/builds/2",
+        "/repos/demo/builds/1/artifacts/1/all%20of%20it",
         "/repos/demo/builds/1/steps/1",
         "/repos/demo/builds/1/steps/1?from=2",
         "/repos/demo/builds/1/steps/2",
@@ -224,4 +234,56 @@ async fn other_hosts_are_turned_away_but_hooks_are_not() {
     let answer = crate::ask::send(&fixture.state, request).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get(&fixture.state, "/healthz").await.body, "ok\n");
+}
+
+#[tokio::test]
+async fn the_form_has_the_fields_of_the_spec_and_makes_a_build_of_a_branch() {
+    let fixture = Fixture::new().await;
+    let demo = fixture.repo("demo", ForgeKind::Git, None).await;
+    let state = &fixture.state;
+    let build = fixture.queue(&demo, push("main", "x")).await;
+    let params = r#"[
+        {"name":"target","kind":"choice","options":["staging","<production>"],"description":"Where <to>","default":"staging"},
+        {"name":"count","kind":"number","options":[],"description":"","default":3},
+        {"name":"dry","kind":"boolean","options":[],"description":"","default":true}]"#;
+    let nightly = NewSchedule {
+        name: "nightly".to_owned(),
+        cron: "0 3 * * *".to_owned(),
+        timezone: "Europe/Berlin".to_owned(),
+        next_ms: 4_102_444_800_000,
+    };
+    state
+        .store
+        .note_spec(demo.id, "main", build.id, params, &[nightly])
+        .await
+        .unwrap();
+    let bearer = format!("Bearer {}", crate::fixture::TOKEN);
+    let login = [("authorization", bearer.as_str())];
+    let page = get_with(state, "/repos/demo", &login).await.body;
+    html::check(&page);
+    for part in [
+        "<option selected>staging</option>",
+        "&#60;production&#62;",
+        "Where &#60;to&#62;",
+        "name=\"param.count\" value=\"3\" type=\"number\"",
+        "<option selected>true</option>",
+        "nightly",
+        "Europe/Berlin",
+        "2100-01-01",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let form = "revision=main&param.target=staging&param.count=7&param.dry=false";
+    let headers = [
+        login[0],
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let made = send(state, request("POST", "/repos/demo/builds", &headers, form)).await;
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "{}", made.body);
+    let made = state.store.build(&demo.name, 2).await.unwrap();
+    assert_eq!(made.trigger.event, Event::Manual);
+    assert_eq!(made.trigger.git_ref, "refs/heads/main");
+    assert_eq!(made.trigger.params["count"], "7");
+    let bad = request("POST", "/repos/demo/builds", &headers, "evil=1");
+    assert_eq!(send(state, bad).await.status, StatusCode::BAD_REQUEST);
 }

@@ -24,6 +24,9 @@ pub(crate) struct EventArgs {
     /// Suppose a pull request into this branch
     #[arg(long, value_name = "BRANCH")]
     base: Option<String>,
+    /// Suppose that the time of this schedule has come
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
     /// Suppose that this path changed, and no others than those given (may be given several times)
     #[arg(long, value_name = "PATH")]
     changed: Vec<String>,
@@ -42,6 +45,7 @@ impl EventArgs {
     pub(crate) fn trigger(&self, branch: Option<&str>, revision: Revision) -> Trigger {
         let branch = self.branch.as_deref().or(branch);
         let usual = match (&self.tag, &self.base, branch) {
+            _ if self.schedule.is_some() => "schedule",
             (Some(_), ..) => "tag",
             (_, Some(_), _) => "pull_request",
             (.., Some(_)) => "push",
@@ -78,7 +82,7 @@ impl EventArgs {
             other => {
                 let event = match other {
                     "schedule" => Event::Schedule {
-                        name: String::new(),
+                        name: self.schedule.clone().unwrap_or_default(),
                     },
                     "api" => Event::Api,
                     _ => Event::Manual,

@@ -6,6 +6,7 @@ mod sequence;
 mod workspace;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::check;
 use super::event::{EventArgs, repo_name};
 use crate::folders::{install_shim, xdg};
 use crate::report::{EXIT_INTERRUPTED, EXIT_SPEC, Problem};
+use crate::results::Places;
 use crate::spec_file;
 
 /// What to run.
@@ -54,6 +56,9 @@ pub(crate) struct Args {
     /// Agree to whatever the spec asks (`approve`)
     #[arg(long)]
     yes: bool,
+    /// Copy the artifacts of all jobs into this folder
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
     /// Keep the workspace and the logs, and say where they are
     #[arg(long)]
     keep: bool,
@@ -88,7 +93,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     // A spec with mistakes is told before anything is copied.
     if args.rev.is_none() {
         let (file, text) = spec_file::read(&tree.root)?.ok_or_else(spec_file::missing)?;
-        spec_of(&file, &text, true)?;
+        spec_of(&tree.root, &file, &text, true).await?;
     }
 
     let root = xdg("XDG_CACHE_HOME", ".cache")?.join("windlass/run");
@@ -128,8 +133,9 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
 }
 
 /// The spec without errors. The file as it is now was complained of already.
-fn spec_of(file: &str, text: &[u8], complain: bool) -> Result<Spec, Problem> {
-    let read = windlass_spec::read(file, text);
+async fn spec_of(root: &Path, file: &str, text: &[u8], complain: bool) -> Result<Spec, Problem> {
+    let included = spec_file::included_here(root, file, text).await?;
+    let read = windlass_spec::read_with(file, text, &included);
     if complain && !read.diagnostics.is_empty() {
         super::say(check::render(file, text, &read.diagnostics).trim_end());
     }
@@ -143,7 +149,7 @@ impl Build {
         self.fill(&first, &ClonePlan::default()).await?;
         let workspace = self.executor.workspace(&first);
         let (file, text) = spec_file::read(&workspace)?.ok_or_else(spec_file::missing)?;
-        let spec = spec_of(&file, &text, self.args.rev.is_some())?;
+        let spec = spec_of(&workspace, &file, &text, self.args.rev.is_some()).await?;
         let facts = self
             .args
             .event
@@ -176,6 +182,12 @@ impl Build {
                 }
             }
         }
+        for attempt in sequence.attempts() {
+            let artifacts = self.artifacts(attempt);
+            if artifacts.exists() {
+                std::fs::remove_dir_all(&artifacts)?;
+            }
+        }
         code
     }
 
@@ -185,6 +197,23 @@ impl Build {
             0 => format!("local-{pid}").parse()?,
             n => format!("local-{pid}-{n}").parse()?,
         })
+    }
+
+    /// Where an attempt's files are. Caches outlive the run; artifacts don't, unless asked for.
+    fn places(&self, attempt: &AttemptId) -> Places {
+        let mut checkout = DefaultHasher::new();
+        self.tree.root.hash(&mut checkout);
+        let caches = format!("{}-{:016x}", self.repo, checkout.finish());
+        Places {
+            workspace: self.executor.workspace(attempt),
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            caches: self.root.join("caches").join(caches),
+            artifacts: self.artifacts(attempt),
+        }
+    }
+
+    fn artifacts(&self, attempt: &AttemptId) -> PathBuf {
+        self.root.join("artifacts").join(attempt.as_str())
     }
 
     fn logs(&self, attempt: &AttemptId) -> PathBuf {

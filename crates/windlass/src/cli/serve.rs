@@ -8,6 +8,7 @@ use super::{on_pending, say};
 use crate::demo;
 use crate::folders::{Folders, xdg};
 use crate::report::Problem;
+use crate::results;
 use crate::server::{Server, Settings};
 
 /// How to serve. Everything has a default that works on a laptop.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// How many jobs run at once [default: the number of cores]
     #[arg(long, value_name = "N")]
     slots: Option<usize>,
+    /// How many MiB one artifact may have
+    #[arg(long, value_name = "MIB", default_value_t = results::ARTIFACT_LIMIT >> 20)]
+    artifact_limit: u64,
     /// A further variable of this machine that steps may see (may be given several times)
     #[arg(long, value_name = "NAME")]
     pass_env: Vec<String>,
@@ -71,6 +75,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
             .public_url
             .map(|url| url.trim_end_matches('/').to_owned()),
         slots: args.slots.unwrap_or(cores),
+        artifact_limit: args.artifact_limit.saturating_mul(1 << 20),
         pass_env: args.pass_env,
         github_api: args.github_api,
         private: args.private,

@@ -1,6 +1,7 @@
 //! One attempt, from the phase in which it was claimed to its end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
 use windlass_engine::schedule::decide;
 use windlass_model::board::AttemptEnd;
+use windlass_model::{AttemptId, Event};
 use windlass_store::queue::{Finish, Phase};
-use windlass_store::{BuildEnd, Claim, Judge, StoreError, failpoint};
+use windlass_store::steps::Told;
+use windlass_store::{BuildEnd, Claim, Judge, Step, StoreError, failpoint};
 
 use super::Worker;
 use super::prepare::{NotPrepared, mirror_key};
 use crate::report::Problem;
+use crate::results::{self, Places};
 use crate::verdict::{attempt_end, spoil, verdict};
 
 /// A mirror with more packs than this is repacked after a build.
@@ -99,6 +103,8 @@ impl Worker {
             self.run_job(claim, stop).await?;
             let steps = self.store.steps(claim.attempt.id).await?;
             let mut finish = verdict(&steps);
+            self.take_out(claim, &mut finish, &steps).await?;
+            failpoint::hit(format_args!("after-take-out"));
             let outputs = self.outputs(claim).unwrap_or_else(|problem| {
                 spoil(&mut finish, &problem);
                 BTreeMap::new()
@@ -111,6 +117,73 @@ impl Worker {
             self.seal(claim).await?;
             self.store.done(claim.attempt.id).await?;
             self.maintain(claim.build.repo_id).await;
+        }
+        Ok(())
+    }
+
+    /// The places of an attempt's files.
+    pub(super) fn places(&self, claim: &Claim) -> Places {
+        let attempt = claim.attempt.attempt_id();
+        Places {
+            workspace: self.executor.workspace(&attempt),
+            home: order::machine_env(&self.pass_env)
+                .remove("HOME")
+                .map(Into::into),
+            caches: self.caches.join(mirror_key(claim.build.repo_id)),
+            artifacts: self.artifacts_of(&attempt),
+        }
+    }
+
+    /// The folder of an attempt's artifacts.
+    pub(super) fn artifacts_of(&self, attempt: &AttemptId) -> PathBuf {
+        self.artifacts.join(attempt.as_str())
+    }
+
+    /// Keeps what the job leaves behind. Done again after a crash, it does the same.
+    async fn take_out(
+        &self,
+        claim: &Claim,
+        finish: &mut Finish,
+        steps: &[Step],
+    ) -> Result<(), Setback> {
+        let plan = claim.attempt.plan.as_ref();
+        let Some(job) = plan.and_then(|plan| plan.jobs.first()).cloned() else {
+            return Ok(());
+        };
+        if job.artifacts.is_empty() && job.caches.is_empty() && job.reports.is_empty() {
+            return Ok(());
+        }
+        let secrets = self
+            .store
+            .secret_values(claim.build.repo_id, &job.secrets)
+            .await?
+            .into_values()
+            .collect::<Vec<_>>();
+        let logs = self.logs.join(claim.attempt.attempt_id().as_str());
+        let places = self.places(claim);
+        let is_pull_request = matches!(claim.build.trigger.event, Event::PullRequest { .. });
+        let (state, limit) = (finish.state, self.artifact_limit);
+        let numbers: Vec<u32> = steps
+            .iter()
+            .filter_map(|step| u32::try_from(step.index).ok())
+            .collect();
+        let caches = places.caches.clone();
+        let taken = tokio::task::spawn_blocking(move || {
+            let left = results::take_out(&job, &places, state, !is_pull_request, limit);
+            if let Err(error) = results::trim_caches(&caches, results::CACHES_LIMIT) {
+                tracing::error!(%error, "could not remove old caches");
+            }
+            let rows = results::rows(&left, &logs, &numbers, &secrets);
+            (left, rows)
+        });
+        let (left, rows) = taken.await.map_err(|e| Setback::Again(e.into()))?;
+        let (build, attempt) = (claim.build.id, claim.attempt.id);
+        self.store.keep_results(build, attempt, &rows).await?;
+        let told: Vec<Told> = left.said.into_iter().map(Told::Remark).collect();
+        self.store.record(attempt, &told).await?;
+        if let Some(problem) = left.broken {
+            spoil(finish, problem.message());
+            finish.hint = problem.hint_text().map(ToOwned::to_owned);
         }
         Ok(())
     }

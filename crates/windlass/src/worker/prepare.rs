@@ -5,17 +5,20 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::{self, CheckoutError, Credential, Mirror, Source};
 use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
+use windlass_engine::results::artifacts;
 use windlass_engine::schedule::decide;
 use windlass_model::plan::ClonePlan;
-use windlass_model::{BuildState, Diagnostic, JobPlan, Plan, Severity};
+use windlass_model::{AttemptId, BuildState, Diagnostic, JobPlan, Plan, Severity};
 use windlass_store::queue::Finish;
-use windlass_store::{BuildEnd, Claim, Judge, Repo, StoreError, failpoint};
+use windlass_store::steps::Told;
+use windlass_store::{BuildEnd, Claim, Job, Judge, Repo, StoreError, failpoint};
 
 use super::Worker;
 use super::job::Setback;
 use crate::cli::event;
 use crate::report::Problem;
-use crate::spec_file;
+use crate::results;
+use crate::spec_file::{self, Elsewhere};
 
 /// Why there is nothing to run.
 pub(super) enum NotPrepared {
@@ -154,6 +157,8 @@ impl Worker {
             self.check_out(&repo, &source, claim, &job.clone).await?;
         }
         self.check_secrets(&repo, claim, &[&job]).await?;
+        self.put_in(claim, &job, &jobs).await?;
+        failpoint::hit(format_args!("after-put-in"));
         let file = claim.attempt.spec_file.clone().unwrap_or_default();
         let plan = Plan {
             jobs: vec![job],
@@ -166,6 +171,46 @@ impl Worker {
         Ok(())
     }
 
+    /// Caches, and artifacts of the jobs that this one needs.
+    async fn put_in(&self, claim: &Claim, job: &JobPlan, jobs: &[Job]) -> Result<(), NotPrepared> {
+        let wanted = |base: &str| {
+            job.needs
+                .iter()
+                .any(|need| need.artifacts && need.job == base)
+        };
+        let attempts: Vec<i64> = jobs
+            .iter()
+            .filter(|other| wanted(&other.plan.base))
+            .filter_map(|other| other.attempt)
+            .collect();
+        if attempts.is_empty() && job.caches.is_empty() {
+            return Ok(());
+        }
+        let mut needed = Vec::new();
+        for artifact in self.store.artifacts(claim.build.id).await? {
+            if !attempts.contains(&artifact.attempt) {
+                continue;
+            }
+            if artifact.removed_ms.is_some() {
+                let name = &artifact.name;
+                return Err(could_not(
+                    &Problem::new(format!("the artifact {name:?} of a needed job is gone"))
+                        .hint("its `retention` is over: retry the whole build"),
+                ));
+            }
+            let into = self.artifacts_of(&AttemptId::from_row(artifact.attempt_id));
+            let folder = artifacts::folder(&into, &artifact.name).unwrap_or(into);
+            needed.push((artifact.name, folder));
+        }
+        let places = self.places(claim);
+        let job = job.clone();
+        let put = tokio::task::spawn_blocking(move || results::put_in(&job, &places, &needed));
+        let said = put.await.map_err(|e| Setback::Again(e.into()))?;
+        let said = said.map_err(|problem| could_not(&problem))?;
+        let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
+        Ok(self.store.record(claim.attempt.id, &told).await?)
+    }
+
     /// Reads the spec and plans the build. Whether this attempt goes on with one of its jobs.
     async fn plan(&self, repo: &Repo, source: &Source, claim: &Claim) -> Result<bool, NotPrepared> {
         let workspace = self.executor.workspace(&claim.attempt.attempt_id());
@@ -174,10 +219,17 @@ impl Worker {
             Ok(None) => return Err(could_not(&spec_file::missing())),
             Err(error) => return Err(could_not(&error.into())),
         };
-        let read = windlass_spec::read(&file, &text);
+        let elsewhere = Elsewhere {
+            git: &self.git,
+            mirrors: &self.mirrors,
+            only_beside: Some(&repo.url),
+        };
+        let included = spec_file::included(&workspace, &file, &text, Some(&elsewhere)).await;
+        let read = windlass_spec::read_with(&file, &text, &included);
         let Some(spec) = read.spec else {
             return Err(bad_spec(file, text, read.diagnostics));
         };
+        self.note_spec(repo, source, claim, &spec).await?;
         let trigger = claim.build.trigger.clone();
         let mut facts =
             event::facts(&spec, trigger, repo.name.as_str()).map_err(|p| could_not(&p))?;
@@ -248,6 +300,16 @@ impl Worker {
 
     /// Where to fetch from, as whom.
     async fn source(&self, repo: &Repo, claim: &Claim) -> Result<Source, NotPrepared> {
+        let git_ref = Some(claim.build.trigger.git_ref.clone()).filter(|r| !r.is_empty());
+        Ok(self.source_of(repo, git_ref).await?)
+    }
+
+    /// Where to fetch a ref of a repository from, as whom.
+    pub(super) async fn source_of(
+        &self,
+        repo: &Repo,
+        git_ref: Option<String>,
+    ) -> Result<Source, StoreError> {
         let credential = match self.store.status_token(repo.id).await? {
             Some(password) if repo.url.starts_with("https://") => Some(Credential {
                 username: "x-access-token".to_owned(),
@@ -258,7 +320,7 @@ impl Worker {
         Ok(Source {
             url: repo.url.clone(),
             credential,
-            git_ref: Some(claim.build.trigger.git_ref.clone()).filter(|r| !r.is_empty()),
+            git_ref,
         })
     }
 

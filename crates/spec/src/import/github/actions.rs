@@ -8,7 +8,7 @@ use super::condition::{self, Place};
 use super::expression::{Expr, Piece, parse, pieces};
 use super::job::InJob;
 use super::step::plain;
-use super::value;
+use super::value::{self, Scope};
 use crate::node::Node;
 
 /// A place in the file, and the action there.
@@ -177,6 +177,11 @@ fn setup(
 fn key_of(here: &InJob<'_>, text: &str) -> (String, Vec<String>) {
     let mut key = String::new();
     let mut hash = Vec::new();
+    // What a job hands on is known only when it has ended.
+    let scope = Scope {
+        needs: &[],
+        ..here.scope()
+    };
     for piece in pieces(text) {
         let Piece::Expr(inside) = piece else {
             if let Piece::Text(text) = piece {
@@ -191,7 +196,7 @@ fn key_of(here: &InJob<'_>, text: &str) -> (String, Vec<String>) {
                     _ => None,
                 }));
             }
-            _ => key.push_str(&value::text(&format!("${{{{ {inside} }}}}"), &here.scope()).text),
+            _ => key.push_str(&value::text(&format!("${{{{ {inside} }}}}"), &scope).text),
         }
     }
     (
@@ -202,12 +207,12 @@ fn key_of(here: &InJob<'_>, text: &str) -> (String, Vec<String>) {
 
 /// A key without what held its parts together.
 fn tidy(key: &str) -> String {
-    let mut key: String = key.chars().filter(|c| !c.is_control()).take(100).collect();
+    let mut key: String = key.chars().filter(|c| !c.is_control()).collect();
     while key.contains("--") {
         key = key.replace("--", "-");
     }
     let key = key.trim_matches(['-', '_', ' ', '.']).to_owned();
-    if key.is_empty() {
+    if key.is_empty() || key.len() > 100 {
         "cache".to_owned()
     } else {
         key
@@ -226,7 +231,8 @@ fn path_of(path: &str) -> Option<String> {
         || bare.contains("${{")
         || bare.split('/').any(|part| part == "..")
         || bare.chars().any(char::is_control);
-    (!bad).then(|| format!("{mark}{bare}"))
+    let is_glob = windlass_model::glob::compile(bare.trim_start_matches("~/")).is_ok();
+    (!bad && is_glob).then(|| format!("{mark}{bare}"))
 }
 
 /// Paths that can be used; the others are told.
@@ -254,7 +260,7 @@ fn paths(
 fn cache(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut Notes) {
     let (key, hash) = key_of(here, action.with("key").unwrap_or_default());
     let paths = paths(here, action, "path", true, notes);
-    if paths.is_empty() {
+    if paths.iter().all(|path| path.starts_with('!')) {
         notes.lost(
             &mut here.pending,
             action.line,
@@ -303,7 +309,11 @@ fn legal(name: &str) -> String {
 
 /// An artifact's name here.
 fn artifact_name(here: &InJob<'_>, action: &Action<'_>) -> Option<String> {
-    let filled = value::text(action.with("name").unwrap_or("artifact"), &here.scope());
+    let scope = Scope {
+        needs: &[],
+        ..here.scope()
+    };
+    let filled = value::text(action.with("name").unwrap_or("artifact"), &scope);
     let name: String = filled
         .text
         .replace('/', "-")
@@ -315,7 +325,7 @@ fn artifact_name(here: &InJob<'_>, action: &Action<'_>) -> Option<String> {
 
 fn upload(here: &mut InJob<'_>, action: &Action<'_>, job: &mut Job, notes: &mut Notes) {
     let paths = paths(here, action, "path", false, notes);
-    if paths.is_empty() {
+    if paths.iter().all(|path| path.starts_with('!')) {
         notes.lost(
             &mut here.pending,
             action.line,

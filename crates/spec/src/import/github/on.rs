@@ -6,6 +6,7 @@ use super::super::source::Document;
 use super::super::tree::Tree as _;
 use super::super::when::patterns;
 use crate::limits;
+use crate::schedules;
 use crate::node::{Entry, Node};
 
 /// Reads `on`: a word, a list of words, or a map.
@@ -79,10 +80,18 @@ fn event(
                 let Some(cron) = item.text_of("cron") else {
                     continue;
                 };
+                let timezone = item.text_of("timezone");
+                let known = timezone.is_none_or(schedules::is_timezone);
+                if schedules::fields(cron).is_err() || !known {
+                    let line = document.line(&item.span);
+                    let words = format!("{cron} is no schedule that we know");
+                    notes.lost(comments, line, here.clone(), words);
+                    continue;
+                }
                 on.schedule.push(Schedule {
                     name: format!("schedule-{}", number + 1),
                     cron: cron.to_owned(),
-                    timezone: item.text_of("timezone").map(ToOwned::to_owned),
+                    timezone: timezone.map(ToOwned::to_owned),
                     branch: None,
                 });
             }
@@ -273,6 +282,23 @@ fn translated(pattern: &str) -> Option<String> {
                 out.push(format!("{{{last},}}"));
             }
             '{' | '}' => return None,
+            // There `**` goes through folders wherever it stands, here only between slashes.
+            '*' if rest.starts_with("**") && !matches!(rest[2..].chars().next(), None | Some('/')) => {
+                if !out.last().is_none_or(|last| last == "/") {
+                    return None;
+                }
+                out.push("**/*".to_owned());
+                rest = &rest[2..];
+                continue;
+            }
+            '*' if rest.starts_with("**") => {
+                if !out.last().is_none_or(|last| last == "/") {
+                    return None;
+                }
+                out.push("**".to_owned());
+                rest = &rest[2..];
+                continue;
+            }
             _ => out.push(rest[..length].to_owned()),
         }
         rest = &rest[length..];
@@ -358,6 +384,9 @@ mod tests {
             Some("v{[0-9],[0-9][0-9],[0-9][0-9][0-9]}.*")
         );
         assert_eq!(of("*.jsx?").as_deref(), Some("*.js{x,}"));
+        assert_eq!(of("**.md").as_deref(), Some("**/*.md"));
+        assert_eq!(of("src/**.js").as_deref(), Some("src/**/*.js"));
+        assert_eq!(of("feature**"), None);
         assert_eq!(of("*?"), None);
         assert_eq!(of("+"), None);
         assert_eq!(of("[a"), None);

@@ -107,6 +107,7 @@ fn paths(
             || out
             || text.trim().is_empty()
             || text.chars().any(char::is_control)
+            || windlass_model::glob::compile(text.trim_start_matches('!')).is_err()
         {
             let words = format!("the path {path} can't be used here");
             notes.lost(comments, line, what, words);
@@ -332,9 +333,9 @@ fn key(here: &InJob<'_>, text: &str) -> String {
         .replace("${CI_COMMIT_REF_SLUG}", "$CI_COMMIT_BRANCH")
         .replace("$CI_JOB_NAME", &here.what);
     let (key, unknown) = here.text(&text);
-    let key: String = key.chars().filter(|c| !c.is_control()).take(100).collect();
+    let key: String = key.chars().filter(|c| !c.is_control()).collect();
     // With only a part of its name a cache would be another one's.
-    if key.trim().is_empty() || !unknown.is_empty() {
+    if key.trim().is_empty() || key.len() > 100 || !unknown.is_empty() {
         return "default".to_owned();
     }
     key

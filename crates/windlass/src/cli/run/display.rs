@@ -131,6 +131,11 @@ impl Display {
         self.line(&self.painted("33", &format!("! {text}")));
     }
 
+    /// A line about what came into the workspace or was kept.
+    pub(super) fn said(&mut self, text: &str) {
+        self.line(&self.painted("2", &format!("  {text}")));
+    }
+
     /// The build is over.
     pub(super) fn end(&mut self, state: BuildState, summary: &str) {
         let took = duration(self.began.elapsed().as_micros() as u64);

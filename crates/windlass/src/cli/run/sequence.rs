@@ -3,19 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
+use windlass_engine::results::artifacts;
 use windlass_engine::schedule::{apply, decide};
 use windlass_model::board::{AttemptEnd, Board, BoardJob, Move};
 use windlass_model::{AttemptId, BuildState, JobPlan, Outcome, Plan};
 use windlass_store::Step;
+use windlass_store::results::{self as rows, TestEnd};
 
 use super::display::Display;
 use super::{Build, Ended};
 use crate::report::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Problem};
+use crate::results::{self, Left};
 use crate::verdict;
 
 /// The build as it goes on.
@@ -27,6 +31,8 @@ pub(super) struct Sequence {
     /// Jobs that may begin, in order.
     ready: Vec<(usize, Duration)>,
     attempts: Vec<AttemptId>,
+    /// What each job's newest attempt kept: names and folders.
+    kept: BTreeMap<usize, Vec<(String, PathBuf)>>,
 }
 
 impl Sequence {
@@ -41,6 +47,7 @@ impl Sequence {
             changed,
             ready: Vec::new(),
             attempts: Vec::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -60,8 +67,9 @@ impl Sequence {
         self.display().begin(&build.trigger.revision, changed);
         self.attempts.push(first.clone());
         if let Some(reason) = self.skipped.take() {
-            self.display().end(BuildState::Skipped, &reason);
-            return Ok(EXIT_OK);
+            // Whoever runs it by hand wants it to run.
+            let words = format!("on the server this would not be built: {reason}");
+            self.display().note(&words);
         }
         let mut filled = Some(first);
         loop {
@@ -134,10 +142,25 @@ impl Sequence {
         let alone = self.board.jobs.len() == 1;
         let mut display = self.display.take().unwrap_or_else(Display::new);
         display.job_began(&job, self.board.jobs[index].tries, alone);
+        let places = build.places(&attempt);
+        let needed = self.needed(&job);
+        let said = results::put_in(&job, &places, &needed)?;
+        said.iter().for_each(|line| display.said(line));
         let (ends, display) = build.run_job(&attempt, &job, display).await?;
         self.display = Some(display);
         let steps = steps(&job, ends);
         let mut finish = verdict::verdict(&steps);
+        let left = results::take_out(&job, &places, finish.state, true, results::ARTIFACT_LIMIT);
+        results::trim_caches(&places.caches, results::CACHES_LIMIT)?;
+        self.show_left(&left, &build.logs(&attempt), &steps);
+        if let Some(problem) = &left.broken {
+            verdict::spoil(&mut finish, problem.message());
+            self.display().note(problem.message());
+            if let Some(hint) = problem.hint_text() {
+                self.display().note(hint);
+            }
+        }
+        self.keep(index, &job, left, build.args.artifacts.as_deref())?;
         let written = crate::outputs::read(&build.executor.tmp(&attempt));
         let outputs = written.and_then(|text| order::read_outputs(&text, &job.outputs));
         let outputs = outputs.unwrap_or_else(|problem| {
@@ -151,6 +174,74 @@ impl Sequence {
             build.executor.remove(&attempt).await?;
         }
         Ok(verdict::attempt_end(&finish, &steps, outputs))
+    }
+
+    /// The artifacts that a job wants in its workspace.
+    fn needed(&self, job: &JobPlan) -> Vec<(String, PathBuf)> {
+        let wanted = |base: &str| job.needs.iter().any(|n| n.artifacts && n.job == base);
+        self.kept
+            .iter()
+            .filter(|(index, _)| wanted(&self.board.jobs[**index].plan.base))
+            .flat_map(|(_, kept)| kept.iter().cloned())
+            .collect()
+    }
+
+    fn show_left(&mut self, left: &Left, logs: &Path, steps: &[Step]) {
+        left.said.iter().for_each(|line| self.display().said(line));
+        if left.reports.is_empty() {
+            return;
+        }
+        let numbers: Vec<u32> = steps
+            .iter()
+            .filter_map(|step| u32::try_from(step.index).ok())
+            .collect();
+        let rows = results::rows(left, logs, &numbers, &[]);
+        for report in &rows.reports {
+            self.display().said(&summary(report));
+        }
+        for test in rows
+            .tests
+            .iter()
+            .filter(|t| t.end == TestEnd::Failed)
+            .take(20)
+        {
+            let name = format!("{} {}", test.suite, test.name);
+            let place = match (&test.file, test.line) {
+                (Some(file), Some(line)) => format!("  {file}:{line}"),
+                _ => String::new(),
+            };
+            self.display()
+                .note(&format!("failed: {}{place}", name.trim()));
+        }
+    }
+
+    /// Remembers what a job kept, and copies it to where the person wants it.
+    fn keep(
+        &mut self,
+        index: usize,
+        job: &JobPlan,
+        left: Left,
+        into: Option<&Path>,
+    ) -> Result<(), Problem> {
+        let kept: Vec<(String, PathBuf)> = left
+            .kept
+            .into_iter()
+            .map(|(kept, _)| (kept.name, kept.folder))
+            .collect();
+        if let Some(into) = into {
+            for (name, folder) in &kept {
+                let target = into.join(&job.name).join(name);
+                std::fs::create_dir_all(&target).map_err(|e| {
+                    Problem::new(format!("could not make {}: {e}", target.display()))
+                })?;
+                artifacts::put_back(folder, &target)
+                    .map_err(|e| Problem::new(e.to_string()).hint(e.hint()))?;
+                self.display()
+                    .said(&format!("copied to {}", target.display()));
+            }
+        }
+        self.kept.insert(index, kept);
+        Ok(())
     }
 
     /// Asks the first question that waits for an answer.
@@ -181,6 +272,22 @@ impl Sequence {
         job.approved = Some(matches!(answer.trim(), "y" | "Y" | "yes"));
         Ok(())
     }
+}
+
+fn summary(report: &rows::Report) -> String {
+    let kind = report.kind.as_str();
+    let mut parts = Vec::new();
+    if report.tests > 0 {
+        parts.push(format!("{} tests, {} failed", report.tests, report.failed));
+    }
+    if report.flaky > 0 {
+        parts.push(format!("{} flaky", report.flaky));
+    }
+    if let Some((covered, total)) = report.lines {
+        parts.push(format!("{covered} of {total} lines covered"));
+    }
+    parts.extend(report.problems.lines().map(ToOwned::to_owned));
+    format!("{kind}: {}", parts.join(", "))
 }
 
 fn cancelled() -> AttemptEnd {
