@@ -6,8 +6,8 @@ use super::super::source::Document;
 use super::super::tree::Tree as _;
 use super::super::when::patterns;
 use crate::limits;
-use crate::schedules;
 use crate::node::{Entry, Node};
+use crate::schedules;
 
 /// Reads `on`: a word, a list of words, or a map.
 pub(super) fn read(document: &Document, entry: &Entry, pipeline: &mut Pipeline, notes: &mut Notes) {
@@ -283,8 +283,10 @@ fn translated(pattern: &str) -> Option<String> {
             }
             '{' | '}' => return None,
             // There `**` goes through folders wherever it stands, here only between slashes.
-            '*' if rest.starts_with("**") && !matches!(rest[2..].chars().next(), None | Some('/')) => {
-                if !out.last().is_none_or(|last| last == "/") {
+            '*' if rest.starts_with("**")
+                && !matches!(rest[2..].chars().next(), None | Some('/')) =>
+            {
+                if out.last().is_some_and(|last| last != "/") {
                     return None;
                 }
                 out.push("**/*".to_owned());
@@ -292,7 +294,7 @@ fn translated(pattern: &str) -> Option<String> {
                 continue;
             }
             '*' if rest.starts_with("**") => {
-                if !out.last().is_none_or(|last| last == "/") {
+                if out.last().is_some_and(|last| last != "/") {
                     return None;
                 }
                 out.push("**".to_owned());
