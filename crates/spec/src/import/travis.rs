@@ -213,7 +213,8 @@ fn jobs_of(
     }
     added.retain(|cell| !cell.is_empty());
     let mut jobs: Vec<(String, Job)> = Vec::new();
-    if (own.is_empty() || !axes.is_empty()) && linux {
+    // One combination alone gives way to the jobs that are added.
+    if (own.is_empty() || axes.is_many()) && linux {
         let cells = axes.cells(&exclude);
         let base = |name: &str, cells: Vec<Vars>, added: Vec<Vars>, notes: &mut Notes| {
             let matrix = axes.matrix(cells, added);
@@ -262,7 +263,12 @@ fn jobs_of(
             what
         };
         let mut job = job(document, &entries, (&name, line), (env, &[]), notes);
-        let values = matrix::values(item.entries());
+        let mut values = matrix::values(item.entries());
+        for (name, value) in axes.first() {
+            if !values.iter().any(|(known, _)| *known == name) {
+                values.push((name, value));
+            }
+        }
         for (name, value) in values {
             let name = match matrix::VERSIONS.contains(&name.as_str()) {
                 true => format!("MATRIX_{}", super::pipeline::variable(&name)),

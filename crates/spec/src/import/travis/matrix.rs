@@ -172,6 +172,17 @@ impl Axes {
         self.0.is_empty()
     }
 
+    /// Whether there is more than one combination.
+    pub(super) fn is_many(&self) -> bool {
+        self.0.iter().any(|values| values.len() > 1)
+    }
+
+    /// The first value of each: what an added job has where it says nothing.
+    pub(super) fn first(&self) -> Vars {
+        let firsts = self.0.iter().filter_map(|values| values.first());
+        firsts.flatten().cloned().collect()
+    }
+
     /// All combinations without those that are taken out.
     pub(super) fn cells(&self, exclude: &[Vars]) -> Vec<Vars> {
         if self.0.is_empty() {
