@@ -307,6 +307,7 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     if let Some(group) = &mut job.concurrency {
         visit(&mut group.group, false);
     }
+    job.runs_on.iter_mut().for_each(|text| visit(text, false));
     for artifact in &mut job.artifacts {
         visit(&mut artifact.name, false);
         artifact
