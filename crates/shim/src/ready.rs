@@ -153,9 +153,8 @@ impl<'a> Watch<'a> {
     fn missing(&self) -> String {
         let last = match (&self.trial, self.last.as_str()) {
             (Some(_), "") => " (it still runs)".to_owned(),
-            (Some(_), last) => format!(" (it still runs; the time before: {last})"),
             (None, "") => String::new(),
-            (None, last) => format!(" ({last})"),
+            (_, last) => format!(" ({last})"),
         };
         match &self.ready.check {
             Check::Port(port) => format!("port {port} did not accept connections{last}"),

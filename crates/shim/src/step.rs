@@ -232,7 +232,7 @@ impl<'a> Running<'a> {
 
     /// Ends it, unless that happens already.
     pub(crate) fn stop(&mut self, job: &mut Job<'_>, cause: Cause) {
-        if self.is_alive() {
+        if self.is_alive() && !self.reaper.has_just_ended(job.own_cgroup()) {
             self.cause = Some(cause);
             self.terminate(job, cause);
         }

@@ -11,6 +11,7 @@ use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -21,6 +22,8 @@ use crate::spawn::{self, End, News, Spawned};
 const STOP_ROUNDS: usize = 20;
 /// How often KILL is repeated.
 pub(crate) const KILL_PAUSE: Duration = Duration::from_millis(5);
+/// How long a keeper may take, in milliseconds, to say that its step has ended.
+const KEEPER_PATIENCE: u16 = 1000;
 /// How long direct children are killed without a look at all of `/proc`: a thousand rounds or more.
 const CHASE: Duration = Duration::from_millis(50);
 
@@ -128,6 +131,20 @@ impl Reaper {
                 }
             }
         }
+    }
+
+    /// Whether everything ended by itself, though the keeper had no time to say so yet. Whoever is
+    /// about to end the tree asks, or a step would seem to have been stopped that was not.
+    pub(crate) fn has_just_ended(&mut self, cgroup: Option<&Cgroup>) -> bool {
+        if self.living(cgroup).is_empty()
+            && let Some(news) = &self.news
+        {
+            let mut fds = [PollFd::new(news.as_fd(), PollFlags::POLLIN)];
+            // A keeper that doesn't run is no reason to wait for it: the result is then a guess.
+            poll(&mut fds, KEEPER_PATIENCE).unwrap_or_default();
+            self.reap();
+        }
+        self.end.is_some()
     }
 
     /// The living processes of the tree, and whatever else is in `cgroup`.
