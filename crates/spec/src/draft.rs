@@ -13,6 +13,7 @@ use windlass_model::plan::{
 };
 
 use crate::codes;
+use crate::include::Include;
 use crate::keys::shell::Shell;
 use crate::limits;
 use crate::node::{Entry, shorten};
@@ -69,6 +70,9 @@ pub(crate) struct SpecDraft {
     pub(crate) params: Vec<Param>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
     pub(crate) on: Option<OnDraft>,
+    pub(crate) includes: Vec<At<Include>>,
+    /// Templates that come from included files: not all need to be used.
+    pub(crate) borrowed: Vec<String>,
 }
 
 /// Which events make builds.

@@ -14,6 +14,7 @@ pub(crate) mod executor;
 pub(crate) mod expect;
 pub(crate) mod fail_fast;
 pub(crate) mod image;
+pub(crate) mod include;
 pub(crate) mod jobs;
 pub(crate) mod limits;
 pub(crate) mod matrix;
@@ -53,6 +54,7 @@ pub(crate) const SPEC: &[Key<SpecDraft>] = &[
     on::SPEC,
     jobs::SPEC,
     templates::SPEC,
+    include::SPEC,
     params::SPEC,
     concurrency::SPEC,
 ];
@@ -137,7 +139,23 @@ mod tests {
     #[test]
     fn every_example_is_a_whole_spec_that_shows_its_key() {
         for (place, about) in all() {
-            let loaded = crate::load("windlass.yml", about.example.as_bytes());
+            let source = about.example.as_bytes();
+            let part = || Ok(b"templates: {a: {}}".to_vec());
+            let included = crate::includes("windlass.yml", source)
+                .into_iter()
+                .map(|include| (include, part()))
+                .scan(false, |seen, (include, part)| {
+                    // Two files with one template would be a mistake.
+                    let part = if *seen {
+                        Ok(b"jobs: {}".to_vec())
+                    } else {
+                        part
+                    };
+                    *seen = true;
+                    Some((include, part))
+                })
+                .collect();
+            let loaded = crate::read_with("windlass.yml", source, &included);
             assert_eq!(loaded.diagnostics, [], "{} in {place}", about.name);
             assert!(
                 about.example.contains(about.name),

@@ -24,6 +24,7 @@ pub mod detect;
 mod draft;
 mod expression;
 pub mod formats;
+pub mod include;
 mod key;
 mod keys;
 mod limits;
@@ -42,7 +43,8 @@ mod toml;
 mod value;
 mod yaml;
 
-pub use load::{FILE_NAMES, Loaded, Read, load, read};
+pub use include::{Include, Included, includes};
+pub use load::{FILE_NAMES, Loaded, Read, load, load_with, read, read_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use spec::Spec;

@@ -7,6 +7,7 @@ use windlass_model::plan::Plan;
 use windlass_model::{Event, Facts, Revision, Trigger};
 
 use crate::codes;
+use crate::include::Included;
 use crate::keys;
 use crate::limits;
 use crate::node::{Node, Value};
@@ -39,7 +40,12 @@ pub struct Loaded {
 
 /// Reads a spec and plans a build by hand, of no branch, with all parameters at their defaults.
 pub fn load(file_name: &str, source: &[u8]) -> Loaded {
-    let read = read(file_name, source);
+    load_with(file_name, source, &Included::new())
+}
+
+/// As [`load`], with the files that the spec includes: see [`crate::includes`].
+pub fn load_with(file_name: &str, source: &[u8], included: &Included) -> Loaded {
+    let read = read_with(file_name, source, included);
     Loaded {
         plan: read.spec.map(|spec| spec.plan(&by_hand(&spec))),
         diagnostics: read.diagnostics,
@@ -67,14 +73,13 @@ fn by_hand(spec: &Spec) -> Facts {
 /// Reads a spec. The ending of the name decides the language: `.toml`, or else YAML, which JSON
 /// is too. Any bytes will do: what can't be read is a diagnostic.
 pub fn read(file_name: &str, source: &[u8]) -> Read {
-    let is_toml = file_name.to_lowercase().ends_with(".toml");
-    let language = if is_toml {
-        Language::Toml
-    } else {
-        Language::Yaml
-    };
-    let mut problems = Problems::new(source, language);
-    let spec = spec(source, &mut problems);
+    read_with(file_name, source, &Included::new())
+}
+
+/// As [`read`], with the files that the spec includes: see [`crate::includes`].
+pub fn read_with(file_name: &str, source: &[u8], included: &Included) -> Read {
+    let mut problems = Problems::new(source, Language::of(file_name));
+    let spec = spec(source, included, &mut problems);
     let spec = spec.filter(|_| !problems.has_errors());
     Read {
         spec,
@@ -82,13 +87,22 @@ pub fn read(file_name: &str, source: &[u8]) -> Read {
     }
 }
 
-fn spec(source: &[u8], problems: &mut Problems<'_>) -> Option<Spec> {
+/// The tree of a file, as far as it can be read.
+pub(crate) fn tree(source: &[u8], problems: &mut Problems<'_>) -> Option<Node> {
     let text = text(source, problems)?;
-    let root = match problems.language() {
+    parse(text, problems)
+}
+
+fn parse(text: &str, problems: &mut Problems<'_>) -> Option<Node> {
+    match problems.language() {
         Language::Toml => toml::read(text, problems),
         Language::Yaml => yaml::read(text, problems),
-    };
-    let root = root.filter(|root| !root.is_nothing());
+    }
+}
+
+fn spec(source: &[u8], included: &Included, problems: &mut Problems<'_>) -> Option<Spec> {
+    let text = text(source, problems)?;
+    let root = parse(text, problems).filter(|root| !root.is_nothing());
     let Some(root) = root else {
         if !problems.is_cut_off() {
             problems.push(empty(problems.language()));
@@ -96,7 +110,7 @@ fn spec(source: &[u8], problems: &mut Problems<'_>) -> Option<Spec> {
         return None;
     };
     let entries = top_level(&root, problems)?;
-    Some(crate::spec::read(entries, problems))
+    Some(crate::spec::read(entries, included, problems))
 }
 
 /// The source as text, or what is wrong with the file as a whole.

@@ -14,6 +14,7 @@ pub use self::plan::{Decision, Why};
 use crate::codes;
 use crate::draft::{ConcurrencyDraft, JobDraft, OnDraft, SpecDraft, WhenDraft};
 use crate::expression::{self, Fault, Kind, Scope};
+use crate::include::{self, Included};
 use crate::key;
 use crate::keys::{self, use_template};
 use crate::limits;
@@ -110,7 +111,7 @@ struct Named {
 
 /// Makes the spec of the top level's entries. Reports everything that is wrong with it; then the
 /// spec may be incomplete and is not used.
-pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
+pub(crate) fn read(entries: &[Entry], included: &Included, problems: &mut Problems<'_>) -> Spec {
     let mut draft = SpecDraft::default();
     let mut own = Vec::new();
     let mut known = key::names(keys::SPEC);
@@ -129,6 +130,7 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
             problems.push(crate::suggest::unknown_key(entry, &known, keys::TOP));
         }
     }
+    include::take(&mut draft, included, problems);
     let single = draft.jobs_at.is_none();
     let named = if single {
         key::require(entries, keys::JOB, 0..0, keys::TOP, problems);
@@ -141,7 +143,7 @@ pub(crate) fn read(entries: &[Entry], problems: &mut Problems<'_>) -> Spec {
         several(&draft, own, problems)
     };
     let templates = &draft.templates;
-    check_templates(templates, &named, problems);
+    check_templates(&draft, &named, problems);
     let drafts: Vec<(Named, JobDraft)> = named
         .into_iter()
         .map(|named| job(named, templates, single, problems))
@@ -309,7 +311,7 @@ fn overlay(below: &[Entry], over: &[Entry]) -> Vec<Entry> {
 }
 
 /// Looks at templates by themselves, so that one that nobody uses is checked too.
-fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<'_>) {
+fn check_templates(draft: &SpecDraft, jobs: &[Named], problems: &mut Problems<'_>) {
     let used: HashSet<String> = jobs
         .iter()
         .flat_map(|job| &job.entries)
@@ -317,7 +319,7 @@ fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<
         .flat_map(|entry| use_template::names(entry, problems))
         .map(|name| name.value)
         .collect();
-    for template in templates {
+    for template in &draft.templates {
         let name = shorten(&template.key, 40);
         value::word(&template.key, &template.key_span, "a template", problems);
         let what = format!("the template `{name}`");
@@ -344,7 +346,7 @@ fn check_templates(templates: &[Entry], jobs: &[Named], problems: &mut Problems<
             &mut JobDraft::default(),
             problems,
         );
-        if !used.contains(&template.key) {
+        if !used.contains(&template.key) && !draft.borrowed.contains(&template.key) {
             problems.push(
                 Problem::new(
                     codes::UNUSED_TEMPLATE,

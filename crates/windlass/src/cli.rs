@@ -111,7 +111,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
         match command {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
-            Command::Check(args) => check::run(&args),
+            Command::Check(args) => check::run(&args).await,
             Command::Explain(args) => explain::run(&args),
             Command::Plan(args) => plan::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,

@@ -276,6 +276,42 @@ impl Mirror {
             .collect())
     }
 
+    /// The bytes of a file in a revision that the mirror has; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`CheckoutError::Refused`] for a file of more than `max_bytes`; when git fails.
+    pub async fn file(
+        &self,
+        git: &Git,
+        revision: &Revision,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, CheckoutError> {
+        let object = format!("{revision}:{path}");
+        let call = |args: [&'static str; 2]| {
+            git.call(args)
+                .args([object.as_str()])
+                .dir(&self.path)
+                .git_dir(&self.path)
+        };
+        let kind = match call(["cat-file", "-t"]).run().await {
+            Ok(out) => String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+            // Git has no other word for "there is none".
+            Err(crate::git::GitError::Failed { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if kind != "blob" {
+            return Ok(None);
+        }
+        let size = call(["cat-file", "-s"]).run().await?;
+        let size = String::from_utf8_lossy(&size.stdout);
+        if size.trim().parse::<u64>().unwrap_or(u64::MAX) > max_bytes {
+            let what = format!("{path} is larger than {max_bytes} bytes");
+            return Err(CheckoutError::Refused { what });
+        }
+        Ok(Some(call(["cat-file", "blob"]).run().await?.stdout))
+    }
+
     /// Puts many packs together into one, if there are more than `max_packs`, and drops the refs
     /// of old builds. Returns whether there was something to do. To be called now and then, after
     /// a build; a fetch of the same repository waits meanwhile.

@@ -33,17 +33,18 @@ enum Format {
     Github,
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8, Problem> {
+pub(crate) async fn run(args: &Args) -> Result<u8, Problem> {
+    let here = Path::new(".").canonicalize()?;
     let (name, text) = match &args.file {
         Some(path) => {
             let text = std::fs::read(path)
                 .map_err(|e| Problem::new(format!("could not read {}: {e}", path.display())))?;
             (path.display().to_string(), text)
         }
-        None => spec_file::read(Path::new(".").canonicalize()?.as_path())?
-            .ok_or_else(spec_file::missing)?,
+        None => spec_file::read(&here)?.ok_or_else(spec_file::missing)?,
     };
-    let loaded = windlass_spec::load(&name, &text);
+    let included = spec_file::included_here(&here, &name, &text).await?;
+    let loaded = windlass_spec::load_with(&name, &text, &included);
     let shown = match args.format {
         Format::Text => render(&name, &text, &loaded.diagnostics),
         Format::Json => formats::json(&name, &text, &loaded.diagnostics),

@@ -52,7 +52,8 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     };
     let root = tree.as_ref().map_or(&folder, |tree| &tree.root);
     let (file, text) = spec_file::read(root)?.ok_or_else(spec_file::missing)?;
-    let read = windlass_spec::read(&file, &text);
+    let included = spec_file::included_here(root, &file, &text).await?;
+    let read = windlass_spec::read_with(&file, &text, &included);
     if !read.diagnostics.is_empty() {
         super::complain(check::render(&file, &text, &read.diagnostics).trim_end());
     }

@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     // A spec with mistakes is told before anything is copied.
     if args.rev.is_none() {
         let (file, text) = spec_file::read(&tree.root)?.ok_or_else(spec_file::missing)?;
-        spec_of(&file, &text, true)?;
+        spec_of(&tree.root, &file, &text, true).await?;
     }
 
     let root = xdg("XDG_CACHE_HOME", ".cache")?.join("windlass/run");
@@ -133,8 +133,9 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
 }
 
 /// The spec without errors. The file as it is now was complained of already.
-fn spec_of(file: &str, text: &[u8], complain: bool) -> Result<Spec, Problem> {
-    let read = windlass_spec::read(file, text);
+async fn spec_of(root: &Path, file: &str, text: &[u8], complain: bool) -> Result<Spec, Problem> {
+    let included = spec_file::included_here(root, file, text).await?;
+    let read = windlass_spec::read_with(file, text, &included);
     if complain && !read.diagnostics.is_empty() {
         super::say(check::render(file, text, &read.diagnostics).trim_end());
     }
@@ -148,7 +149,7 @@ impl Build {
         self.fill(&first, &ClonePlan::default()).await?;
         let workspace = self.executor.workspace(&first);
         let (file, text) = spec_file::read(&workspace)?.ok_or_else(spec_file::missing)?;
-        let spec = spec_of(&file, &text, self.args.rev.is_some())?;
+        let spec = spec_of(&workspace, &file, &text, self.args.rev.is_some()).await?;
         let facts = self
             .args
             .event

@@ -17,7 +17,8 @@ use super::Worker;
 use super::job::Setback;
 use crate::cli::event;
 use crate::report::Problem;
-use crate::{results, spec_file};
+use crate::results;
+use crate::spec_file::{self, Elsewhere};
 
 /// Why there is nothing to run.
 pub(super) enum NotPrepared {
@@ -218,7 +219,13 @@ impl Worker {
             Ok(None) => return Err(could_not(&spec_file::missing())),
             Err(error) => return Err(could_not(&error.into())),
         };
-        let read = windlass_spec::read(&file, &text);
+        let elsewhere = Elsewhere {
+            git: &self.git,
+            mirrors: &self.mirrors,
+            only_beside: Some(&repo.url),
+        };
+        let included = spec_file::included(&workspace, &file, &text, Some(&elsewhere)).await;
+        let read = windlass_spec::read_with(&file, &text, &included);
         let Some(spec) = read.spec else {
             return Err(bad_spec(file, text, read.diagnostics));
         };

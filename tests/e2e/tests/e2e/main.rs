@@ -13,6 +13,7 @@ mod demo;
 mod forge;
 mod full_disk;
 mod git_hook;
+mod include;
 mod jobs;
 mod lab;
 mod live;
