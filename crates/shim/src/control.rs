@@ -140,9 +140,8 @@ impl Control {
 
     fn read_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            match i32::try_from(info.ssi_signo) {
-                Ok(libc::SIGTERM | libc::SIGINT) => self.cancel(),
-                _ => {}
+            if let Ok(libc::SIGTERM | libc::SIGINT) = i32::try_from(info.ssi_signo) {
+                self.cancel();
             }
         }
     }

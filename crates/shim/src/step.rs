@@ -318,11 +318,11 @@ impl<'a> Running<'a> {
                     StepResult::Unexpected { code }
                 };
             }
-            if self.in_front && self.order.background.is_some() {
-                job.note(self.number, "it ended before it was ready");
-                if end.result.is_success() {
-                    end.result = StepResult::Unexpected { code };
-                }
+        }
+        if self.in_front && self.order.background.is_some() && self.cause.is_none() {
+            job.note(self.number, "it ended before it was ready");
+            if let StepResult::Exited { code: 0 } = end.result {
+                end.result = StepResult::Unexpected { code: 0 };
             }
         }
         end

@@ -98,7 +98,7 @@ async fn killing_the_server_while_a_background_step_runs_changes_nothing() {
 
 #[tokio::test]
 async fn killed_between_the_records_of_two_steps() {
-    for point in ["before-record:15", "after-record:30"] {
+    for point in ["before-record:3", "after-record:20"] {
         let lab = Lab::new();
         lab.hooked("r", &spec(&lab));
         let mut server = lab.serve_with(&[], &[("WINDLASS_KILL_AT", point)]);
