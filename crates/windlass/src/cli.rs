@@ -8,6 +8,7 @@ mod deliveries;
 pub(crate) mod event;
 mod explain;
 mod hook;
+mod import;
 mod init;
 mod logs;
 mod plan;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::Args),
     /// Write a first windlass.yml by looking at this folder
     Init(init::Args),
+    /// Write a windlass.yml that does what another system's file says
+    Import(import::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
     /// Say what the code of a spec's problem means
@@ -111,6 +114,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
         match command {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
+            Command::Import(args) => import::run(&args),
             Command::Check(args) => check::run(&args).await,
             Command::Explain(args) => explain::run(&args),
             Command::Plan(args) => plan::run(args).await,

@@ -11,6 +11,7 @@ mod bridge;
 mod browser;
 mod command_line;
 mod demo;
+mod examples;
 mod forge;
 mod full_disk;
 mod git_hook;
