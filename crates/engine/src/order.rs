@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use windlass_model::plan::{OnResult, OutputMode};
+use windlass_model::plan::{Background, OnResult, OutputMode, Ready, ReadyCheck};
 use windlass_model::{AttemptId, BuildNumber, Event, JobPlan, Secret, Trigger};
 use windlass_shim::order as shim;
 
@@ -123,7 +123,6 @@ pub fn order(
         );
     }
     env.extend(job.env.clone());
-    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     shim::Order {
         version: shim::ORDER_VERSION,
         attempt: attempt.to_string(),
@@ -159,9 +158,28 @@ pub fn order(
                     OnResult::Always => shim::When::Always,
                 },
                 expect: step.expect.clone(),
+                background: step.background.as_ref().map(background),
             })
             .collect(),
     }
+}
+
+fn background(background: &Background) -> shim::Background {
+    let ready = |ready: &Ready| shim::Ready {
+        check: match &ready.check {
+            ReadyCheck::Port(port) => shim::Check::Port(*port),
+            ReadyCheck::Run(argv) => shim::Check::Run(argv.clone()),
+            ReadyCheck::Output(text) => shim::Check::Output(text.clone()),
+        },
+        timeout_ms: ms(ready.timeout),
+    };
+    shim::Background {
+        ready: background.ready.as_ref().map(ready),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A name as part of a variable's name: capitals, digits, `_`.
@@ -293,6 +311,8 @@ pub fn secrets(env: &BTreeMap<String, Secret>, further: &[Secret]) -> shim::Secr
 
 #[cfg(test)]
 mod tests {
+    use windlass_model::plan::StepPlan;
+
     use super::*;
 
     #[test]
@@ -335,6 +355,43 @@ mod tests {
         assert!(read("c=1").unwrap_err().contains("`c`"));
         assert!(read("nothing").unwrap_err().contains("line 1"));
         assert!(read(&"a".repeat(70_000)).is_err());
+    }
+
+    #[test]
+    fn a_background_step_keeps_its_check() {
+        let check = |check| {
+            let ready = Ready {
+                check,
+                timeout: Duration::from_secs(30),
+            };
+            let step = StepPlan {
+                background: Some(Background { ready: Some(ready) }),
+                ..StepPlan::default()
+            };
+            let job = JobPlan {
+                steps: vec![StepPlan::default(), step],
+                ..JobPlan::default()
+            };
+            let attempt = "a1".parse().unwrap();
+            let mut order = order(&attempt, &job, Path::new("/w"), BTreeMap::new());
+            assert_eq!(order.steps[0].background, None);
+            order.steps.remove(1).background.and_then(|b| b.ready)
+        };
+        let argv = vec!["sh".to_owned(), "-c".to_owned(), "true".to_owned()];
+        for (planned, ordered) in [
+            (ReadyCheck::Port(80), shim::Check::Port(80)),
+            (ReadyCheck::Run(argv.clone()), shim::Check::Run(argv)),
+            (
+                ReadyCheck::Output("up".to_owned()),
+                shim::Check::Output("up".to_owned()),
+            ),
+        ] {
+            let expected = shim::Ready {
+                check: ordered,
+                timeout_ms: 30_000,
+            };
+            assert_eq!(check(planned), Some(expected));
+        }
     }
 
     #[test]

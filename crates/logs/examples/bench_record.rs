@@ -137,7 +137,14 @@ fn journal(lines_per_record: usize) -> (Vec<u8>, u64) {
     let mut encoder = Encoder::new();
     let mut journal = Vec::new();
     let mut now = 1_764_000_000_000_000;
-    encoder.encode(now, &Record::StepStarted { step: 0 }, &mut journal);
+    encoder.encode(
+        now,
+        &Record::StepStarted {
+            step: 0,
+            background: false,
+        },
+        &mut journal,
+    );
     let (mut pending, mut written) = (Vec::new(), 0);
     for i in 0..LINES {
         let number = i * 7919 % LINES;

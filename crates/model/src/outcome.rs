@@ -52,6 +52,11 @@ pub enum Outcome {
         /// Why.
         cause: StopCause,
     },
+    /// It was to run in the background, and we stopped it because it was not ready in its time.
+    NotReady {
+        /// Which check failed, and for how long.
+        reason: String,
+    },
     /// It never ran: the program could not be started.
     NotStarted {
         /// The system's words.
@@ -143,6 +148,7 @@ impl fmt::Display for Outcome {
                 cause: StopCause::JobOver,
             } => f.write_str("stopped at the end"),
             Self::NotNeeded { reason } => write!(f, "left out: {reason}"),
+            Self::NotReady { reason } => write!(f, "not ready: {reason}"),
             Self::NotStarted { reason } => write!(f, "could not start: {reason}"),
             Self::Skipped => f.write_str("skipped"),
             Self::Lost { reason } => write!(f, "lost: {reason}"),
@@ -157,6 +163,8 @@ mod tests {
     #[test]
     fn only_exit_code_zero_is_success() {
         assert!(Outcome::Exited { code: 0 }.is_success());
+        let over = StopCause::JobOver;
+        assert!(Outcome::Stopped { cause: over }.is_success());
         for bad in [
             Outcome::Exited { code: 1 },
             Outcome::Signaled { signal: 9 },

@@ -29,6 +29,7 @@ pub(crate) enum Stop {
 
 /// Blocks the signals that [`Control`] reads. Must come before anything that may cause one.
 ///
+/// SIGCHLD is one of them only to wake whoever sleeps in [`Control::wait`].
 /// SIGHUP is blocked and never acted upon: the terminal of whoever started the server does not
 /// matter to a job. SIGPIPE is ignored by Rust's own start-up.
 ///
@@ -73,7 +74,6 @@ pub(crate) struct Control {
     command: Vec<u8>,
     deadline: Option<Instant>,
     stop: Option<Stop>,
-    child_died: bool,
 }
 
 impl Control {
@@ -85,7 +85,6 @@ impl Control {
             command: Vec::new(),
             deadline: None,
             stop: None,
-            child_died: false,
         }
     }
 
@@ -100,11 +99,6 @@ impl Control {
             self.stop = Some(Stop::JobTimeout);
         }
         self.stop
-    }
-
-    /// Whether a child died since the last call.
-    pub(crate) fn take_child_died(&mut self) -> bool {
-        std::mem::take(&mut self.child_died)
     }
 
     /// Sleeps until one of `outputs` can be read, something arrives from outside, the job's time
@@ -146,10 +140,8 @@ impl Control {
 
     fn read_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            match i32::try_from(info.ssi_signo) {
-                Ok(libc::SIGCHLD) => self.child_died = true,
-                Ok(libc::SIGTERM | libc::SIGINT) => self.cancel(),
-                _ => {}
+            if let Ok(libc::SIGTERM | libc::SIGINT) = i32::try_from(info.ssi_signo) {
+                self.cancel();
             }
         }
     }

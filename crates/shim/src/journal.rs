@@ -14,6 +14,9 @@
 //! 5 1764000000001200 E {"records":5,"output_bytes":20,"crc32":12345}
 //! ```
 //!
+//! `S 0 background` begins a step that runs beside the following ones: their records come between
+//! its own. Of all other steps only one runs at a time.
+//!
 //! The sequence starts at 0 and has no holes; times never go back. In output, `\` is written `\\`,
 //! newline `\n`, carriage return `\r`, and every other control character (except tab and ESC) and
 //! every byte that is not valid UTF-8 as `\xHH`. The last record counts the records before it and
@@ -113,6 +116,13 @@ pub enum StepResult {
     JobTimeout,
     /// By a `cancel` on the control FIFO.
     Cancelled,
+    /// A background step, by us, because the steps that it served are over: its good end.
+    JobOver,
+    /// A background step, by us, because it was not ready in its time.
+    NotReady {
+        /// Which check failed, and for how long.
+        reason: String,
+    },
     /// It never ran: the program could not be started.
     NotStarted {
         /// The system's words.
@@ -132,7 +142,10 @@ impl StepResult {
     pub fn is_success(&self) -> bool {
         matches!(
             self,
-            Self::Exited { code: 0 } | Self::AsExpected { .. } | Self::NotNeeded { .. }
+            Self::Exited { code: 0 }
+                | Self::AsExpected { .. }
+                | Self::JobOver
+                | Self::NotNeeded { .. }
         )
     }
 }
@@ -171,6 +184,8 @@ pub enum Record<'a> {
     StepStarted {
         /// Index into the order's steps.
         step: u32,
+        /// It runs beside the steps that follow.
+        background: bool,
     },
     /// `O`
     Output {

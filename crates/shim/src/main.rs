@@ -3,6 +3,8 @@
 //! | I look for | it is in |
 //! | --- | --- |
 //! | the attempt from lock to last record | `run.rs` |
+//! | all steps that run at a time: the loop around one `poll` | `crew.rs` |
+//! | when a background step is ready | `ready.rs` |
 //! | one step: its phases, timeouts, result | `step.rs` |
 //! | finding the program, its environment, words for failures | `program.rs` |
 //! | fork, exec, wait: the unsafe code | `spawn.rs` |
@@ -15,10 +17,12 @@
 
 mod cgroup;
 mod control;
+mod crew;
 mod mask;
 mod needles;
 mod output;
 mod program;
+mod ready;
 mod run;
 mod spawn;
 mod step;

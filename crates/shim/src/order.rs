@@ -56,7 +56,8 @@ pub struct Order {
     pub grace_ms: u64,
     /// What the steps may use.
     pub limits: Limits,
-    /// What to run, in order. The first step that fails ends the job; the rest is skipped.
+    /// What to run, in order. The first step that fails ends the job; the rest is skipped. Steps
+    /// in the background run until the last of the others is over.
     pub steps: Vec<StepOrder>,
 }
 
@@ -92,6 +93,38 @@ pub struct StepOrder {
     /// The exit codes that count as success; empty is 0 only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<i32>,
+    /// It runs beside the steps that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Background>,
+}
+
+/// How a step runs beside those that follow. Its [`StepOrder::timeout_ms`] is for its whole life.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Background {
+    /// The next step begins when this holds; `None` is at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+}
+
+/// How one sees that a step can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What is checked, again and again.
+    pub check: Check,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// Something accepts TCP connections on this port of 127.0.0.1.
+    Port(u16),
+    /// This program, run as the step is, exits with 0.
+    Run(Vec<String>),
+    /// A line of the step's output contains this text.
+    Output(String),
 }
 
 /// How the steps before must have ended for a step to run. Nothing runs after a cancel or the

@@ -31,12 +31,16 @@ pub(crate) struct Output<'a> {
     buffer: Vec<u8>,
     masked: Vec<u8>,
     written: u64,
+    /// The text that is awaited, until it was seen.
+    awaited: Option<Vec<u8>>,
 }
 
 struct Channel {
     fd: OwnedFd,
     stream: Stream,
     masker: Masker,
+    /// The last bytes, in which an awaited text may begin.
+    tail: Vec<u8>,
 }
 
 /// The program's ends. To be dropped once the program runs, or the output never ends.
@@ -88,6 +92,7 @@ impl<'a> Output<'a> {
             buffer: vec![0; READ],
             masked: Vec::new(),
             written: 0,
+            awaited: None,
         };
         let ends = ProgramEnds {
             stdin,
@@ -108,6 +113,16 @@ impl<'a> Output<'a> {
         self.channels.is_empty()
     }
 
+    /// Looks for `text` from now on.
+    pub(crate) fn look_for(&mut self, text: &str) {
+        self.awaited = Some(text.as_bytes().to_vec());
+    }
+
+    /// Whether what was looked for came.
+    pub(crate) fn was_found(&self) -> bool {
+        self.awaited.is_none()
+    }
+
     /// Bytes given to the journal so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
@@ -123,6 +138,13 @@ impl<'a> Output<'a> {
             }
             match nix::unistd::read(channel.fd.as_fd(), &mut self.buffer) {
                 Ok(n) if n > 0 => {
+                    // Unmasked, because the mask holds back what may be a secret's beginning:
+                    // perhaps the very last bytes that come before somebody uses the program.
+                    if let Some(text) = &self.awaited
+                        && channel.contains(text, &self.buffer[..n])
+                    {
+                        self.awaited = None;
+                    }
                     self.written += channel.pass(
                         self.automaton,
                         &self.buffer[..n],
@@ -162,7 +184,17 @@ impl Channel {
             fd,
             stream,
             masker: Masker::new(),
+            tail: Vec::new(),
         })
+    }
+
+    /// Whether `text` is in what came so far and `bytes`, which must hold its end.
+    fn contains(&mut self, text: &[u8], bytes: &[u8]) -> bool {
+        self.tail.extend_from_slice(bytes);
+        let found = memchr::memmem::find(&self.tail, text).is_some();
+        let begin = self.tail.len().saturating_sub(text.len());
+        self.tail.drain(..begin);
+        found
     }
 
     /// Returns how many bytes went to the journal.

@@ -14,6 +14,7 @@ use windlass_shim::order::{
 
 use crate::cgroup::Cgroup;
 use crate::control::{self, Control, Stop};
+use crate::crew::Crew;
 use crate::mask::Automaton;
 use crate::step::{self, Job};
 use crate::writer::Writer;
@@ -116,10 +117,13 @@ fn run_steps(
         secrets,
         automaton: automaton.as_ref(),
         cgroup: cgroup.as_ref(),
+        alone: false,
         control,
         journal,
     };
-    let result = run_each(&mut job);
+    let mut crew = Crew::default();
+    let result = run_each(&mut job, &mut crew);
+    crew.abort(&job);
     if let Some(cgroup) = cgroup {
         cgroup.remove();
     }
@@ -127,10 +131,12 @@ fn run_steps(
     end(control, journal)
 }
 
-fn run_each(job: &mut Job<'_>) -> io::Result<()> {
+fn run_each<'a>(job: &mut Job<'a>, crew: &mut Crew<'a>) -> io::Result<()> {
     let order = job.order;
-    let mut failed = false;
     for (number, step) in (0..).zip(&order.steps) {
+        // A command may have come, or a background step ended, while nothing was awaited.
+        crew.look(job)?;
+        let failed = crew.failed();
         let stopped = failed && job.control.stop().is_some();
         let end = if let Some(reason) = &step.skip {
             let reason = reason.clone();
@@ -140,31 +146,21 @@ fn run_each(job: &mut Job<'_>) -> io::Result<()> {
         } else if !failed && step.when == When::Failure {
             let reason = "no step before it failed".to_owned();
             never_ran(StepResult::NotNeeded { reason })
+        } else if let Some(stop) = job.control.stop() {
+            // The first step that did not run carries the cause; the others are skipped.
+            let text = match stop {
+                Stop::Cancelled => "cancelled before this step began",
+                Stop::JobTimeout => "the job's time was over before this step began",
+            };
+            job.note(number, text);
+            never_ran(step::stopped(stop))
         } else {
-            // A command may have come while nothing was running.
-            job.control.wait(&[], Some(Instant::now()))?;
-            match job.control.stop() {
-                // The first step that did not run carries the cause; the others are skipped.
-                Some(stop) => {
-                    let text = match stop {
-                        Stop::Cancelled => "cancelled before this step began",
-                        Stop::JobTimeout => "the job's time was over before this step began",
-                    };
-                    job.note(number, text);
-                    never_ran(step::stopped(stop))
-                }
-                None => step::run(job, number, step)?,
-            }
+            crew.run(job, number, step)?;
+            continue;
         };
-        failed |= !end.result.is_success();
-        let ran = end.duration_us > 0;
-        job.journal.record(&Record::StepEnded { step: number, end });
-        job.flush()?;
-        if ran {
-            job.journal.sync();
-        }
+        crew.end(job, number, end)?;
     }
-    Ok(())
+    crew.dismiss(job)
 }
 
 /// The whole journal of an attempt that can't be run: nobody shall wait for it for ever.

@@ -3,6 +3,11 @@
 //! nix marks `fork` unsafe because the child of a program with threads may only use
 //! async-signal-safe calls. The shim has one thread; the child keeps to such calls all the same:
 //! everything that needs memory is made before the fork.
+//!
+//! Between the shim and each program stands a *keeper*: a fork of the shim that adopts whatever the
+//! program leaves behind, and does nothing but wait. So "the tree of this step" is exactly "what
+//! descends from its keeper", however many steps run at a time, and a keeper that has ended proves
+//! that nothing of its step is left.
 
 #![expect(unsafe_code)]
 
@@ -10,7 +15,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::unistd::{ForkResult, Pid};
 
@@ -64,20 +69,23 @@ pub(crate) struct Failure {
 
 /// A program that runs.
 pub(crate) struct Spawned {
-    /// Its process id: also its session and its process group.
-    pub(crate) pid: Pid,
+    /// Its keeper's process id.
+    pub(crate) keeper: Pid,
+    /// What the keeper tells, see [`read_news`]. Never blocks.
+    pub(crate) news: OwnedFd,
     /// Why a cgroup could not be joined; the program runs without its limits.
     pub(crate) unlimited: Option<Errno>,
 }
 
 /// The letters that the child sends before an errno.
+const FORK: u8 = b'f';
 const WIRING: u8 = b'w';
 const CGROUP: u8 = b'g';
 const WORKSPACE: u8 = b'd';
 const EXEC: u8 = b'x';
 
-/// Starts `program` in a session of its own, with all signals as a program expects them, and
-/// tied to the shim's life. Returns when it runs (or can't).
+/// Starts `program` under a keeper, in a session of its own, with all signals as a program expects
+/// them, and tied to the shim's life. Returns when it runs (or can't).
 pub(crate) fn spawn(program: &Program, wiring: &Wiring<'_>) -> Result<Spawned, Failure> {
     let fork_failed = |errno| Failure {
         stage: Stage::Fork,
@@ -85,17 +93,23 @@ pub(crate) fn spawn(program: &Program, wiring: &Wiring<'_>) -> Result<Spawned, F
     };
     // Closed by a successful exec: the end of this pipe means "it runs".
     let (news, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
+    let (keeper_news, keeper_tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
+    fcntl(&keeper_news, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(fork_failed)?;
     let argv = pointers(&program.argv);
     let env = pointers(&program.env);
     let parent = nix::unistd::getpid();
 
-    // SAFETY: the process has one thread, and the child calls nothing but `child`, which makes
+    // SAFETY: the process has one thread, and the child calls nothing but `keep`, which makes
     // system calls only and never returns.
-    let pid = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
-        ForkResult::Child => child(program, wiring, &argv, &env, parent, tell.as_raw_fd()),
+    let keeper = match unsafe { nix::unistd::fork() }.map_err(fork_failed)? {
+        ForkResult::Child => {
+            let tell = (tell.as_raw_fd(), keeper_tell.as_raw_fd());
+            keep(program, wiring, &argv, &env, parent, tell)
+        }
         ForkResult::Parent { child } => child,
     };
     drop(tell);
+    drop(keeper_tell);
 
     let mut unlimited = None;
     loop {
@@ -112,15 +126,22 @@ pub(crate) fn spawn(program: &Program, wiring: &Wiring<'_>) -> Result<Spawned, F
                         unlimited = Some(errno);
                         continue;
                     }
+                    FORK => Stage::Fork,
                     WORKSPACE => Stage::Workspace,
                     EXEC => Stage::Exec,
                     _ => Stage::Wiring,
                 };
-                // It ends by itself; whoever reaps next sees no stranger.
-                wait_for(pid);
+                // Both end by themselves; whoever reaps next sees no stranger.
+                wait_for(keeper);
                 return Err(Failure { stage, errno });
             }
-            _ => return Ok(Spawned { pid, unlimited }),
+            _ => {
+                return Ok(Spawned {
+                    keeper,
+                    news: keeper_news,
+                    unlimited,
+                });
+            }
         }
     }
 }
@@ -130,6 +151,56 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
     pointers.push(std::ptr::null());
     pointers
+}
+
+/// The keeper's life. Only system calls, no memory is taken.
+fn keep(
+    program: &Program,
+    wiring: &Wiring<'_>,
+    argv: &[*const libc::c_char],
+    env: &[*const libc::c_char],
+    parent: Pid,
+    (tell, keeper_tell): (RawFd, RawFd),
+) -> ! {
+    const ON: libc::c_ulong = 1;
+    // SAFETY: plain system calls on numbers and on memory of this function. The signals that the
+    // shim has blocked stay so: nothing but SIGKILL ends a keeper before its last child.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
+        if libc::getppid() != parent.as_raw() {
+            libc::_exit(127);
+        }
+        libc::prctl(libc::PR_SET_NAME, c"windlass-keeper".as_ptr());
+        if libc::prctl(libc::PR_SET_CHILD_SUBREAPER, ON) < 0 {
+            give_up(tell, FORK);
+        }
+        let own = nix::unistd::getpid();
+        let leader = libc::fork();
+        if leader < 0 {
+            give_up(tell, FORK);
+        }
+        if leader == 0 {
+            child(program, wiring, argv, env, own, tell);
+        }
+        // Whatever it held open would seem to be in use by the step.
+        libc::dup2(keeper_tell, 0);
+        if libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0) < 0 {
+            // Before Linux 5.9.
+            for fd in 1..1024 {
+                libc::close(fd);
+            }
+        }
+        loop {
+            let mut status = 0;
+            let pid = libc::waitpid(-1, &raw mut status, 0);
+            if pid == leader {
+                let news = status.to_ne_bytes();
+                libc::write(0, news.as_ptr().cast(), news.len());
+            } else if pid < 0 && Errno::last() != Errno::EINTR {
+                libc::_exit(0);
+            }
+        }
+    }
 }
 
 /// The child's life between fork and exec. Only async-signal-safe calls, no memory is taken.
@@ -149,7 +220,7 @@ fn child(
         libc::setsid();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
         if libc::getppid() != parent.as_raw() {
-            // The shim died before the line above: nobody would ever stop this program.
+            // The keeper died before the line above: nobody would ever stop this program.
             libc::_exit(127);
         }
         for cgroup in wiring.cgroups {
@@ -221,42 +292,59 @@ pub(crate) enum End {
     Signaled(i32),
 }
 
-/// What [`reap_one`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reaped {
-    /// This child is dead and gone.
-    Dead(Pid, End),
-    /// There are children, all alive.
-    AllAlive,
-    /// There is no child. The shim is a subreaper: so there is no descendant either.
-    NoChild,
+impl End {
+    fn from_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Signaled(libc::WTERMSIG(status))
+        } else {
+            Self::Exited(libc::WEXITSTATUS(status))
+        }
+    }
 }
 
-/// Collects one dead child, without waiting.
-pub(crate) fn reap_one() -> Reaped {
+/// What a keeper told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The program that was started has ended.
+    LeaderEnded(End),
+    /// Nothing yet.
+    None,
+    /// The keeper is dead, and so is everything that it kept; unless somebody killed it.
+    Over,
+}
+
+/// What came from a keeper, without waiting.
+pub(crate) fn read_news(news: BorrowedFd<'_>) -> News {
+    loop {
+        // Four bytes are written at once and a pipe never tears so few.
+        let mut status = [0; 4];
+        return match nix::unistd::read(news, &mut status) {
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => News::None,
+            Ok(4) => News::LeaderEnded(End::from_status(i32::from_ne_bytes(status))),
+            _ => News::Over,
+        };
+    }
+}
+
+/// Collects all dead children, without waiting. Returns whether the shim has no child at all; it is
+/// a subreaper: so there is no descendant either.
+pub(crate) fn is_childless() -> bool {
     loop {
         let mut status = 0;
         // SAFETY: `status` is ours and outlives the call.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        if pid == 0 {
-            return Reaped::AllAlive;
+        match pid {
+            0 => return false,
+            1.. => {}
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return true,
         }
-        if pid < 0 {
-            match Errno::last() {
-                Errno::EINTR => continue,
-                _ => return Reaped::NoChild,
-            }
-        }
-        let end = if libc::WIFSIGNALED(status) {
-            End::Signaled(libc::WTERMSIG(status))
-        } else {
-            End::Exited(libc::WEXITSTATUS(status))
-        };
-        return Reaped::Dead(Pid::from_raw(pid), end);
     }
 }
 
-fn wait_for(pid: Pid) {
+/// Collects a child that is about to end.
+pub(crate) fn wait_for(pid: Pid) {
     let mut status = 0;
     // SAFETY: `status` is ours and outlives the call.
     while unsafe { libc::waitpid(pid.as_raw(), &raw mut status, 0) } < 0

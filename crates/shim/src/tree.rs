@@ -1,27 +1,34 @@
-//! The processes of a step: everything that descends from the shim.
+//! The processes of a step: everything that descends from its keeper (see [`crate::spawn`]).
 //!
-//! The shim is a child subreaper, so whatever a step daemonises comes back as a child of the shim.
-//! Two consequences carry this file: a walk over the parents in `/proc` finds every descendant,
-//! and "no child is left" (ECHILD) proves that no descendant is left.
+//! A keeper is a child subreaper, so whatever a step daemonises comes back as a child of its
+//! keeper. Two consequences carry this file: a walk over the parents in `/proc` finds every
+//! descendant, and the keeper's end (it waits until it has no child) proves that none is left.
+//! The shim is a subreaper too: should somebody kill a keeper, its orphans come to the shim, and
+//! [`sweep`] ends them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
-use crate::spawn::{self, End, Reaped};
+use crate::spawn::{self, End, News, Spawned};
 
 /// Rounds of looking for new processes while stopping a tree that still grows.
 const STOP_ROUNDS: usize = 20;
+/// How often KILL is repeated.
+pub(crate) const KILL_PAUSE: Duration = Duration::from_millis(5);
+/// How long a keeper may take, in milliseconds, to say that its step has ended.
+const KEEPER_PATIENCE: u16 = 1000;
 /// How long direct children are killed without a look at all of `/proc`: a thousand rounds or more.
 const CHASE: Duration = Duration::from_millis(50);
 
-/// Every living descendant of the shim, and whatever else is in the step's cgroup.
-/// Zombies are not living.
-pub(crate) fn living(cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
+/// Every living descendant of `root`, and whatever else is in `cgroup`. Zombies are not living.
+fn living(root: Pid, cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     let mut alive = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -36,9 +43,8 @@ pub(crate) fn living(cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
         }
     }
 
-    let own = nix::unistd::getpid().as_raw();
     let mut found = BTreeSet::new();
-    let mut todo = vec![own];
+    let mut todo = vec![root.as_raw()];
     while let Some(pid) = todo.pop() {
         for child in children.get(&pid).into_iter().flatten() {
             if found.insert(*child) {
@@ -47,7 +53,7 @@ pub(crate) fn living(cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
         }
     }
     found.extend(cgroup.into_iter().flat_map(Cgroup::processes));
-    found.remove(&own);
+    found.remove(&root.as_raw());
     found
         .into_iter()
         .filter(|pid| alive.contains(pid))
@@ -81,16 +87,27 @@ pub(crate) fn terminate(processes: &BTreeSet<Pid>) -> usize {
     reached
 }
 
-/// Collects dead children, and remembers how the step's leader ended.
+/// A step's tree and its keeper. Remembers how the step's leader ended.
 pub(crate) struct Reaper {
-    leader: Pid,
+    keeper: Pid,
+    /// What the keeper tells, until it is gone.
+    news: Option<OwnedFd>,
     end: Option<(End, Instant)>,
 }
 
 impl Reaper {
-    /// For the step that this process leads.
-    pub(crate) fn new(leader: Pid) -> Self {
-        Self { leader, end: None }
+    /// For what was just started.
+    pub(crate) fn new(spawned: Spawned) -> Self {
+        Self {
+            keeper: spawned.keeper,
+            news: Some(spawned.news),
+            end: None,
+        }
+    }
+
+    /// What to poll: it can be read when there is something to [`Reaper::reap`].
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.news.as_ref().map(OwnedFd::as_fd)
     }
 
     /// How and when the leader was found to have ended.
@@ -98,17 +115,44 @@ impl Reaper {
         self.end
     }
 
-    /// Collects all dead children. Returns whether no descendant is left, alive or dead.
+    /// Takes the keeper's news. Returns whether no process of the tree is left, alive or dead.
     pub(crate) fn reap(&mut self) -> bool {
         loop {
-            match spawn::reap_one() {
-                Reaped::Dead(pid, end) if pid == self.leader => {
-                    self.end = Some((end, Instant::now()));
+            let Some(news) = &self.news else { return true };
+            match spawn::read_news(news.as_fd()) {
+                News::LeaderEnded(end) => self.end = Some((end, Instant::now())),
+                News::None => return false,
+                News::Over => {
+                    spawn::wait_for(self.keeper);
+                    self.news = None;
+                    // A keeper that was killed takes the leader with it.
+                    let killed = End::Signaled(Signal::SIGKILL as i32);
+                    self.end.get_or_insert((killed, Instant::now()));
                 }
-                Reaped::Dead(..) => {}
-                Reaped::AllAlive => return false,
-                Reaped::NoChild => return true,
             }
+        }
+    }
+
+    /// Whether everything ended by itself, though the keeper had no time to say so yet. Whoever is
+    /// about to end the tree asks, or a step would seem to have been stopped that was not.
+    pub(crate) fn has_just_ended(&mut self, cgroup: Option<&Cgroup>) -> bool {
+        if self.living(cgroup).is_empty()
+            && let Some(news) = &self.news
+        {
+            let mut fds = [PollFd::new(news.as_fd(), PollFlags::POLLIN)];
+            // A keeper that doesn't run is no reason to wait for it: the result is then a guess.
+            poll(&mut fds, KEEPER_PATIENCE).unwrap_or_default();
+            self.reap();
+        }
+        self.end.is_some()
+    }
+
+    /// The living processes of the tree, and whatever else is in `cgroup`.
+    pub(crate) fn living(&self, cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
+        match self.news {
+            Some(_) => living(self.keeper, cgroup),
+            // Its number may be another process's by now.
+            None => BTreeSet::new(),
         }
     }
 
@@ -116,54 +160,78 @@ impl Reaper {
     /// being killed. Call it until [`Reaper::reap`] says that nothing is left. Returns the
     /// processes that it met.
     ///
-    /// The dead are collected all the time: the corpses of a fork bomb would make every look
+    /// The keeper collects the dead all the time: the corpses of a fork bomb would make every look
     /// through `/proc` slower than the one before, until the machine has no process id left.
     pub(crate) fn kill_round(&mut self, cgroup: Option<&Cgroup>) -> BTreeSet<Pid> {
-        if let Some(cgroup) = cgroup {
-            cgroup.forbid_forks();
-            cgroup.kill();
-        }
-        let mut met = BTreeSet::new();
-        for _ in 0..STOP_ROUNDS {
-            let mut grew = false;
-            for pid in living(cgroup) {
-                if met.insert(pid) {
-                    grew = true;
-                    kill(pid, Signal::SIGSTOP).unwrap_or_default();
-                }
-            }
-            self.reap();
-            if !grew {
-                break;
-            }
-        }
-        for pid in living(cgroup) {
-            kill(pid, Signal::SIGKILL).unwrap_or_default();
-        }
-        self.chase(&mut met);
-        met
+        kill_round(self.keeper, cgroup, || self.reap())
     }
 
-    /// Kills direct children as fast as the kernel lists them: a process that forks and exits in
-    /// a circle is gone before a look through `/proc` ends, but each of its lives begins (or soon
-    /// becomes) a child of ours.
-    fn chase(&mut self, met: &mut BTreeSet<Pid>) {
-        let list = format!("/proc/self/task/{}/children", nix::unistd::getpid());
-        let end = Instant::now() + CHASE;
-        while Instant::now() < end {
-            if self.reap() {
-                return;
+    /// Kills everything and waits until it is gone, at most for `limit`.
+    pub(crate) fn kill(&mut self, cgroup: Option<&Cgroup>, limit: Duration) {
+        let give_up_at = Instant::now() + limit;
+        while !self.reap() && Instant::now() < give_up_at {
+            self.kill_round(cgroup);
+            std::thread::sleep(KILL_PAUSE);
+        }
+    }
+}
+
+/// Kills whatever descends from the shim, when no step runs: nothing at all, unless somebody
+/// killed a keeper.
+pub(crate) fn sweep(limit: Duration) {
+    let give_up_at = Instant::now() + limit;
+    while !spawn::is_childless() && Instant::now() < give_up_at {
+        kill_round(nix::unistd::getpid(), None, spawn::is_childless);
+        std::thread::sleep(KILL_PAUSE);
+    }
+}
+
+/// `reap` says whether nothing is left.
+fn kill_round(root: Pid, cgroup: Option<&Cgroup>, mut reap: impl FnMut() -> bool) -> BTreeSet<Pid> {
+    if let Some(cgroup) = cgroup {
+        cgroup.forbid_forks();
+        cgroup.kill();
+    }
+    let mut met = BTreeSet::new();
+    for _ in 0..STOP_ROUNDS {
+        let mut grew = false;
+        for pid in living(root, cgroup) {
+            if met.insert(pid) {
+                grew = true;
+                kill(pid, Signal::SIGSTOP).unwrap_or_default();
             }
-            // A kernel without this file has the rounds above.
-            let Ok(children) = fs::read_to_string(&list) else {
-                return;
-            };
-            for pid in children.split_ascii_whitespace() {
-                let Ok(pid) = pid.parse() else { continue };
-                let pid = Pid::from_raw(pid);
-                if kill(pid, Signal::SIGKILL).is_ok() {
-                    met.insert(pid);
-                }
+        }
+        reap();
+        if !grew {
+            break;
+        }
+    }
+    for pid in living(root, cgroup) {
+        kill(pid, Signal::SIGKILL).unwrap_or_default();
+    }
+    chase(root, &mut met, reap);
+    met
+}
+
+/// Kills direct children as fast as the kernel lists them: a process that forks and exits in a
+/// circle is gone before a look through `/proc` ends, but each of its lives begins (or soon
+/// becomes) a child of the keeper.
+fn chase(root: Pid, met: &mut BTreeSet<Pid>, mut reap: impl FnMut() -> bool) {
+    let list = format!("/proc/{root}/task/{root}/children");
+    let end = Instant::now() + CHASE;
+    while Instant::now() < end {
+        if reap() {
+            return;
+        }
+        // A kernel without this file has the rounds before.
+        let Ok(children) = fs::read_to_string(&list) else {
+            return;
+        };
+        for pid in children.split_ascii_whitespace() {
+            let Ok(pid) = pid.parse() else { continue };
+            let pid = Pid::from_raw(pid);
+            if kill(pid, Signal::SIGKILL).is_ok() {
+                met.insert(pid);
             }
         }
     }

@@ -176,6 +176,8 @@ codes! {
          of its own it has none.";
     ONLY_OUT "E0225" "patterns that only take out"
         "A pattern that begins with `!` takes out what one before it took in.";
+    EXPECT_IN_BACKGROUND "E0226" "`expect` in a background step"
+        "A background step is stopped when the others are over: that is its good end, whatever its exit code.";
     DUPLICATE_NAME "W0150" "two steps have one name"
         "The second is shown as `name (2)`.";
     JOINED_LINES "W0151" "lines of a script are joined into one"

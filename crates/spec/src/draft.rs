@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use windlass_model::expression::Expr;
 use windlass_model::plan::{
-    ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult, OutputMode,
-    ReportKind, ReportPlan, Retry, StepPlan,
+    Background, ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult,
+    OutputMode, ReportKind, ReportPlan, Retry, StepPlan,
 };
 
 use crate::codes;
@@ -58,6 +58,8 @@ pub(crate) struct JobDraft {
     /// The steps' conditions and scripts, once the steps are finished.
     pub(crate) step_whens: Vec<WhenDraft>,
     pub(crate) scripts: Vec<Range<usize>>,
+    /// The scripts that say whether a background step is ready.
+    pub(crate) checks: Vec<At<String>>,
 }
 
 /// What is known of a whole spec so far.
@@ -163,6 +165,23 @@ pub(crate) struct ParamDraft {
     pub(crate) description: String,
 }
 
+/// A step that runs beside the others.
+#[derive(Debug, Default)]
+pub(crate) struct BackgroundDraft {
+    /// The key.
+    pub(crate) span: Range<usize>,
+    pub(crate) ready: Option<ReadyDraft>,
+}
+
+/// When something that runs beside can be used: one check.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyDraft {
+    pub(crate) port: Option<u16>,
+    pub(crate) run: Option<At<String>>,
+    pub(crate) output: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// What is known of a step so far.
 #[derive(Debug, Default)]
 pub(crate) struct StepDraft {
@@ -176,6 +195,9 @@ pub(crate) struct StepDraft {
     pub(crate) when: Option<WhenDraft>,
     pub(crate) expect: Vec<i32>,
     pub(crate) workdir: Option<At<String>>,
+    pub(crate) background: Option<BackgroundDraft>,
+    /// Where `expect` stands.
+    pub(crate) expect_span: Range<usize>,
     pub(crate) script_span: Range<usize>,
     pub(crate) result: OnResult,
 }
@@ -197,6 +219,9 @@ impl JobDraft {
             step.result = when.result.as_ref().map(|at| at.value).unwrap_or_default();
             self.step_whens.push(when);
             self.scripts.push(step.script_span.clone());
+            let ready = step.background.as_ref().and_then(|b| b.ready.as_ref());
+            self.checks
+                .extend(ready.and_then(|ready| ready.run.clone()));
             steps.push(step.finish(name, &shell, output));
         }
         let text = |at: Option<At<String>>| at.map(|at| at.value);
@@ -304,6 +329,19 @@ impl StepDraft {
                     .help("give the job a longer `timeout` at the top level (it is 1h by default)"),
             );
         }
+        if let (Some(background), false) = (&self.background, self.expect.is_empty()) {
+            let (line, _) = problems.place(background.span.start);
+            let message = "a background step has no exit code to expect";
+            problems.push(
+                Problem::new(
+                    codes::EXPECT_IN_BACKGROUND,
+                    self.expect_span.clone(),
+                    message,
+                )
+                .label(format!("`background` is on line {line}"))
+                .help("take `expect` away: it is stopped at the end, and that is success"),
+            );
+        }
         if let (Some(output), Some(tty)) = (&self.output, &self.tty)
             && tty.value != (output.value == OutputMode::Tty)
         {
@@ -321,6 +359,7 @@ impl StepDraft {
 
     fn finish(self, name: String, shell: &Shell, output: OutputMode) -> StepPlan {
         let script = self.script.unwrap_or_default();
+        let shell = self.shell.as_ref().unwrap_or(shell);
         let output = match (self.output, self.tty.map(|tty| tty.value)) {
             (Some(own), _) => own.value,
             (None, Some(true)) => OutputMode::Tty,
@@ -329,7 +368,7 @@ impl StepDraft {
         };
         StepPlan {
             name,
-            argv: self.shell.as_ref().unwrap_or(shell).argv(&script),
+            argv: shell.argv(&script),
             script,
             env: values(self.env),
             timeout: self.timeout.map(|timeout| timeout.value),
@@ -337,6 +376,9 @@ impl StepDraft {
             workdir: self.workdir.map(|at| at.value),
             on_result: self.result,
             expect: self.expect,
+            background: self.background.map(|background| Background {
+                ready: background.ready.and_then(|ready| ready.finish(shell)),
+            }),
             ..StepPlan::default()
         }
     }

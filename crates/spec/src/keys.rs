@@ -6,6 +6,7 @@ use crate::key::{About, Key};
 pub(crate) mod allow_failure;
 pub(crate) mod approve;
 pub(crate) mod artifacts;
+pub(crate) mod background;
 pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod concurrency;
@@ -26,6 +27,7 @@ pub(crate) mod on;
 pub(crate) mod output;
 pub(crate) mod outputs;
 pub(crate) mod params;
+pub(crate) mod ready;
 pub(crate) mod reports;
 pub(crate) mod retry;
 pub(crate) mod run;
@@ -109,6 +111,7 @@ pub(crate) const STEP: &[Key<StepDraft>] = &[
     when::STEP,
     expect::STEP,
     workdir::STEP,
+    background::STEP,
 ];
 
 /// The documentation of all keys with the place where they belong.
@@ -117,7 +120,9 @@ pub(crate) fn all() -> Vec<(String, &'static About)> {
     let job = JOB.iter().map(|key| (IN_JOB.to_owned(), &key.about));
     let step = STEP.iter().map(|key| (IN_STEP.to_owned(), &key.about));
     let mut all: Vec<_> = top.chain(job).chain(step).collect();
-    for (_, about) in all.clone() {
+    let mut next = 0;
+    while let Some((_, about)) = all.get(next) {
+        next += 1;
         let place = format!("`{}`", about.name);
         all.extend(about.inside.iter().map(|inner| (place.clone(), *inner)));
     }

@@ -65,14 +65,16 @@ fn chapter<T>(page: &mut String, title: &str, keys: &[Key<T>]) {
     }
     for Key { about, .. } in keys {
         section(page, "###", about.name, about);
-        for inner in about.inside {
-            section(
-                page,
-                "####",
-                &format!("{}.{}", about.name, inner.name),
-                inner,
-            );
-        }
+        inside(page, about.name, about);
+    }
+}
+
+/// The keys of a key's value, and theirs.
+fn inside(page: &mut String, path: &str, about: &About) {
+    for inner in about.inside {
+        let path = format!("{path}.{}", inner.name);
+        section(page, "####", &path, inner);
+        inside(page, &path, inner);
     }
 }
 

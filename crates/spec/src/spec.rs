@@ -547,6 +547,9 @@ fn finish(
     for (step, span) in proto.steps.iter().zip(&draft.scripts) {
         check_script(&step.script, span, problems);
     }
+    for check in &draft.checks {
+        check_script(&check.value, &check.span, problems);
+    }
     let mut templates = HashMap::new();
     let mut from = BTreeMap::new();
     for (name, text) in &proto.env {

@@ -47,7 +47,8 @@ fn cause(state: BuildState, outcome: Option<&Outcome>) -> FailureCause {
         }
         Some(Outcome::Stopped {
             cause: StopCause::StepTimeout | StopCause::JobTimeout,
-        }) => FailureCause::Timeout,
+        })
+        | Some(Outcome::NotReady { .. }) => FailureCause::Timeout,
         Some(Outcome::OutOfMemory { .. } | Outcome::NotStarted { .. } | Outcome::Lost { .. }) => {
             FailureCause::Infrastructure
         }
@@ -89,6 +90,7 @@ pub(crate) fn verdict(steps: &[Step]) -> Finish {
         | Outcome::Stopped {
             cause: StopCause::StepTimeout | StopCause::JobTimeout | StopCause::JobOver,
         }
+        | Outcome::NotReady { .. }
         | Outcome::Skipped => BuildState::Failed,
         Outcome::Stopped {
             cause: StopCause::Cancelled,
@@ -166,6 +168,26 @@ mod tests {
                 ],
                 BuildState::Failed,
                 "step \"s1\": timed out",
+            ),
+            (
+                vec![
+                    Some(Outcome::Stopped {
+                        cause: StopCause::JobOver,
+                    }),
+                    ok.clone(),
+                ],
+                BuildState::Passed,
+                "",
+            ),
+            (
+                vec![
+                    Some(Outcome::NotReady {
+                        reason: "nothing came within 30 s".to_owned(),
+                    }),
+                    Some(Outcome::Skipped),
+                ],
+                BuildState::Failed,
+                "step \"s0\": not ready: nothing came within 30 s",
             ),
             (
                 vec![Some(Outcome::Lost {

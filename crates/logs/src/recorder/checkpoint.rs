@@ -4,7 +4,7 @@
 //! a power loss (another boot id) the files are compared by checksum before they are believed.
 //! Where they do not fit, everything is derived again from the journal's beginning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
@@ -28,8 +28,11 @@ pub(super) struct State {
     pub(super) position: Position,
     /// Time of the last record, in microseconds since 1970.
     pub(super) time_us: i64,
-    /// The step that runs.
+    /// The step that runs, apart from those in the background.
     pub(super) running: Option<u32>,
+    /// The steps that run beside it.
+    #[serde(default)]
+    pub(super) background: BTreeSet<u32>,
     /// The step that ran last, or runs.
     pub(super) latest: u32,
     /// The job's end was seen, or it is lost.
@@ -216,6 +219,19 @@ fn boot_id() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_from_before_background_steps_is_gone_on_from() {
+        let state = State {
+            running: Some(3),
+            background: BTreeSet::from([1]),
+            ..State::default()
+        };
+        let mut json = serde_json::to_value(&state).unwrap();
+        json.as_object_mut().unwrap().remove("background");
+        let old: State = serde_json::from_value(json).unwrap();
+        assert_eq!((old.running, old.background.len()), (Some(3), 0));
+    }
 
     #[test]
     fn after_another_boot_changed_bytes_are_noticed_and_recording_starts_over() {

@@ -16,14 +16,18 @@ use crate::note::{NoteKind, StepEnd};
 /// A journal that speaks of more steps is damaged or forged: every step is files on our disk.
 const MAX_STEPS: u32 = 10_000;
 
+/// So many steps at a time write without opening their files again and again.
+const MAX_OPEN: usize = 16;
+
 /// The files of one attempt, while they are being derived from its journal.
 #[derive(Debug)]
 pub(super) struct Derivation {
     dir: PathBuf,
     limits: RecorderLimits,
     state: State,
-    /// Only one step's files are open at a time, whatever a forged journal does.
-    writer: Option<StepWriter>,
+    /// The steps whose files are open, the last used at the end. Never more than [`MAX_OPEN`],
+    /// whatever a forged journal does.
+    writers: Vec<StepWriter>,
     events: Vec<LogEvent>,
 }
 
@@ -33,7 +37,7 @@ impl Derivation {
             dir: dir.to_owned(),
             limits,
             state,
-            writer: None,
+            writers: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -53,7 +57,7 @@ impl Derivation {
 
     /// Writes what is buffered, and hands out the events that it covers.
     pub(super) fn flush(&mut self) -> Result<Vec<LogEvent>> {
-        if let Some(writer) = &mut self.writer {
+        for writer in &mut self.writers {
             writer.flush(self.state.steps.entry(writer.step).or_default())?;
         }
         Ok(std::mem::take(&mut self.events))
@@ -79,14 +83,11 @@ impl Derivation {
             return Ok(());
         }
         (self.state.ended, self.state.lost) = (true, true);
-        match self.state.running {
-            Some(step) => self.end_unseen(step, reason),
-            None => {
-                let text = format!("the job was lost: {reason}");
-                self.note(self.state.latest, NoteKind::Damage { text })?;
-                Ok(())
-            }
+        if !self.end_all_unseen(reason)? {
+            let text = format!("the job was lost: {reason}");
+            self.note(self.state.latest, NoteKind::Damage { text })?;
         }
+        Ok(())
     }
 
     fn record(&mut self, entry: Entry<'_>) -> Result<()> {
@@ -104,14 +105,14 @@ impl Derivation {
                 limits: start.limits,
                 pid: start.pid,
             }),
-            Record::StepStarted { step } => self.started(step)?,
+            Record::StepStarted { step, background } => self.started(step, background)?,
             Record::Output {
                 step,
                 stream,
                 bytes,
             } => {
-                if self.state.running != Some(step) && !self.has_ended(step) {
-                    self.started(step)?;
+                if !self.is_running(step) && !self.has_ended(step) {
+                    self.started(step, false)?;
                     self.damage(step, "the beginning of this step is missing in the journal")?;
                 }
                 let limits = self.limits;
@@ -123,9 +124,7 @@ impl Derivation {
             }
             Record::StepEnded { step, end } => self.ended(step, end)?,
             Record::JobEnded(_) => {
-                if let Some(step) = self.state.running {
-                    self.end_unseen(step, "its end is missing in the journal")?;
-                }
+                self.end_all_unseen("its end is missing in the journal")?;
                 self.state.ended = true;
                 self.events.push(LogEvent::JobEnded { time_us });
             }
@@ -133,14 +132,19 @@ impl Derivation {
         Ok(())
     }
 
-    fn started(&mut self, step: u32) -> Result<()> {
-        if let Some(other) = self.state.running.filter(|other| *other != step) {
+    fn started(&mut self, step: u32, background: bool) -> Result<()> {
+        let other = self.state.running.filter(|other| *other != step);
+        if let Some(other) = other.filter(|_| !background) {
             self.end_unseen(other, "its end is missing in the journal")?;
         }
-        if self.has_ended(step) {
+        if self.has_ended(step) || self.state.background.contains(&step) {
             return self.damage(step, "the journal starts this step again");
         }
-        self.state.running = Some(step);
+        if background {
+            self.state.background.insert(step);
+        } else {
+            self.state.running = Some(step);
+        }
         self.state.latest = step;
         self.state.steps.entry(step).or_default();
         self.events.push(LogEvent::StepStarted {
@@ -175,6 +179,16 @@ impl Derivation {
         Ok(())
     }
 
+    /// Ends all steps that run and whose own end nobody saw. Says whether there was one.
+    fn end_all_unseen(&mut self, reason: &str) -> Result<bool> {
+        let mut running = self.state.background.clone();
+        running.extend(self.state.running);
+        for step in &running {
+            self.end_unseen(*step, reason)?;
+        }
+        Ok(!running.is_empty())
+    }
+
     /// Ends a step whose own end nobody saw.
     fn end_unseen(&mut self, step: u32, reason: &str) -> Result<()> {
         let outcome = Outcome::Lost {
@@ -203,6 +217,7 @@ impl Derivation {
         if self.state.running == Some(step) {
             self.state.running = None;
         }
+        self.state.background.remove(&step);
         let time_us = self.state.time_us;
         let (writer, state) = self.step(step)?;
         if state.dropped > 0 {
@@ -241,33 +256,46 @@ impl Derivation {
         writer.note(state, time_us, kind)
     }
 
+    fn is_running(&self, step: u32) -> bool {
+        self.state.running == Some(step) || self.state.background.contains(&step)
+    }
+
     fn has_ended(&self, step: u32) -> bool {
         self.state.steps.get(&step).is_some_and(|s| s.ended)
     }
 
     fn step(&mut self, step: u32) -> Result<(&mut StepWriter, &mut StepState)> {
-        if self.writer.as_ref().is_none_or(|w| w.step != step) {
-            if let Some(other) = &mut self.writer {
-                other.flush(self.state.steps.entry(other.step).or_default())?;
-            }
-            if step_path(&self.dir, step, StepFile::Meta).exists() {
-                return Err(LogError::Sealed {
-                    dir: self.dir.clone(),
-                    step,
-                });
-            }
-            self.writer = None;
+        match self.writers.iter().position(|w| w.step == step) {
+            Some(at) => self.writers[at..].rotate_left(1),
+            None => self.open(step)?,
         }
-        let writer = self
-            .writer
-            .get_or_insert_with(|| StepWriter::new(&self.dir, step));
+        let writer = self.writers.last_mut();
+        let writer = writer.ok_or_else(|| LogError::Closed {
+            dir: self.dir.clone(),
+            reason: format!("step {step} has no files"),
+        })?;
         Ok((writer, self.state.steps.entry(step).or_default()))
+    }
+
+    fn open(&mut self, step: u32) -> Result<()> {
+        if step_path(&self.dir, step, StepFile::Meta).exists() {
+            return Err(LogError::Sealed {
+                dir: self.dir.clone(),
+                step,
+            });
+        }
+        if self.writers.len() >= MAX_OPEN {
+            let mut oldest = self.writers.remove(0);
+            oldest.flush(self.state.steps.entry(oldest.step).or_default())?;
+        }
+        self.writers.push(StepWriter::new(&self.dir, step));
+        Ok(())
     }
 }
 
 fn step_of(record: &Record<'_>) -> Option<u32> {
     match record {
-        Record::StepStarted { step }
+        Record::StepStarted { step, .. }
         | Record::Output { step, .. }
         | Record::Note { step, .. }
         | Record::StepEnded { step, .. } => Some(*step),
@@ -287,6 +315,8 @@ fn outcome(result: StepResult) -> Outcome {
         StepResult::StepTimeout => stopped(StopCause::StepTimeout),
         StepResult::JobTimeout => stopped(StopCause::JobTimeout),
         StepResult::Cancelled => stopped(StopCause::Cancelled),
+        StepResult::JobOver => stopped(StopCause::JobOver),
+        StepResult::NotReady { reason } => Outcome::NotReady { reason },
         StepResult::NotStarted { reason } => Outcome::NotStarted { reason },
         StepResult::Skipped => Outcome::Skipped,
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use windlass_logs::{LogEvent, Recorder};
-use windlass_shim::journal::Stream;
+use windlass_shim::journal::{StepResult, Stream};
 
 use crate::journals::{Journal, check_log, files, record};
 
@@ -17,6 +17,8 @@ enum Act {
     Long(usize),
     Note(String),
     NextStep,
+    /// A step that runs beside the others until the end.
+    Beside,
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -31,30 +33,46 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (60_000usize..200_000).prop_map(Act::Long),
         1 => "\\PC{0,30}".prop_map(Act::Note),
         1 => Just(Act::NextStep),
+        1 => Just(Act::Beside),
     ];
     proptest::collection::vec(act, 0..30)
 }
 
 fn journal_of(acts: &[Act]) -> Journal {
     let mut journal = Journal::new();
-    let mut step = 0;
+    let (mut step, mut last) = (0, 0);
+    let mut beside = Vec::new();
     journal.start(step);
-    for act in acts {
+    for (turn, act) in acts.iter().enumerate() {
+        // All that run take turns.
+        let speaker = match turn % (beside.len() + 1) {
+            0 => step,
+            n => beside[n - 1],
+        };
         match act {
             Act::Output(stream, bytes) => {
                 let stream = [Stream::Merged, Stream::Stdout, Stream::Stderr][usize::from(*stream)];
-                journal.output(step, stream, bytes);
+                journal.output(speaker, stream, bytes);
             }
-            Act::Long(len) => journal.output(step, Stream::Merged, &vec![b'-'; *len]),
-            Act::Note(text) => journal.note(step, text),
+            Act::Long(len) => journal.output(speaker, Stream::Merged, &vec![b'-'; *len]),
+            Act::Note(text) => journal.note(speaker, text),
             Act::NextStep => {
                 journal.end(step, 0);
-                step += 1;
+                last += 1;
+                step = last;
                 journal.start(step);
+            }
+            Act::Beside => {
+                last += 1;
+                beside.push(last);
+                journal.start_beside(last);
             }
         }
     }
     journal.end(step, 1);
+    for step in beside {
+        journal.end_as(step, StepResult::JobOver);
+    }
     journal.finish();
     journal
 }

@@ -14,7 +14,7 @@ pub(crate) struct Journal {
     encoder: Encoder,
     pub(crate) bytes: Vec<u8>,
     pub(crate) now_us: i64,
-    written: u64,
+    written: BTreeMap<u32, u64>,
     pub(crate) logs: BTreeMap<u32, Vec<u8>>,
 }
 
@@ -24,7 +24,7 @@ impl Journal {
             encoder: Encoder::new(),
             bytes: Vec::new(),
             now_us: 1_764_000_000_000_000,
-            written: 0,
+            written: BTreeMap::new(),
             logs: BTreeMap::new(),
         };
         journal.record(&Record::JobStarted(JobStarted {
@@ -42,13 +42,22 @@ impl Journal {
     }
 
     pub(crate) fn start(&mut self, step: u32) {
-        self.written = 0;
+        self.begin(step, false);
+    }
+
+    /// Starts a step that runs beside the others.
+    pub(crate) fn start_beside(&mut self, step: u32) {
+        self.begin(step, true);
+    }
+
+    fn begin(&mut self, step: u32, background: bool) {
+        self.written.insert(step, 0);
         self.logs.entry(step).or_default();
-        self.record(&Record::StepStarted { step });
+        self.record(&Record::StepStarted { step, background });
     }
 
     pub(crate) fn output(&mut self, step: u32, stream: Stream, bytes: &[u8]) {
-        self.written += bytes.len() as u64;
+        *self.written.entry(step).or_default() += bytes.len() as u64;
         self.logs.entry(step).or_default().extend_from_slice(bytes);
         self.now_us += 1;
         self.encoder
@@ -63,9 +72,13 @@ impl Journal {
     }
 
     pub(crate) fn end(&mut self, step: u32, code: i32) {
+        self.end_as(step, StepResult::Exited { code });
+    }
+
+    pub(crate) fn end_as(&mut self, step: u32, result: StepResult) {
         let end = StepEnded {
-            result: StepResult::Exited { code },
-            output_bytes: self.written,
+            result,
+            output_bytes: self.written.get(&step).copied().unwrap_or_default(),
             duration_us: 55,
             leftovers: 0,
         };

@@ -3,6 +3,7 @@
 // clippy.toml allows it in test functions only, not in what they call.
 #![allow(clippy::unwrap_used)]
 
+mod background;
 mod crashes;
 mod journals;
 mod recording;

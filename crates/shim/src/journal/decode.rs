@@ -65,6 +65,7 @@ pub fn parse_line(line: &[u8]) -> Result<Entry<'_>, Malformed> {
         b"J" => Record::JobStarted(serde_json::from_slice(rest).map_err(json)?),
         b"S" => Record::StepStarted {
             step: step(&mut rest)?,
+            background: word(&mut rest) == b"background",
         },
         b"O" => {
             let step = step(&mut rest)?;

@@ -36,8 +36,11 @@ impl Encoder {
     pub fn encode(&mut self, now_us: i64, record: &Record<'_>, out: &mut Vec<u8>) {
         match record {
             Record::JobStarted(start) => self.json_line(now_us, "J", start, out),
-            Record::StepStarted { step } => {
-                self.line(now_us, out, |out| write_fmt(out, format_args!("S {step}")));
+            Record::StepStarted { step, background } => {
+                let beside = if *background { " background" } else { "" };
+                self.line(now_us, out, |out| {
+                    write_fmt(out, format_args!("S {step}{beside}"));
+                });
             }
             Record::Output {
                 step,

@@ -5,6 +5,13 @@ use proptest::prelude::*;
 use super::encode::{PLAIN, plain_run};
 use super::*;
 
+fn started(step: u32) -> Record<'static> {
+    Record::StepStarted {
+        step,
+        background: false,
+    }
+}
+
 fn output(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Encoder::new().output(7, 3, Stream::Merged, bytes, &mut out);
@@ -55,8 +62,8 @@ fn every_byte_at_every_place_of_a_block_is_escaped_or_plain_as_the_table_says() 
 fn time_never_goes_back() {
     let mut encoder = Encoder::new();
     let mut out = Vec::new();
-    encoder.encode(100, &Record::StepStarted { step: 0 }, &mut out);
-    encoder.encode(50, &Record::StepStarted { step: 1 }, &mut out);
+    encoder.encode(100, &started(0), &mut out);
+    encoder.encode(50, &started(1), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), "0 100 S 0\n1 100 S 1\n");
 }
 
@@ -156,4 +163,21 @@ proptest! {
         let journal = output(text.as_bytes());
         prop_assert_eq!(decoded(&journal, 333).0, text.as_bytes());
     }
+}
+
+#[test]
+fn a_step_says_whether_it_runs_beside_others() {
+    for background in [false, true] {
+        let mut out = Vec::new();
+        let record = Record::StepStarted {
+            step: 4,
+            background,
+        };
+        Encoder::new().encode(9, &record, &mut out);
+        let line = out.strip_suffix(b"\n").unwrap();
+        assert_eq!(parse_line(line).unwrap().record, record);
+    }
+    // What shims wrote that had no background steps.
+    let old = parse_line(b"1 9 S 4").unwrap().record;
+    assert_eq!(old, started(4));
 }

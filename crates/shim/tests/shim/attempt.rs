@@ -165,6 +165,11 @@ impl Journal {
         self.output.iter().flat_map(|(_, _, b)| b.clone()).collect()
     }
 
+    pub(crate) fn of_step(&self, step: u32) -> Vec<u8> {
+        let of = self.output.iter().filter(|(s, _, _)| *s == step);
+        of.flat_map(|(_, _, b)| b.clone()).collect()
+    }
+
     pub(crate) fn stream(&self, wanted: Stream) -> Vec<u8> {
         let of = self.output.iter().filter(|(_, s, _)| *s == wanted);
         of.flat_map(|(_, _, b)| b.clone()).collect()
@@ -195,6 +200,7 @@ pub(crate) fn read_journal(path: &Path) -> Journal {
         output: Vec::new(),
     };
     let mut ended = false;
+    let mut ends = BTreeMap::new();
     let mut decoder = Decoder::default();
     decoder.push(&text, |entry, _| {
         assert!(!ended, "nothing may follow the last record");
@@ -204,7 +210,7 @@ pub(crate) fn read_journal(path: &Path) -> Journal {
                 assert_eq!(entry.seq, 0);
                 journal.started = started;
             }
-            Record::StepStarted { step } => journal.began.push(step),
+            Record::StepStarted { step, .. } => journal.began.push(step),
             Record::Output {
                 step,
                 stream,
@@ -212,16 +218,17 @@ pub(crate) fn read_journal(path: &Path) -> Journal {
             } => journal.output.push((step, stream, bytes.into_owned())),
             Record::Note { step, text } => journal.notes.push((step, text)),
             Record::StepEnded { step, end } => {
-                assert_eq!(step as usize, journal.ends.len(), "steps end in order");
                 let of_step = journal.output.iter().filter(|(s, _, _)| *s == step);
                 let bytes: usize = of_step.map(|(_, _, b)| b.len()).sum();
                 assert_eq!(end.output_bytes, bytes as u64, "output of step {step}");
-                journal.ends.push(end);
+                assert!(ends.insert(step, end).is_none(), "step {step} ends twice");
             }
             Record::JobEnded(_) => ended = true,
         }
     });
     assert!(ended, "the journal has no end: {journal:?}");
+    assert!(ends.keys().copied().eq(0..ends.len() as u32), "{ends:?}");
+    journal.ends = ends.into_values().collect();
     assert_eq!(decoder.position().offset, text.len() as u64);
     journal
 }

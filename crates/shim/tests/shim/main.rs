@@ -9,6 +9,7 @@
 )]
 
 mod attempt;
+mod background;
 mod ends;
 mod limits;
 mod load;

@@ -154,7 +154,9 @@ fn a_fork_bomb_is_outrun() {
 
 #[test]
 fn the_shim_works_as_pid_1() {
-    let attempt = Attempt::new(vec![sh("setsid sleep 1000 & echo $PPID"), sh("echo next")]);
+    let parent = "sed -n 's/^PPid:\t*//p' /proc/$PPID/status";
+    let script = format!("setsid sleep 1000 & {parent}");
+    let attempt = Attempt::new(vec![sh(&script), sh("echo next")]);
     attempt.place();
     let output = Command::new("unshare")
         .args(["--pid", "--fork", "--mount-proc"])

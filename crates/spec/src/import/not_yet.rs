@@ -4,12 +4,12 @@
 
 use std::mem::take;
 
-use super::pipeline::{On, Pipeline, Step};
+use super::pipeline::{On, Pipeline};
 use super::when::When;
 use super::{Kind, Note};
 
-/// `background` is a step's key, the others are of a job or of the whole spec.
-const NOT_YET: &[&str] = &["services", "background"];
+/// Keys of a job or of the whole spec.
+const NOT_YET: &[&str] = &["services"];
 
 /// Whether specs have this key.
 pub(super) fn accepts(key: &str) -> bool {
@@ -62,31 +62,6 @@ pub(super) fn lower(pipeline: &mut Pipeline, file: &str, notes: &mut Vec<Note>) 
         if !accepts("artifacts") {
             job.needs.iter_mut().for_each(|need| need.artifacts = false);
         }
-        if !accepts("background") && job.steps.iter().any(|step| step.background) {
-            let what = format!("{}: background", job.name);
-            tell(what, "not accepted yet: the step stands in a comment");
-            without_background(&mut job.steps, &mut job.comments);
-        }
-    }
-}
-
-/// In the foreground they would never end.
-fn without_background(steps: &mut Vec<Step>, comments: &mut Vec<String>) {
-    let mut pending: Vec<String> = Vec::new();
-    for mut step in take(steps) {
-        if !step.background {
-            step.comments.splice(0..0, pending.drain(..));
-            steps.push(step);
-            continue;
-        }
-        pending.append(&mut step.comments);
-        pending.push("not yet accepted: a step in the background:".to_owned());
-        let lines = step.run.lines().take(50);
-        pending.extend(lines.map(|line| line.chars().filter(|c| !c.is_control()).collect()));
-    }
-    comments.append(&mut pending);
-    if steps.is_empty() {
-        steps.push(Step::of("true"));
     }
 }
 

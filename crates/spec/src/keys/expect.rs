@@ -26,6 +26,7 @@ pub(crate) const STEP: Key<StepDraft> = Key {
     },
     lower: |step, entry, problems| {
         const EXPECTED: &str = "an exit code from 0 to 255";
+        step.expect_span = entry.key_span.clone();
         for item in value::texts(&entry.value, "`expect`", EXPECTED, problems) {
             match item.value.parse::<i32>() {
                 Ok(code) if (0..=255).contains(&code) => step.expect.push(code),

@@ -255,7 +255,8 @@ impl Job {
     }
 
     pub(crate) async fn start(&mut self, step: u32) {
-        self.push(&Record::StepStarted { step }).await;
+        let background = false;
+        self.push(&Record::StepStarted { step, background }).await;
     }
 
     pub(crate) async fn out(&mut self, step: u32, bytes: impl AsRef<[u8]>) {

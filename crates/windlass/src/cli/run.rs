@@ -386,7 +386,7 @@ fn show(
 ) -> Result<(Vec<Ended>, Display), Problem> {
     let mut recorder = Recorder::open(dir)?;
     let mut bytes = Vec::new();
-    let mut reading: Option<(u32, LogReader, u64)> = None;
+    let mut reading = Vec::new();
     let mut ends = Vec::new();
     while !recorder.is_ended() {
         bytes.clear();
@@ -404,7 +404,11 @@ fn show(
                 LogEvent::StepStarted { step, .. } => {
                     print_new(&mut reading, &mut display)?;
                     display.step_began(step);
-                    reading = Some((step, LogReader::open(dir, step)?, 0));
+                    reading.push(Reading {
+                        step,
+                        reader: LogReader::open(dir, step)?,
+                        printed: 0,
+                    });
                 }
                 LogEvent::StepEnded {
                     step,
@@ -414,6 +418,7 @@ fn show(
                     ..
                 } => {
                     print_new(&mut reading, &mut display)?;
+                    reading.retain(|reading| reading.step != step);
                     display.step_ended(step, &outcome, duration_us, leftovers);
                     ends.push(Ended { step, outcome });
                 }
@@ -427,22 +432,31 @@ fn show(
     Ok((ends, display))
 }
 
-/// Prints what the running step's log holds beyond what was printed.
-fn print_new(
-    reading: &mut Option<(u32, LogReader, u64)>,
-    display: &mut Display,
-) -> Result<(), Problem> {
-    let Some((_, reader, printed)) = reading else {
-        return Ok(());
-    };
-    reader.refresh()?;
+/// A step that runs, and how much of its log was printed.
+struct Reading {
+    step: u32,
+    reader: LogReader,
+    printed: u64,
+}
+
+/// Prints what the logs of the running steps hold beyond what was printed.
+fn print_new(running: &mut [Reading], display: &mut Display) -> Result<(), Problem> {
     let mut buf = vec![0; 64 * 1024];
-    loop {
-        let n = reader.read_at(*printed, &mut buf)?;
-        if n == 0 {
-            return Ok(());
+    for Reading {
+        step,
+        reader,
+        printed,
+    } in running
+    {
+        reader.refresh()?;
+        loop {
+            let n = reader.read_at(*printed, &mut buf)?;
+            if n == 0 {
+                break;
+            }
+            display.output(*step, &buf[..n]);
+            *printed += n as u64;
         }
-        display.output(&buf[..n]);
-        *printed += n as u64;
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
 
+mod background;
 #[expect(dead_code, reason = "the checkout tests use more of it")]
 #[path = "../../../../crates/engine/tests/checkout/bridge.rs"]
 mod bridge;

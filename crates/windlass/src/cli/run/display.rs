@@ -1,6 +1,7 @@
 //! What `windlass run` shows: on a terminal with colour and a line that says what is running, in a
 //! pipe plain lines and nothing that moves.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, StdoutLock, Write as _};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const QUIET: Duration = Duration::from_millis(900);
 /// How often the status line is drawn again.
 const REDRAW: Duration = Duration::from_millis(250);
 
+/// A background step's line is shown in pieces of at least this many bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+
 pub(super) struct Display {
     names: Vec<String>,
     limited: bool,
@@ -23,6 +27,8 @@ pub(super) struct Display {
     moving: bool,
     began: Instant,
     step: Option<(u32, Instant)>,
+    /// Of each background step, the part of a line that has not ended yet.
+    beside: BTreeMap<u32, Vec<u8>>,
     /// The last byte of output was not a newline.
     in_line: bool,
     last_output: Instant,
@@ -40,6 +46,7 @@ impl Display {
             moving: std::io::stdout().is_terminal(),
             began: now,
             step: None,
+            beside: BTreeMap::new(),
             in_line: false,
             last_output: now,
             last_drawn: now,
@@ -60,6 +67,11 @@ impl Display {
     /// A job's attempt begins. Where there is only one job, its name says nothing.
     pub(super) fn job_began(&mut self, job: &JobPlan, attempt: u32, alone: bool) {
         self.names = job.steps.iter().map(|step| step.name.clone()).collect();
+        let steps = (0..).zip(&job.steps);
+        self.beside = steps
+            .filter(|(_, step)| step.background.is_some())
+            .map(|(number, _)| (number, Vec::new()))
+            .collect();
         self.limited = job.limits != Limits::default();
         let again = if attempt > 1 {
             format!(", attempt {attempt}")
@@ -77,18 +89,47 @@ impl Display {
     }
 
     pub(super) fn step_began(&mut self, step: u32) {
-        let line = format!("▶ [{}/{}] {}", step + 1, self.names.len(), self.name(step));
+        let beside = if self.beside.contains_key(&step) {
+            " (in the background)"
+        } else {
+            ""
+        };
+        let (name, steps) = (self.name(step), self.names.len());
+        let line = format!("▶ [{}/{steps}] {name}{beside}", step + 1);
         self.line(&self.painted("1", &line));
         let now = Instant::now();
         self.step = Some((step, now));
         self.last_output = now;
     }
 
-    pub(super) fn output(&mut self, bytes: &[u8]) {
+    /// What a step printed. Lines of one in the background have its name before them, and are shown
+    /// when they are whole, so that they don't fall into those of others.
+    pub(super) fn output(&mut self, step: u32, bytes: &[u8]) {
+        if let Some(open) = self.beside.get_mut(&step) {
+            open.extend_from_slice(bytes);
+            let whole = match open.iter().rposition(|b| *b == b'\n') {
+                Some(last) => last + 1,
+                // No line of a person is so long.
+                None if open.len() > LONGEST_LINE => open.len(),
+                None => 0,
+            };
+            let lines: Vec<u8> = open.drain(..whole).collect();
+            self.lines_beside(step, &lines);
+            return;
+        }
         self.clear_status();
         self.write(bytes);
         self.in_line = bytes.last() != Some(&b'\n');
         self.last_output = Instant::now();
+    }
+
+    fn lines_beside(&mut self, step: u32, lines: &[u8]) {
+        let name = self.painted("36", &format!("{} │", self.name(step)));
+        for line in lines.split_inclusive(|b| *b == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let reset: &[u8] = if self.colour { b"\x1b[0m" } else { b"" };
+            self.raw_line(&[name.as_bytes(), b" ", line, reset].concat());
+        }
     }
 
     pub(super) fn step_ended(
@@ -98,7 +139,13 @@ impl Display {
         duration_us: u64,
         leftovers: u32,
     ) {
-        self.step = None;
+        if let Some(open) = self.beside.get_mut(&step) {
+            let open = std::mem::take(open);
+            self.lines_beside(step, &open);
+        }
+        if self.step.is_some_and(|(shown, _)| shown == step) {
+            self.step = None;
+        }
         let name = self.name(step);
         if let Outcome::Skipped | Outcome::NotNeeded { .. } = outcome {
             self.line(&self.painted("2", &format!("- {name}  {outcome}")));
@@ -189,13 +236,17 @@ impl Display {
     }
 
     fn line(&mut self, text: &str) {
+        self.raw_line(text.as_bytes());
+    }
+
+    fn raw_line(&mut self, bytes: &[u8]) {
         self.clear_status();
         if self.in_line {
             // A step may leave colours and half a line behind.
             self.write(if self.colour { b"\x1b[0m\n" } else { b"\n" });
             self.in_line = false;
         }
-        self.write(text.as_bytes());
+        self.write(bytes);
         self.write(b"\n");
     }
 
