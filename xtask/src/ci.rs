@@ -41,7 +41,10 @@ const STEPS: &[(&str, Step)] = &[
     ("release build", |_| {
         let both = ["-p", "windlass", "-p", "windlass-spec"];
         let what = ["--bins", "--example", "fuzz_inputs"];
-        let args = ["build", "--release", "--locked"].iter().chain(&both).chain(&what);
+        let args = ["build", "--release", "--locked"]
+            .iter()
+            .chain(&both)
+            .chain(&what);
         run(cargo(&args.copied().collect::<Vec<_>>()))
     }),
     ("100,000 changed specs", |_| {
