@@ -9,6 +9,8 @@ mod condition;
 mod glob;
 mod script;
 mod shell;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -14,6 +14,7 @@ mod plan;
 mod repo;
 mod retry;
 mod run;
+mod script;
 mod secret;
 mod serve;
 
@@ -53,6 +54,8 @@ enum Command {
     Explain(explain::Args),
     /// Show what a build would do for an event, and why
     Plan(plan::Args),
+    /// Print a shell script that does by hand what a build would do
+    Script(script::Args),
     /// Run the server
     Serve(serve::Args),
     /// Add, list, change and remove repositories
@@ -114,6 +117,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Check(args) => check::run(&args).await,
             Command::Explain(args) => explain::run(&args),
             Command::Plan(args) => plan::run(args).await,
+            Command::Script(args) => script::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
             Command::Secret(command) => secret::run(command, &folders).await,

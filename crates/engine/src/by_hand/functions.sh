@@ -326,6 +326,9 @@ take_outputs() {
     done <"$file"
 }
 
+# For jobs without outputs.
+no_output() { return 1; }
+
 # keeps success|failure|always: whether files are kept after this end.
 keeps() {
     case $1-$ended in

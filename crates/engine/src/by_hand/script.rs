@@ -305,6 +305,9 @@ impl Script<'_, '_> {
 
     /// `job_1_output`: takes one output.
     fn outputs(&self, text: &mut String, number: usize, job: &JobPlan) {
+        if job.outputs.is_empty() {
+            return;
+        }
         let _ = writeln!(text, "job_{number}_output() {{\n    case $1 in");
         for (n, name) in (1..).zip(&job.outputs) {
             let _ = writeln!(text, "    {}) output_{number}_{n}=$2 ;;", quote(name));
@@ -332,14 +335,17 @@ impl Script<'_, '_> {
         for n in 1..=job.outputs.len() {
             let _ = writeln!(text, "    unset output_{number}_{n}");
         }
-        let _ = write!(text, "    take_outputs job_{number}_output");
         if job.outputs.is_empty() {
-            text.push_str(" || :\n}\n\n");
+            text.push_str("    take_outputs no_output || :\n}\n\n");
         } else {
             let names: Vec<String> = (1..=job.outputs.len())
                 .map(|n| format!("output_{number}_{n}"))
                 .collect();
-            let _ = writeln!(text, " || unset {}\n}}\n", names.join(" "));
+            let _ = writeln!(
+                text,
+                "    take_outputs job_{number}_output || unset {}\n}}\n",
+                names.join(" ")
+            );
         }
     }
 }

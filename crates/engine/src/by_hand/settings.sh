@@ -10,7 +10,7 @@
 set -u
 umask 022
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 
 stop() {
     printf 'by hand: %s\n' "$*" >&2
