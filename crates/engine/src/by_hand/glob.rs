@@ -22,14 +22,16 @@ fn translate(pattern: &str) -> Option<String> {
     if pattern.contains(['\n', '\0']) {
         return None;
     }
-    if pattern == "**" {
-        return Some(".*".to_owned());
-    }
     let mut regex = String::new();
     let mut rest = pattern;
-    if let Some(after) = strip_folders(rest) {
-        regex.push_str("(.*/)?");
+    while let Some(after) = strip_folders(rest) {
         rest = after;
+    }
+    if rest == "**" {
+        return Some(".*".to_owned());
+    }
+    if rest != pattern {
+        regex.push_str("(.*/)?");
     }
     let mut depth = 0_usize;
     while let Some(c) = rest.chars().next() {
@@ -153,7 +155,7 @@ mod tests {
             "a", "a/", "./a", ".", "**", "*", "*.py", "**/*.py", "**/x.py", "src/**/t*.py",
             "dist/**", "dist/*.whl", "a/**/c", "a/**/**/c", "**/**/x.py", "a.b", "a+b", "a?b",
             "{a,b}", "{a,b}/x.py", "*.{py,whl}", "dist/{a,b}/*", "[ab]", "[a-c]b", "a b/*", "é",
-            "a/*.py", "\\{x\\}", "$(id)", "x'y", "a/**/x.py", "**/é.py", "a**", "src/**/**",
+            "a/*.py", "\\{x\\}", "$(id)", "x'y", "a/**/x.py", "**/**", "**/é.py", "a**", "src/**/**",
         ];
         for pattern in patterns {
             let ours = Patterns::new(&[pattern]).unwrap();

@@ -128,11 +128,6 @@ fn ends(plan: &Plan, env: &[(&str, &str)]) -> (Option<i32>, String) {
     for shell in ["sh", "bash"] {
         let out = run_with(shell, &script, env);
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        let ends: Vec<&str> = said
-            .lines()
-            .skip_while(|line| !line.is_empty() || !said.ends_with(line))
-            .collect();
-        assert!(ends.len() <= said.lines().count());
         let summary = said.rsplit("\n\n  ").next().unwrap_or_default();
         let rows = summary.lines().map(str::trim).filter(|row| !row.is_empty());
         all.push((out.status.code(), rows.collect::<Vec<_>>().join("; ")));
@@ -497,7 +492,7 @@ fn some_name() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(30))]
     #[test]
     fn nothing_breaks_out(
         names in prop::collection::vec(some_name(), 4),
