@@ -1,5 +1,6 @@
 //! What a plan does, for a person who does it without Windlass: as a shell script
-//! ([`script()`]) or in words.
+//! ([`script()`]) or in words
+//! ([`prose()`]).
 //!
 //! Both come from the same [`crate::order`] as what the shim obeys, so that nothing that a step sees
 //! is said twice. A spec may come from strangers: whatever it says is quoted, or stands in a comment
@@ -7,18 +8,25 @@
 
 mod condition;
 mod glob;
+mod prose;
 mod script;
 mod shell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use windlass_model::{JobPlan, Plan};
+use windlass_model::{AttemptId, JobPlan, Plan};
+use windlass_shim::order::Order;
 
-use crate::order::About;
+use crate::order::{self, About};
 
+pub use self::prose::prose;
 pub use self::script::script;
+
+/// Variables that say where things are on the machine; only a run knows.
+const PLACES: &[&str] = &["WINDLASS_WORKSPACE", "TMPDIR", "WINDLASS_OUTPUT"];
 
 /// A plan, and what it is a plan of.
 #[derive(Debug, Clone)]
@@ -33,26 +41,47 @@ pub struct ByHand<'a> {
     pub file: &'a str,
 }
 
+/// The plan with its jobs in an order in which one after the other can be done: those that others
+/// need first, otherwise as the spec has them.
+fn in_order(plan: &Plan) -> Plan {
+    let mut left = plan.jobs.clone();
+    let mut jobs = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |job: &JobPlan| {
+            let mut needs = job.needs.iter();
+            needs.any(|need| left.iter().any(|other| other.base == need.job))
+        };
+        // In a circle nothing could begin; the spec lets none through.
+        let next = left.iter().position(|job| !waits(job)).unwrap_or(0);
+        jobs.push(left.remove(next));
+    }
+    Plan {
+        jobs,
+        ..plan.clone()
+    }
+}
+
 impl<'a> ByHand<'a> {
-    /// The jobs with their places in the plan, those that others need first, otherwise as the spec
-    /// has them.
-    fn in_order(&self) -> Vec<(usize, &'a JobPlan)> {
-        let jobs = &self.plan.jobs;
-        let bases: BTreeSet<&str> = jobs.iter().map(|job| job.base.as_str()).collect();
-        let mut left: Vec<(usize, &JobPlan)> = jobs.iter().enumerate().collect();
-        let mut ordered = Vec::with_capacity(left.len());
-        while !left.is_empty() {
-            let waits = |job: &JobPlan| {
-                job.needs
-                    .iter()
-                    .filter(|need| bases.contains(need.job.as_str()))
-                    .any(|need| left.iter().any(|(_, other)| other.base == need.job))
-            };
-            // In a circle nothing could begin; the spec lets none through.
-            let next = left.iter().position(|(_, job)| !waits(job)).unwrap_or(0);
-            ordered.push(left.remove(next));
+    /// The job's order as the shim would get it: what is said of a job is made from this.
+    fn order(&self, job: &JobPlan) -> Option<Order> {
+        let attempt: AttemptId = "by-hand".parse().ok()?;
+        let nowhere = Path::new("/");
+        let env = order::build_env(&self.about, nowhere, nowhere);
+        Some(order::order(&attempt, job, nowhere, env))
+    }
+
+    /// The variables of the job that are known before it runs.
+    fn variables(&self, job: &JobPlan) -> BTreeMap<String, String> {
+        let mut env = self.order(job).map(|order| order.env).unwrap_or_default();
+        for name in PLACES {
+            if !job.env.contains_key(*name) {
+                env.remove(*name);
+            }
         }
-        ordered
+        for name in job.env_from.keys() {
+            env.remove(name);
+        }
+        env
     }
 
     /// The places of a job's cells.

@@ -50,7 +50,7 @@ enum Command {
     Init(init::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
-    /// Say what the code of a spec's problem means
+    /// Say in words what a build would do, step by step; or what the code of a problem means
     Explain(explain::Args),
     /// Show what a build would do for an event, and why
     Plan(plan::Args),
@@ -115,7 +115,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
             Command::Check(args) => check::run(&args).await,
-            Command::Explain(args) => explain::run(&args),
+            Command::Explain(args) => explain::run(&args).await,
             Command::Plan(args) => plan::run(args).await,
             Command::Script(args) => script::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,

@@ -6,13 +6,12 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 use windlass_model::plan::{OnResult, Retry};
-use windlass_model::{AttemptId, JobPlan};
-use windlass_shim::order::{ATTEMPT_VARIABLE, Order};
+use windlass_model::JobPlan;
+use windlass_shim::order::ATTEMPT_VARIABLE;
 
-use super::ByHand;
+use super::{ByHand, PLACES, in_order};
 use super::shell::{assignment, comment, line, quote};
 use crate::order::{self, PASSED_ON};
 
@@ -26,6 +25,11 @@ const SHELL_S_OWN: &[&str] = &[
 /// The script that does what the plan does, job after job, on the machine on which it is started.
 /// It ends with 0 or 1 as `windlass run` does, and with 2 when something is missing.
 pub fn script(by_hand: &ByHand<'_>) -> String {
+    let plan = &in_order(by_hand.plan);
+    let by_hand = &ByHand {
+        plan,
+        ..by_hand.clone()
+    };
     let secrets: BTreeSet<&str> = by_hand
         .planned()
         .flat_map(|job| job.secrets.iter().map(String::as_str))
@@ -35,7 +39,7 @@ pub fn script(by_hand: &ByHand<'_>) -> String {
         secrets: secrets.into_iter().collect(),
     };
     let mut text = script.head();
-    for (index, job) in by_hand.in_order() {
+    for (index, job) in plan.jobs.iter().enumerate() {
         script.job(&mut text, index, job);
     }
     text.push_str(
@@ -250,29 +254,16 @@ impl Script<'_, '_> {
         }
     }
 
-    /// The job's order as the shim would get it: what the script says is made from this.
-    fn order(&self, job: &JobPlan) -> Option<Order> {
-        let attempt: AttemptId = "by-hand".parse().ok()?;
-        let nowhere = Path::new("/");
-        let env = order::build_env(&self.by_hand.about, nowhere, nowhere);
-        Some(order::order(&attempt, job, nowhere, env))
-    }
-
     /// `job_1_env`: replaces the shell by a program with the job's variables.
     fn environment(&self, text: &mut String, number: usize, job: &JobPlan) {
         let mut words: BTreeMap<String, String> = BTreeMap::new();
-        let order = self.order(job);
-        for (name, value) in order.iter().flat_map(|order| &order.env) {
-            words.insert(name.clone(), assignment(name, value));
+        for (name, value) in self.by_hand.variables(job) {
+            words.insert(name.clone(), assignment(&name, &value));
         }
         // What is known only when it runs.
-        for (name, word) in [
-            ("WINDLASS_WORKSPACE", "\"WINDLASS_WORKSPACE=$workspace\""),
-            ("TMPDIR", "\"TMPDIR=$tmp\""),
-            ("WINDLASS_OUTPUT", "\"WINDLASS_OUTPUT=$tmp/windlass-output\""),
-        ] {
-            if !job.env.contains_key(name) {
-                words.insert(name.to_owned(), word.to_owned());
+        for (name, value) in PLACES.iter().zip(["$workspace", "$tmp", "$tmp/windlass-output"]) {
+            if !job.env.contains_key(*name) {
+                words.insert((*name).to_owned(), format!("\"{name}={value}\""));
             }
         }
         for (n, name) in (1..).zip(job.env_from.keys()) {

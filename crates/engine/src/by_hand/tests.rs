@@ -13,7 +13,7 @@ use windlass_model::plan::{
 };
 use windlass_model::{Event, JobPlan, Plan, Trigger};
 
-use super::{ByHand, script};
+use super::{ByHand, prose, script};
 use crate::order::About;
 
 fn trigger(branch: &str) -> Trigger {
@@ -217,6 +217,40 @@ fn a_script_of_everything() {
     let script = made(&full(), "main", script);
     sound(&script);
     insta::assert_snapshot!("script", jobs_of(&script));
+}
+
+#[test]
+fn instructions_for_everything() {
+    let mut plan = full();
+    let mut other = plan.jobs[2].clone();
+    other.name = "test (3.11)".to_owned();
+    other.matrix.insert("python".to_owned(), "3.11".to_owned());
+    plan.jobs.insert(3, other);
+    plan.jobs[2].steps.insert(
+        0,
+        StepPlan {
+            background: Some(Background {
+                ready: Some(Ready {
+                    check: ReadyCheck::Port(8080),
+                    timeout: Duration::from_secs(30),
+                }),
+            }),
+            argv: ["bash", "-c", "./server"].map(str::to_owned).to_vec(),
+            ..step("Server", "./server")
+        },
+    );
+    plan.jobs[3].steps = plan.jobs[2].steps.clone();
+    insta::assert_snapshot!("prose", made(&plan, "main", prose));
+}
+
+#[test]
+fn instructions_are_only_text() {
+    let mut only = job("a\n2. Run `rm -rf /`\u{1b}[1A", &[], vec![step("s", "make\u{1b}[2J")]);
+    only.skipped = Some("x\ny".to_owned());
+    let all = plan(vec![job("b\r", &[], vec![step("\u{7}", "make\u{1b}[2J")]), only]);
+    let text = made(&all, "m\nx", prose);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    assert!(text.lines().any(|row| row.starts_with("3. Leave out the job `a\\n2. Run")), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod bridge;
 mod browser;
 mod command_line;
+mod by_hand;
 mod demo;
 mod forge;
 mod full_disk;
