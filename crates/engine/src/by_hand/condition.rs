@@ -8,7 +8,11 @@ use super::shell::quote;
 /// A command that succeeds if the expression holds. `variable` gives the shell's word (quoted) for
 /// what another job tells. What nobody can know holds for nothing, as in the engine.
 pub(super) fn command(expr: &Expr, variable: &dyn Fn(&Name) -> Option<String>) -> String {
-    if expr.names().into_iter().any(|name| variable(name).is_none()) {
+    if expr
+        .names()
+        .into_iter()
+        .any(|name| variable(name).is_none())
+    {
         return "false".to_owned();
     }
     truth(expr, variable).unwrap_or_else(|| "false".to_owned())
@@ -196,8 +200,7 @@ mod tests {
         ];
         let leaf = prop_oneof![
             any::<bool>().prop_map(|b| Expr::Value(Value::Bool(b))),
-            (how, term(), term())
-                .prop_map(|(h, l, r)| Expr::Compare(h, Box::new(l), Box::new(r))),
+            (how, term(), term()).prop_map(|(h, l, r)| Expr::Compare(h, Box::new(l), Box::new(r))),
             (function, term(), prop::collection::vec(term(), 1..3)).prop_map(|(f, t, rest)| {
                 Expr::Call(f, std::iter::once(t).chain(rest).collect())
             }),

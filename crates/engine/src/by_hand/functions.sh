@@ -108,13 +108,9 @@ check_out() {
         cd "$workspace" || exit
         case " $* " in *' lfs '*) ;; *) export GIT_LFS_SKIP_SMUDGE=1 ;; esac
         git init --quiet . && git remote add origin "$source" || exit
-        if [ "$1" = all ]; then
-            git fetch --quiet --tags origin || exit
-            git cat-file -e "$revision^{commit}" 2>/dev/null ||
-                git fetch --quiet origin "$revision" || exit
-        else
-            git -c protocol.version=2 fetch --quiet --no-tags --depth "$1" origin "$revision" || exit
-        fi
+        depth="--depth $1"
+        [ "$1" != all ] || depth=
+        git -c protocol.version=2 fetch --quiet --no-tags $depth origin "$revision" || exit
         git -c advice.detachedHead=false checkout --quiet --detach "$revision" || exit
         case " $* " in *' submodules '*) git submodule --quiet update --init --recursive || exit ;; esac
         case " $* " in *' lfs '*) git lfs pull || exit ;; esac

@@ -129,9 +129,32 @@ mod tests {
     use crate::results::collect::Patterns;
 
     const PATHS: &[&str] = &[
-        "a", "b", "a/b", "a/b/c", "a/x.py", "x.py", "a/b/x.py", "dist/x.whl", "dist/a/x.whl",
-        "src/t1.py", "src/a/t2.py", "src/a/tb/c.py", "a.b", "aXb", "a+b", "a b/c d", ".hidden/x",
-        "{x}", "ab", "abc", "dist", "distx", "é", "a/é.py", "$(id)", "x'y",
+        "a",
+        "b",
+        "a/b",
+        "a/b/c",
+        "a/x.py",
+        "x.py",
+        "a/b/x.py",
+        "dist/x.whl",
+        "dist/a/x.whl",
+        "src/t1.py",
+        "src/a/t2.py",
+        "src/a/tb/c.py",
+        "a.b",
+        "aXb",
+        "a+b",
+        "a b/c d",
+        ".hidden/x",
+        "{x}",
+        "ab",
+        "abc",
+        "dist",
+        "distx",
+        "é",
+        "a/é.py",
+        "$(id)",
+        "x'y",
     ];
 
     fn grep(regex: &str) -> Vec<String> {
@@ -143,19 +166,59 @@ mod tests {
             .spawn()
             .unwrap();
         let text = PATHS.join("\n") + "\n";
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         let out = child.wait_with_output().unwrap();
         assert!(out.status.code() != Some(2), "grep refuses {regex}");
-        String::from_utf8(out.stdout).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(out.stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
     fn grep_takes_what_the_engine_takes() {
         let patterns = [
-            "a", "a/", "./a", ".", "**", "*", "*.py", "**/*.py", "**/x.py", "src/**/t*.py",
-            "dist/**", "dist/*.whl", "a/**/c", "a/**/**/c", "**/**/x.py", "a.b", "a+b", "a?b",
-            "{a,b}", "{a,b}/x.py", "*.{py,whl}", "dist/{a,b}/*", "[ab]", "[a-c]b", "a b/*", "é",
-            "a/*.py", "\\{x\\}", "$(id)", "x'y", "a/**/x.py", "**/**", "**/é.py", "a**", "src/**/**",
+            "a",
+            "a/",
+            "./a",
+            ".",
+            "**",
+            "*",
+            "*.py",
+            "**/*.py",
+            "**/x.py",
+            "src/**/t*.py",
+            "dist/**",
+            "dist/*.whl",
+            "a/**/c",
+            "a/**/**/c",
+            "**/**/x.py",
+            "a.b",
+            "a+b",
+            "a?b",
+            "{a,b}",
+            "{a,b}/x.py",
+            "*.{py,whl}",
+            "dist/{a,b}/*",
+            "[ab]",
+            "[a-c]b",
+            "a b/*",
+            "é",
+            "a/*.py",
+            "\\{x\\}",
+            "$(id)",
+            "x'y",
+            "a/**/x.py",
+            "**/**",
+            "**/é.py",
+            "a**",
+            "src/**/**",
         ];
         for pattern in patterns {
             let ours = Patterns::new(&[pattern]).unwrap();

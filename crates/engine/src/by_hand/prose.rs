@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use windlass_model::plan::{
-    ArtifactPlan, DEFAULT_TIMEOUT, OnResult, Ready, ReadyCheck, StepPlan,
-};
+use windlass_model::plan::{ArtifactPlan, DEFAULT_TIMEOUT, OnResult, Ready, ReadyCheck, StepPlan};
 use windlass_model::{Event, JobPlan, Trigger};
 
 use super::shell::{line, quote};
@@ -96,7 +94,10 @@ impl Prose<'_, '_> {
         let trigger = self.by_hand.about.trigger;
         let (file, repo) = (self.by_hand.file, line(self.by_hand.about.repo));
         let what = line(&happened(trigger));
-        self.say(0, &format!("What {file} of {repo} plans for {what}, by hand"));
+        self.say(
+            0,
+            &format!("What {file} of {repo} plans for {what}, by hand"),
+        );
         if let Some(reason) = &self.by_hand.plan.skipped {
             let words = format!("\nOn the server nothing would be built: {}.", line(reason));
             self.say(0, &words);
@@ -125,7 +126,10 @@ impl Prose<'_, '_> {
             .collect();
         if !secrets.is_empty() {
             let names: Vec<&str> = secrets.into_iter().map(String::as_str).collect();
-            let words = format!("\nHave the values of these secrets at hand: {}.", and(&names));
+            let words = format!(
+                "\nHave the values of these secrets at hand: {}.",
+                and(&names)
+            );
             self.say(0, &words);
         }
     }
@@ -171,12 +175,17 @@ impl Prose<'_, '_> {
         self.instruct(&format!("Job `{name}`{}:", conditions(job)));
         self.numbers.insert(index, self.number);
         if let Some(question) = &job.approve {
-            let words = format!("Ask who is responsible, and begin only after a yes: {}", line(question));
+            let words = format!(
+                "Ask who is responsible, and begin only after a yes: {}",
+                line(question)
+            );
             self.say(3, &words);
         }
         self.surroundings(job);
         let env = self.by_hand.variables(job);
-        let own = env.iter().filter(|(name, value)| self.common.get(*name) != Some(*value));
+        let own = env
+            .iter()
+            .filter(|(name, value)| self.common.get(*name) != Some(*value));
         let own: BTreeMap<String, String> = own.map(|(n, v)| (n.clone(), v.clone())).collect();
         if !own.is_empty() {
             self.say(3, "Set:");
@@ -226,7 +235,9 @@ impl Prose<'_, '_> {
             words.push("Its folder is empty: it needs no checkout.".to_owned());
         }
         if job.clone.submodules {
-            words.push("Check out the submodules: `git submodule update --init --recursive`.".to_owned());
+            words.push(
+                "Check out the submodules: `git submodule update --init --recursive`.".to_owned(),
+            );
         }
         if job.clone.lfs {
             words.push("Fetch the big files: `git lfs pull`.".to_owned());
@@ -241,7 +252,10 @@ impl Prose<'_, '_> {
             words.push(format!("Work in a container of the image {}.", line(image)));
         }
         if !job.runs_on.is_empty() {
-            words.push(format!("Work on a machine with {}.", line(&job.runs_on.join(", "))));
+            words.push(format!(
+                "Work on a machine with {}.",
+                line(&job.runs_on.join(", "))
+            ));
         }
         if let Some(user) = &job.user {
             words.push(format!("Work as the user {}.", line(user)));
@@ -337,7 +351,10 @@ impl Prose<'_, '_> {
             self.say(3, &words);
         }
         if job.timeout != DEFAULT_TIMEOUT {
-            let words = format!("If it isn't over after {}, stop it: it has failed.", time(job.timeout));
+            let words = format!(
+                "If it isn't over after {}, stop it: it has failed.",
+                time(job.timeout)
+            );
             self.say(3, &words);
         }
     }
@@ -461,7 +478,10 @@ fn remarks(step: &StepPlan) -> String {
                     format!("`{}` succeeds", line(last))
                 }
             };
-            words.push(format!("go on when {holds}, for which it has {}", time(*timeout)));
+            words.push(format!(
+                "go on when {holds}, for which it has {}",
+                time(*timeout)
+            ));
         }
     }
     if words.is_empty() {
@@ -471,8 +491,10 @@ fn remarks(step: &StepPlan) -> String {
 }
 
 fn kept(artifact: &ArtifactPlan) -> String {
-    let (out, of): (Vec<&String>, Vec<&String>) =
-        artifact.paths.iter().partition(|path| path.starts_with('!'));
+    let (out, of): (Vec<&String>, Vec<&String>) = artifact
+        .paths
+        .iter()
+        .partition(|path| path.starts_with('!'));
     let of: Vec<String> = of.into_iter().map(|path| line(path)).collect();
     let mut words = match artifact.when {
         OnResult::Success => "If it passed, keep",

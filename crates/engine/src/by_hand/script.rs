@@ -7,19 +7,40 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use windlass_model::plan::{OnResult, Retry};
 use windlass_model::JobPlan;
+use windlass_model::plan::{OnResult, Retry};
 use windlass_shim::order::ATTEMPT_VARIABLE;
 
-use super::{ByHand, PLACES, in_order};
 use super::shell::{assignment, comment, line, quote};
+use super::{ByHand, PLACES, in_order};
 use crate::order::{self, PASSED_ON};
 
 /// Names that a shell gives a meaning of its own: they are never set in it, only handed on.
 const SHELL_S_OWN: &[&str] = &[
-    "PATH", "IFS", "PPID", "UID", "EUID", "GROUPS", "LINENO", "OPTIND", "OPTARG", "RANDOM",
-    "SECONDS", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO", "DIRSTACK", "ENV", "BASH_ENV", "PWD",
-    "OLDPWD", "FUNCNAME", "HISTCMD", "_", "LD_PRELOAD", "LD_LIBRARY_PATH",
+    "PATH",
+    "IFS",
+    "PPID",
+    "UID",
+    "EUID",
+    "GROUPS",
+    "LINENO",
+    "OPTIND",
+    "OPTARG",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "BASH_VERSINFO",
+    "DIRSTACK",
+    "ENV",
+    "BASH_ENV",
+    "PWD",
+    "OLDPWD",
+    "FUNCNAME",
+    "HISTCMD",
+    "_",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
 ];
 
 /// The script that does what the plan does, job after job, on the machine on which it is started.
@@ -105,14 +126,23 @@ impl Script<'_, '_> {
             let refused = order::refusals(job).into_iter().next()?;
             Some(format!("the job {} can't run here: {refused}", job.name))
         });
-        let _ = writeln!(text, "refused={}", quote(&line(&refused.unwrap_or_default())));
+        let _ = writeln!(
+            text,
+            "refused={}",
+            quote(&line(&refused.unwrap_or_default()))
+        );
         text.push('\n');
         text += include_str!("functions.sh");
         text.push('\n');
         for (number, name) in (1..).zip(&self.secrets) {
             let _ = writeln!(text, "secret_{number}=${name}");
         }
-        let handed_on: Vec<&str> = self.secrets.iter().copied().filter(|n| *n != "PATH").collect();
+        let handed_on: Vec<&str> = self
+            .secrets
+            .iter()
+            .copied()
+            .filter(|n| *n != "PATH")
+            .collect();
         if !handed_on.is_empty() {
             let _ = writeln!(text, "unset {}", handed_on.join(" "));
         }
@@ -134,9 +164,14 @@ impl Script<'_, '_> {
         if self.secrets.is_empty() {
             return;
         }
-        text.push_str("\n# Secrets are variables that whoever starts this script sets.\nmissing=\n");
+        text.push_str(
+            "\n# Secrets are variables that whoever starts this script sets.\nmissing=\n",
+        );
         for name in &self.secrets {
-            let _ = writeln!(text, "[ -n \"${{{name}+set}}\" ] || missing=\"$missing {name}\"");
+            let _ = writeln!(
+                text,
+                "[ -n \"${{{name}+set}}\" ] || missing=\"$missing {name}\""
+            );
         }
         text.push_str(
             "[ -z \"$missing\" ] || stop \"set and export the secrets that are missing:$missing\"\n\n",
@@ -181,7 +216,11 @@ impl Script<'_, '_> {
             );
         }
         text.push_str("fi\n");
-        let allowed = if job.allow_failure { "may-fail" } else { "must-pass" };
+        let allowed = if job.allow_failure {
+            "may-fail"
+        } else {
+            "must-pass"
+        };
         let _ = writeln!(text, "judge {name} {allowed}");
         let _ = writeln!(text, "result_{number}=$result failed_{number}=$counts");
     }
@@ -198,8 +237,16 @@ impl Script<'_, '_> {
     fn remarks(&self, text: &mut String, job: &JobPlan) {
         let mut say = |words: String| *text += &comment("", &words);
         for need in &job.needs {
-            let optional = if need.optional { ", if there is such a job" } else { "" };
-            let artifacts = if need.artifacts { ", with its artifacts" } else { "" };
+            let optional = if need.optional {
+                ", if there is such a job"
+            } else {
+                ""
+            };
+            let artifacts = if need.artifacts {
+                ", with its artifacts"
+            } else {
+                ""
+            };
             say(format!("after {}{artifacts}{optional}", line(&need.job)));
         }
         match job.on_result {
@@ -229,14 +276,21 @@ impl Script<'_, '_> {
             say("on the server without network".to_owned());
         }
         if !job.runs_on.is_empty() {
-            say(format!("on a machine with {}", line(&job.runs_on.join(", "))));
+            say(format!(
+                "on a machine with {}",
+                line(&job.runs_on.join(", "))
+            ));
         }
         let limits = &job.limits;
         if let Some(bytes) = limits.memory_bytes {
-            say(format!("on the server with at most {bytes} bytes of memory, here without that limit"));
+            say(format!(
+                "on the server with at most {bytes} bytes of memory, here without that limit"
+            ));
         }
         if let Some(pids) = limits.pids {
-            say(format!("on the server with at most {pids} processes, here without that limit"));
+            say(format!(
+                "on the server with at most {pids} processes, here without that limit"
+            ));
         }
         for service in &job.services {
             say(format!(
@@ -246,11 +300,17 @@ impl Script<'_, '_> {
             ));
         }
         for cache in &job.caches {
-            say(format!("the cache {} only saves time: it is not used here", line(&cache.key)));
+            say(format!(
+                "the cache {} only saves time: it is not used here",
+                line(&cache.key)
+            ));
         }
         for report in &job.reports {
             let paths = line(&report.paths.join(", "));
-            say(format!("its {} report is read by the server: {paths}", report.kind.as_str()));
+            say(format!(
+                "its {} report is read by the server: {paths}",
+                report.kind.as_str()
+            ));
         }
     }
 
@@ -261,7 +321,10 @@ impl Script<'_, '_> {
             words.insert(name.clone(), assignment(&name, &value));
         }
         // What is known only when it runs.
-        for (name, value) in PLACES.iter().zip(["$workspace", "$tmp", "$tmp/windlass-output"]) {
+        for (name, value) in PLACES
+            .iter()
+            .zip(["$workspace", "$tmp", "$tmp/windlass-output"])
+        {
             if !job.env.contains_key(*name) {
                 words.insert((*name).to_owned(), format!("\"{name}={value}\""));
             }
@@ -287,7 +350,10 @@ impl Script<'_, '_> {
             ATTEMPT_VARIABLE.to_owned(),
             format!("\"{ATTEMPT_VARIABLE}=by-hand-$$-{number}\""),
         );
-        let _ = writeln!(text, "job_{number}_env() {{\n{exported}    exec $limit env \\");
+        let _ = writeln!(
+            text,
+            "job_{number}_env() {{\n{exported}    exec $limit env \\"
+        );
         for word in words.values() {
             let _ = writeln!(text, "        {word} \\");
         }
@@ -308,7 +374,10 @@ impl Script<'_, '_> {
 
     /// `job_1`: one attempt from the checkout to the artifacts.
     fn attempt(&self, text: &mut String, number: usize, job: &JobPlan) {
-        let _ = writeln!(text, "job_{number}() {{\n    fresh_folder {number} || return");
+        let _ = writeln!(
+            text,
+            "job_{number}() {{\n    fresh_folder {number} || return"
+        );
         let clone = &job.clone;
         if clone.off {
             text.push_str("    # The workspace stays empty (clone: off).\n");

@@ -67,7 +67,10 @@ mod tests {
 
     #[test]
     fn nothing_gets_out_of_a_comment() {
-        assert_eq!(comment("  ", "a\nid\r\u{1b}[1m"), "  # a\n  # id\\r\\u{1b}[1m\n");
+        assert_eq!(
+            comment("  ", "a\nid\r\u{1b}[1m"),
+            "  # a\n  # id\\r\\u{1b}[1m\n"
+        );
         assert_eq!(line("a\nb\u{202e}"), "a\\nb\\u{202e}");
     }
 }

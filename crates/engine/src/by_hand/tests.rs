@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use windlass_model::expression::{Compare, Expr, Name, Value};
 use windlass_model::plan::{
-    ArtifactPlan, Background, Clause, ClonePlan, Need, OnResult, OutputRef, Ready, ReadyCheck, Retry,
-    StepPlan,
+    ArtifactPlan, Background, Clause, ClonePlan, Need, OnResult, OutputRef, Ready, ReadyCheck,
+    Retry, StepPlan,
 };
 use windlass_model::{Event, JobPlan, Plan, Trigger};
 
@@ -190,7 +190,11 @@ fn full() -> Plan {
     });
     let mut docs = job("docs", &[], vec![step("Docs", "make docs")]);
     docs.skipped = Some("`branch == \"docs\"` does not hold".to_owned());
-    let mut deploy = job("deploy", &["build", "test"], vec![step("Deploy", "./deploy")]);
+    let mut deploy = job(
+        "deploy",
+        &["build", "test"],
+        vec![step("Deploy", "./deploy")],
+    );
     deploy.env_from.insert(
         "VERSION".to_owned(),
         OutputRef {
@@ -245,19 +249,37 @@ fn instructions_for_everything() {
 
 #[test]
 fn instructions_are_only_text() {
-    let mut only = job("a\n2. Run `rm -rf /`\u{1b}[1A", &[], vec![step("s", "make\u{1b}[2J")]);
+    let mut only = job(
+        "a\n2. Run `rm -rf /`\u{1b}[1A",
+        &[],
+        vec![step("s", "make\u{1b}[2J")],
+    );
     only.skipped = Some("x\ny".to_owned());
-    let all = plan(vec![job("b\r", &[], vec![step("\u{7}", "make\u{1b}[2J")]), only]);
+    let all = plan(vec![
+        job("b\r", &[], vec![step("\u{7}", "make\u{1b}[2J")]),
+        only,
+    ]);
     let text = made(&all, "m\nx", prose);
-    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
-    assert!(text.lines().any(|row| row.starts_with("3. Leave out the job `a\\n2. Run")), "{text}");
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+    assert!(
+        text.lines()
+            .any(|row| row.starts_with("3. Leave out the job `a\\n2. Run")),
+        "{text}"
+    );
 }
 
 #[test]
 fn what_is_missing_is_named_and_nothing_begins() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("mark");
-    let mut only = job("a", &[], vec![step("s", &format!("touch {}", mark.display()))]);
+    let mut only = job(
+        "a",
+        &[],
+        vec![step("s", &format!("touch {}", mark.display()))],
+    );
     only.secrets = vec!["TOKEN".to_owned(), "OTHER".to_owned()];
     let text = made(&plan(vec![only.clone()]), "main", script);
     let out = run_with("sh", &text, &[("OTHER", "x")]);
@@ -446,14 +468,21 @@ fn files_and_values_go_from_job_to_job() {
     second.env_from.insert("V".to_owned(), from);
     let mut empty = job("empty", &[], vec![step("nothing", "true")]);
     empty.artifacts = first.artifacts.clone();
-    let mut stray = job("stray", &[], vec![step("o", "echo b=1 >>\"$WINDLASS_OUTPUT\"")]);
+    let mut stray = job(
+        "stray",
+        &[],
+        vec![step("o", "echo b=1 >>\"$WINDLASS_OUTPUT\"")],
+    );
     stray.outputs = vec!["v".to_owned()];
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().display().to_string();
     let all = plan(vec![first, second, empty, stray]);
     let (code, rows) = ends(&all, &[("WINDLASS_ARTIFACTS", &to)]);
     assert_eq!(code, Some(1));
-    assert_eq!(rows, "passed  first; passed  second; failed  empty; failed  stray");
+    assert_eq!(
+        rows,
+        "passed  first; passed  second; failed  empty; failed  stray"
+    );
     assert!(folder.path().join("first/files/dist/sub/b.txt").exists());
 }
 
@@ -461,7 +490,10 @@ fn files_and_values_go_from_job_to_job() {
 fn a_step_runs_beside_the_others_until_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
-    let serve = format!("echo $$ >{}; sleep 1; echo listening now; sleep 60", pid.display());
+    let serve = format!(
+        "echo $$ >{}; sleep 1; echo listening now; sleep 60",
+        pid.display()
+    );
     let beside = |text: &str, ready: Option<ReadyCheck>| StepPlan {
         background: Some(Background {
             ready: ready.map(|check| Ready {

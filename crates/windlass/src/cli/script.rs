@@ -25,12 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
-    let text = by_hand(
-        &args.dir,
-        &args.event,
-        args.job.as_deref(),
-        by_hand::script,
-    );
+    let text = by_hand(&args.dir, &args.event, args.job.as_deref(), by_hand::script);
     super::say(text.await?.trim_end());
     Ok(EXIT_OK)
 }

@@ -36,7 +36,13 @@ fn compare(lab: &Lab, work: &Path, args: &[&str]) -> Done {
     let file = lab.path("script.sh");
     std::fs::write(&file, &script).unwrap();
     let mut all = Vec::new();
-    for shell in ["sh", "bash"] {
+    // The others don't differ from each other in anything that options change.
+    let shells: &[&str] = if args.is_empty() {
+        &["sh", "bash"]
+    } else {
+        &["sh"]
+    };
+    for shell in shells {
         let by_hand = lab
             .command(shell)
             .arg(&file)
@@ -49,7 +55,13 @@ fn compare(lab: &Lab, work: &Path, args: &[&str]) -> Done {
         all.push((shell, done(&said, &by_hand), by_hand));
     }
     let secrets = secrets.to_str().unwrap();
-    let run = lab.run(&[&["run", "--yes", "--secrets-file", secrets, "--dir", dir], args].concat());
+    let run = lab.run(
+        &[
+            &["run", "--yes", "--secrets-file", secrets, "--dir", dir],
+            args,
+        ]
+        .concat(),
+    );
     let wanted = done(&said, &run);
     for (shell, done, output) in &all {
         assert_eq!(*done, wanted, "{shell}: {output:?}\nwindlass run: {run:?}");
@@ -180,7 +192,7 @@ jobs:
     steps: ['echo calm >>"$SAID"']
   always:
     needs: [{ job: bad, artifacts: true }]
-    when: [{ result: always, if: needs.bad.result == "failed" }]
+    when: { result: always, if: needs.bad.result == "failed" }
     env: { X: "${{ needs.bad.outputs.x }}" }
     steps: ['echo "always $X $(cat log.txt)" >>"$SAID"']
   fine:
@@ -206,34 +218,44 @@ jobs:
     let work = spec(&lab, "r", jobs);
     let done = compare(&lab, &work, &[]);
     assert_eq!(done.code, Some(1));
-    let wanted = ["after-missing", "alarm", "always 1 log", "empty", "fine", "further"];
+    let wanted = [
+        "after-missing",
+        "alarm",
+        "always 1 log",
+        "empty",
+        "fine",
+        "further",
+    ];
     assert_eq!(done.lines, wanted);
     for (job, code) in [("fine", 0), ("bad", 1), ("empty", 1), ("missing", 0)] {
-        assert_eq!(compare(&lab, &work, &["--job", job]).code, Some(code), "{job}");
+        assert_eq!(
+            compare(&lab, &work, &["--job", job]).code,
+            Some(code),
+            "{job}"
+        );
     }
 }
 
 #[test]
-fn the_whole_history_and_submodules() {
+fn as_much_history_as_the_plan_says() {
     let lab = Lab::new();
-    lab.repository("inner", "steps: [\"true\"]");
     let jobs = r#"
 jobs:
-  deep:
+  full:
     clone: { depth: full }
-    steps: ['git describe --tags >>"$SAID"; git rev-list --count HEAD >>"$SAID"']
+    steps: ['git rev-list --count HEAD >>"$SAID"; git describe --always >>"$SAID"']
   two:
     clone: { depth: 2 }
-    steps: ['git rev-list --count HEAD >>"$SAID"']
+    steps: ['git rev-list --count HEAD >>"$SAID"; git symbolic-ref -q HEAD >>"$SAID" || git remote >>"$SAID"']
 "#;
     let work = spec(&lab, "r", jobs);
-    lab.git(&work, &["tag", "v1"]);
     for n in 0..3 {
-        lab.git(&work, &["commit", "-q", "--allow-empty", "-m", &n.to_string()]);
+        let message = n.to_string();
+        lab.git(&work, &["commit", "-q", "--allow-empty", "-m", &message]);
     }
     let done = compare(&lab, &work, &[]);
     assert_eq!(done.code, Some(0));
-    assert_eq!(done.lines[..2], ["2", "4"]);
+    assert!(done.lines.contains(&"2".to_owned()) && done.lines.contains(&"4".to_owned()));
 }
 
 fn is_here(program: &str) -> bool {
@@ -241,23 +263,46 @@ fn is_here(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Every example whose tools are here, with a small project for it.
+fn toolchains() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".rustup"));
+    let folder = std::env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    folder.or_else(home).filter(|folder| folder.exists())
+}
+
+/// Every example whose tools are here, with a small project for it. That for Python is not among
+/// them: it installs from the network.
 #[test]
 fn the_examples() {
     let lab = Lab::new();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let make = ("Makefile", "all:\n\t@echo all\ncheck:\n\t@echo check\n");
-    let package = r#"{"name": "x", "version": "1.0.0", "scripts": {"build": "true", "test": "true"}}"#;
+    let package =
+        r#"{"name": "x", "version": "1.0.0", "scripts": {"build": "true", "test": "true"}}"#;
     let lock = r#"{"name": "x", "version": "1.0.0", "lockfileVersion": 3, "requires": true,
         "packages": {"": {"name": "x", "version": "1.0.0"}}}"#;
-    let known: [(&str, &[&str], &[(&str, &str)]); 4] = [
+    let cargo = "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    let cargo_lock = "version = 4\n\n[[package]]\nname = \"x\"\nversion = \"0.1.0\"\n";
+    let rust = [
+        ("Cargo.toml", cargo),
+        ("Cargo.lock", cargo_lock),
+        ("src/lib.rs", "//! Nothing.\n"),
+    ];
+    let known: [(&str, &[&str], &[(&str, &str)]); 5] = [
+        ("rust", &["cargo", "cargo-clippy", "cargo-fmt"], &rust),
         ("make", &["make"], &[make]),
         ("toml", &["make"], &[make]),
-        ("node", &["npm"], &[("package.json", package), ("package-lock.json", lock)]),
+        (
+            "node",
+            &["npm"],
+            &[("package.json", package), ("package-lock.json", lock)],
+        ),
         (
             "go",
             &["go"],
-            &[("go.mod", "module x\n"), ("main.go", "package main\nfunc main() {}\n")],
+            &[
+                ("go.mod", "module x\n"),
+                ("main.go", "package main\nfunc main() {}\n"),
+            ],
         ),
     ];
     for (name, tools, files) in known {
@@ -271,7 +316,9 @@ fn the_examples() {
             std::fs::copy(entry.path(), work.join(entry.file_name())).unwrap();
         }
         for (file, text) in files {
-            std::fs::write(work.join(file), text).unwrap();
+            let file = work.join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
         }
         lab.git(&work, &["init", "-q"]);
         lab.git(&work, &["add", "-A"]);
@@ -280,11 +327,25 @@ fn the_examples() {
         let script = lab.ok(&["script", "--dir", dir]);
         let file = lab.path("script.sh");
         std::fs::write(&file, script).unwrap();
-        let by_hand = lab.command("sh").arg(&file).env("NPM_TOKEN", "x").output().unwrap();
         std::fs::write(lab.path("secrets"), "NPM_TOKEN=x\n").unwrap();
-        let secrets = lab.path("secrets");
-        let run = lab.run(&["run", "--secrets-file", secrets.to_str().unwrap(), "--dir", dir]);
-        assert_eq!(by_hand.status.code(), run.status.code(), "{name}: {by_hand:?}\n{run:?}");
+        let mut by_hand = lab.command("sh");
+        by_hand.arg(&file).env("NPM_TOKEN", "x");
+        let mut run = lab.command(crate::lab::windlass());
+        run.args(["run", "--dir", dir, "--secrets-file"]);
+        run.arg(lab.path("secrets"));
+        let both = [by_hand, run].map(|mut command| {
+            // Rust's tools are found through the home folder, which is another one here.
+            if let Some(tools) = toolchains() {
+                command.env("RUSTUP_HOME", tools);
+            }
+            command.output().unwrap()
+        });
+        let [by_hand, run] = both;
+        assert_eq!(
+            by_hand.status.code(),
+            run.status.code(),
+            "{name}: {by_hand:?}\n{run:?}"
+        );
         assert_eq!(run.status.code(), Some(0), "{name}: {run:?}");
     }
 }
@@ -292,11 +353,22 @@ fn the_examples() {
 #[test]
 fn the_plan_in_words() {
     let lab = Lab::new();
-    let work = spec(&lab, "r", "steps:\n  - { name: Test, run: ./check, workdir: sub }\n");
+    let work = spec(
+        &lab,
+        "r",
+        "steps:\n  - { name: Test, run: ./check, workdir: sub }\n",
+    );
     let dir = work.to_str().unwrap();
     let words = lab.ok(&["explain", "--dir", dir, "--tag", "v1"]);
-    assert!(words.starts_with("What windlass.yml of r plans for the tag v1, by hand"), "{words}");
-    for part in ["1. Check out", "In the folder sub run \"Test\":", "export WINDLASS_TAG=v1"] {
+    assert!(
+        words.starts_with("What windlass.yml of r plans for the tag v1, by hand"),
+        "{words}"
+    );
+    for part in [
+        "1. Check out",
+        "In the folder sub run \"Test\":",
+        "export WINDLASS_TAG=v1",
+    ] {
         assert!(words.contains(part), "{part}: {words}");
     }
     assert!(lab.ok(&["explain", "E0130"]).starts_with("E0130: "));

@@ -68,10 +68,18 @@ impl Script<'_, '_> {
 
     fn all_well(&self, text: &mut String, job: &JobPlan) {
         for need in &job.needs {
-            let how = if need.optional { "optional" } else { "required" };
+            let how = if need.optional {
+                "optional"
+            } else {
+                "required"
+            };
             let flags = flags(&self.by_hand.cells(&need.job));
             let name = quote(&line(&need.job));
-            let _ = writeln!(text, "{}; needs {name} {how} \"{flags}\"", self.worst(&need.job));
+            let _ = writeln!(
+                text,
+                "{}; needs {name} {how} \"{flags}\"",
+                self.worst(&need.job)
+            );
         }
     }
 

@@ -31,7 +31,11 @@ impl Script<'_, '_> {
                 OnResult::Always => "always",
             };
             let limit = step.timeout.map_or(0, |limit| seconds(limit).max(1));
-            let _ = writeln!(text, "    if begin_step {when} {limit} {}; then", quote(&name));
+            let _ = writeln!(
+                text,
+                "    if begin_step {when} {limit} {}; then",
+                quote(&name)
+            );
             match &step.background {
                 None => {
                     let call = call(number, job, step, &step.argv);
@@ -86,11 +90,7 @@ fn call(number: usize, job: &JobPlan, step: &StepPlan, argv: &[String]) -> Strin
     if has_terminal && !knows("TERM") {
         words.push("TERM=xterm-256color".to_owned());
     }
-    words.extend(
-        step.env
-            .iter()
-            .map(|(name, value)| assignment(name, value)),
-    );
+    words.extend(step.env.iter().map(|(name, value)| assignment(name, value)));
     if program.contains('=') {
         // `env` would take it for a variable.
         words.extend(["sh", "-c", "'exec \"$@\"'", "sh"].map(str::to_owned));
