@@ -7,6 +7,7 @@ mod lines;
 mod noop;
 mod server;
 mod shim;
+mod spec;
 mod throughput;
 mod window;
 
@@ -25,6 +26,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("idle", idle::run),
     ("throughput", throughput::run),
     ("shim", shim::run),
+    ("spec", spec::run),
 ];
 
 /// What a figure must be.

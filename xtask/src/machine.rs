@@ -18,6 +18,9 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "the tests of checkouts with large files",
     ),
     ("zstd", "zstd", "the tests check sealed logs with it"),
+    ("make", "make", "the examples are run"),
+    ("cmake", "cmake", "the examples are run"),
+    ("python3", "python3-venv", "the examples are run"),
     (
         "unshare",
         "util-linux",

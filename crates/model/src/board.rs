@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -132,7 +133,7 @@ pub struct AttemptEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoardJob {
     /// What is planned.
-    pub plan: JobPlan,
+    pub plan: Arc<JobPlan>,
     /// How far it is. An attempt that ended and was not judged yet leaves it as it was
     /// ([`BoardJob::ended`] says how it ended).
     pub state: JobState,
@@ -147,10 +148,15 @@ pub struct BoardJob {
 }
 
 impl BoardJob {
+    /// Its plan, to be changed; a copy of its own if others have it, too.
+    pub fn plan_mut(&mut self) -> &mut JobPlan {
+        Arc::make_mut(&mut self.plan)
+    }
+
     /// A job at the beginning.
     pub fn new(plan: JobPlan) -> Self {
         Self {
-            plan,
+            plan: Arc::new(plan),
             state: JobState::Waiting,
             tries: 0,
             ended: None,

@@ -3,7 +3,7 @@
 //! `*` is any text without `/`, `**` any number of folders, `?` one character, `[a-z]` one of a
 //! set, `{a,b}` either. A pattern that begins with `!` takes out what one before it took in.
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 
 /// Why a pattern can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,12 +15,30 @@ pub struct BadGlob(String);
 /// # Errors
 /// When the pattern can't be understood.
 pub fn compile(pattern: &str) -> Result<GlobMatcher, BadGlob> {
+    parse(pattern).map(|glob| glob.compile_matcher())
+}
+
+/// Whether a text is a pattern. Much cheaper than making a matcher of it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(pattern: &str) -> Result<(), BadGlob> {
+    parse(pattern).map(drop)
+}
+
+fn parse(pattern: &str) -> Result<Glob, BadGlob> {
     GlobBuilder::new(pattern)
         .literal_separator(true)
         .backslash_escape(true)
         .build()
-        .map(|glob| glob.compile_matcher())
         .map_err(|e| BadGlob(e.kind().to_string()))
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?', '[', '{', '\\']) {
+        return pattern == text;
+    }
+    compile(pattern).is_ok_and(|glob| glob.is_match(text))
 }
 
 /// Whether a text is taken by the patterns, read in order: the last one that matches counts. With
@@ -34,7 +52,7 @@ pub fn any<S: AsRef<str>>(patterns: &[S], text: &str) -> bool {
             Some(rest) => (rest, false),
             None => (pattern, true),
         };
-        if takes != taken && compile(pattern).is_ok_and(|glob| glob.is_match(text)) {
+        if takes != taken && matches(pattern, text) {
             taken = takes;
         }
     }

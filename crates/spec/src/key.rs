@@ -69,9 +69,11 @@ pub(crate) fn require<T>(
     }
     for key in keys.iter().filter(|key| key.about.required) {
         let name = key.about.name;
+        if entries.iter().any(|entry| entry.key == name) {
+            continue;
+        }
         let is_it = |entry: &Entry| {
-            entry.key == name
-                || suggest::nearest(&entry.key, &names(keys)) == Some(name)
+            suggest::nearest(&entry.key, &names(keys)) == Some(name)
                 || suggest::instead(&entry.key) == Some(name)
         };
         if entries.iter().any(is_it) {

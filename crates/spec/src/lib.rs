@@ -18,12 +18,14 @@
 //! | showing them | [`render`]; to programs: [`formats`] |
 //! | schema and reference page | `schema.rs`, `reference.rs`: both from the tables |
 //! | a first spec for a repository | [`detect`] |
+//! | build descriptions of other systems | [`import`] |
 
 pub mod codes;
 pub mod detect;
 mod draft;
 mod expression;
 pub mod formats;
+pub mod import;
 pub mod include;
 mod key;
 mod keys;

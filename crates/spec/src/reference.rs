@@ -29,9 +29,13 @@ here.
 - Nothing is ignored silently: a key that isn't on this page is an error.
 - All problems are shown at once, with their place.
 - YAML's anchors, aliases and `<<` may be used to say a thing once.
-- A spec has at most 256 KiB, 500 steps, 32 levels, and 20,000 values with its aliases filled in.
-- Editors check and complete with the JSON Schema, `crates/spec/windlass.schema.json`: begin the
-  file with `# yaml-language-server: $schema=` and its address.
+- `${{ name }}` is replaced in `env`, `image`, `approve`, `runs-on`, groups, and names and paths of
+  artifacts, caches and reports; never in scripts, which read variables (`$MATRIX_OS`,
+  `$PARAM_TARGET`, `$WINDLASS_BRANCH`): what strangers wrote never becomes part of a command.
+- A spec has at most 256 KiB, 500 jobs, 10,000 with all cells, 500 steps per job, 32 levels, and
+  20,000 values with its aliases filled in.
+- Editors check and complete with the JSON Schema, which each server has at `/schema/windlass.json`:
+  begin the file with `# yaml-language-server: $schema=https://ci.example.org/schema/windlass.json`.
 ";
 
 /// The reference page in Markdown.

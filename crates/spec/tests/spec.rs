@@ -89,7 +89,7 @@ fn examples_have_no_problems() {
             count += 1;
         }
     }
-    assert!(count >= 6, "{count}");
+    assert!(count >= 12, "{count}");
 }
 
 #[test]

@@ -29,6 +29,8 @@ create table jobs (
     unique (build_id, run, idx)
 ) strict;
 
+-- Whether anything waits, or is going on, is asked at every end of a job.
+create index jobs_states on jobs (build_id, run, state);
 create index jobs_group on jobs (concurrency) where concurrency is not null;
 
 -- Null: it plans the build, or it is of the release before.

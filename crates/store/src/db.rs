@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use windlass_migrate::Standing;
 
+use crate::jobs::Plans;
 use crate::schema::MIGRATIONS;
 use crate::seal::Sealer;
 use crate::{StoreError, failpoint};
@@ -38,6 +39,7 @@ struct Inner {
     sealer: Sealer,
     changes: watch::Sender<u64>,
     cancels: watch::Sender<u64>,
+    plans: Plans,
 }
 
 /// A write transaction; rings the bell when it is committed. Dropped without a commit (an error, a
@@ -99,8 +101,14 @@ impl Store {
                 sealer,
                 changes,
                 cancels,
+                plans: Plans::default(),
             }),
         })
+    }
+
+    /// Plans of jobs that were read lately.
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.inner.plans
     }
 
     /// The database file.

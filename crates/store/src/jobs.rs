@@ -3,11 +3,12 @@
 //! Deciding is not done here: whoever calls brings a [`Judge`]. Its moves are made in the same
 //! transaction in which the reason for them is stored, so that a crash leaves either both or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 use windlass_model::board::{AttemptEnd, Board, BoardJob, Move};
 use windlass_model::status::CommitStatus;
 use windlass_model::{BuildState, JobPlan, JobState, Plan};
@@ -29,7 +30,7 @@ pub struct Job {
     /// Its place in the plan, from 0.
     pub index: i64,
     /// What is planned.
-    pub plan: JobPlan,
+    pub plan: Arc<JobPlan>,
     /// How far it is.
     pub state: JobState,
     /// One line: why it waits, or how it ended.
@@ -70,16 +71,72 @@ pub struct Judge<'a> {
     pub status: &'a (dyn Fn(&BuildEnd) -> Option<CommitStatus> + Sync),
 }
 
-const JOB: &str = "select id, build_id, run, idx, plan, state, reason, tries, attempt, outputs,
+/// Everything but the plan, which never changes: see [`Plans`].
+const JOB: &str = "select id, build_id, run, idx, state, reason, tries, attempt, outputs,
     approved, started_ms, finished_ms from jobs";
 
-fn job(row: &SqliteRow) -> Result<Job, StoreError> {
+/// So many plans are kept in memory: some builds of the largest kind.
+const PLANS_KEPT: usize = 40_000;
+
+/// Plans of jobs that were read lately. A build of 10,000 jobs is looked at 10,000 times.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plans(Arc<Mutex<HashMap<i64, Arc<JobPlan>>>>);
+
+impl Plans {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Arc<JobPlan>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The jobs of rows, their plans from memory or from the database.
+    async fn jobs(
+        &self,
+        rows: &[SqliteRow],
+        conn: &mut SqliteConnection,
+    ) -> Result<Vec<Job>, StoreError> {
+        let Some(first) = rows.first() else {
+            return Ok(Vec::new());
+        };
+        let missing = {
+            let known = self.lock();
+            rows.iter().any(|row| !known.contains_key(&row.get("id")))
+        };
+        let mut fresh = HashMap::new();
+        if missing {
+            let (build, run): (i64, i64) = (first.get("build_id"), first.get("run"));
+            let plans = sqlx::query("select id, plan from jobs where build_id = ? and run = ?")
+                .bind(build)
+                .bind(run)
+                .fetch_all(conn)
+                .await
+                .map_err(StoreError::db("read the jobs' plans"))?;
+            for row in &plans {
+                let plan: JobPlan = json("a job's plan", row.get("plan"))?;
+                fresh.insert(row.get::<i64, _>("id"), Arc::new(plan));
+            }
+        }
+        let mut known = self.lock();
+        if known.len() + fresh.len() > PLANS_KEPT {
+            known.clear();
+        }
+        known.extend(fresh.iter().map(|(id, plan)| (*id, Arc::clone(plan))));
+        rows.iter()
+            .map(|row| {
+                let id: i64 = row.get("id");
+                let plan = fresh.get(&id).or_else(|| known.get(&id)).cloned();
+                let plan = plan.ok_or_else(|| StoreError::NotFound(format!("job {id}")))?;
+                job(row, plan)
+            })
+            .collect()
+    }
+}
+
+fn job(row: &SqliteRow, plan: Arc<JobPlan>) -> Result<Job, StoreError> {
     Ok(Job {
         id: row.get("id"),
         build_id: row.get("build_id"),
         run: row.get("run"),
         index: row.get("idx"),
-        plan: json("a job's plan", row.get("plan"))?,
+        plan,
         state: parsed(row, "state")?,
         reason: row.get("reason"),
         tries: row.get("tries"),
@@ -106,17 +163,17 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn jobs(&self, build_id: i64, run: i64) -> Result<Vec<Job>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        let failed = StoreError::db("list the jobs");
+        let mut reader = self.reader().acquire().await.map_err(failed)?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "{JOB} where build_id = ? and run = ? order by idx"
         )))
         .bind(build_id)
         .bind(run)
-        .fetch_all(self.reader())
+        .fetch_all(&mut *reader)
         .await
-        .map_err(StoreError::db("list the jobs"))?
-        .iter()
-        .map(job)
-        .collect()
+        .map_err(StoreError::db("list the jobs"))?;
+        self.plans().jobs(&rows, &mut reader).await
     }
 
     /// Keeps the plan of a build as jobs, and lets those begin that may. The first of them adopts
@@ -167,7 +224,10 @@ impl Store {
             join_group(&mut tx, build, &group.group, group.cancel_in_progress).await?;
         }
         let mut adopter = Some(attempt.id);
-        let standing = standing(&mut tx, build.id, &[]).await?;
+        let standing = self
+            // Should this fail, its row numbers are given to other jobs: nothing is remembered.
+            .standing(&mut tx, &Plans::default(), build.id, &[])
+            .await?;
         let moves = (judge.decide)(&standing.board);
         apply(&mut tx, &standing, &moves, &mut adopter, judge).await?;
         if adopter.is_some() {
@@ -213,7 +273,13 @@ impl Store {
             .execute(tx.conn())
             .await
             .map_err(StoreError::db("store the job's result"))?;
-        let standing = standing(&mut tx, claim.build.id, &[(job_id, end)]).await?;
+        if self.nothing_follows(&mut tx, claim, job_id, end).await? {
+            pass(&mut tx, job_id, end).await?;
+            return tx.commit("finish").await;
+        }
+        let standing = self
+            .standing(&mut tx, self.plans(), claim.build.id, &[(job_id, end)])
+            .await?;
         if standing.run == claim.attempt.run {
             let moves = (judge.decide)(&standing.board);
             apply(&mut tx, &standing, &moves, &mut None, judge).await?;
@@ -223,6 +289,123 @@ impl Store {
         Ok(())
     }
 
+    /// Whether a job's good end changes nothing but the job: nobody waits, and others go on. Then
+    /// deciding, which looks at all jobs, would find the same.
+    async fn nothing_follows(
+        &self,
+        tx: &mut WriteTx,
+        claim: &Claim,
+        job: i64,
+        end: &AttemptEnd,
+    ) -> Result<bool, StoreError> {
+        if end.state != JobState::Passed {
+            return Ok(false);
+        }
+        sqlx::query_scalar(
+            "select b.cancel_requested = 0 and b.run = ?2
+             and not exists (select 1 from jobs where build_id = ?1 and run = ?2
+                and state in ('waiting', 'approval'))
+             and exists (select 1 from jobs where build_id = ?1 and run = ?2
+                and state in ('queued', 'running') and id <> ?3)
+             from builds b where b.id = ?1",
+        )
+        .bind(claim.build.id)
+        .bind(claim.attempt.run)
+        .bind(job)
+        .fetch_one(tx.conn())
+        .await
+        .map_err(StoreError::db("look for what follows"))
+    }
+
+    /// Reads the board of a build's current run; `ended` are attempts that are to be judged.
+    async fn standing(
+        &self,
+        tx: &mut WriteTx,
+        plans: &Plans,
+        build_id: i64,
+        ended: &[(i64, &AttemptEnd)],
+    ) -> Result<Standing, StoreError> {
+        let row = sqlx::query(
+            "select repo_id, number, run, cancel_requested, concurrency from builds where id = ?",
+        )
+        .bind(build_id)
+        .fetch_one(tx.conn())
+        .await
+        .map_err(StoreError::db("read the build"))?;
+        let (repo_id, number, run): (i64, i64, i64) =
+            (row.get("repo_id"), row.get("number"), row.get("run"));
+        let group: Option<String> = row.get("concurrency");
+        let cancelled = row.get("cancel_requested");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{JOB} where build_id = ? and run = ? order by idx"
+        )))
+        .bind(build_id)
+        .bind(run)
+        .fetch_all(tx.conn())
+        .await
+        .map_err(StoreError::db("read the jobs"))?;
+        let jobs = plans.jobs(&rows, tx.conn()).await?;
+        let board_job = |job: &Job| BoardJob {
+            plan: Arc::clone(&job.plan),
+            state: job.state,
+            tries: u32::try_from(job.tries).unwrap_or(u32::MAX),
+            ended: ended
+                .iter()
+                .find(|(id, _)| *id == job.id)
+                .map(|(_, end)| (*end).clone()),
+            approved: job.approved,
+            outputs: job.outputs.clone(),
+        };
+        let mut board = Board {
+            jobs: jobs.iter().map(board_job).collect(),
+            cancelled,
+            ..Board::default()
+        };
+        let started = jobs.iter().any(|job| job.tries > 0);
+        if let Some(group) = group.filter(|_| !started) {
+            // Who has begun has the group; of those that have not, the oldest gets it.
+            let holder: Option<i64> = sqlx::query_scalar(
+                "select number from builds b where repo_id = ?1 and concurrency = ?2 and id <> ?3
+                 and state = 'running' and (number < ?4 or exists (select 1 from jobs j
+                    where j.build_id = b.id and j.run = b.run and j.tries > 0))
+                 order by number limit 1",
+            )
+            .bind(repo_id)
+            .bind(&group)
+            .bind(build_id)
+            .bind(number)
+            .fetch_optional(tx.conn())
+            .await
+            .map_err(StoreError::db("look into the group"))?;
+            board.held_back =
+                holder.map(|holder| format!("#{holder}, which has the group {group}"));
+        }
+        let groups: Vec<String> = board.groups().into_iter().map(ToOwned::to_owned).collect();
+        for group in groups {
+            let holder: Option<i64> = sqlx::query_scalar(
+                "select b.number from jobs j join builds b on b.id = j.build_id and b.run = j.run
+                 where j.concurrency = ? and b.repo_id = ? and b.id <> ?
+                 and j.state in ('queued', 'running') limit 1",
+            )
+            .bind(&group)
+            .bind(repo_id)
+            .bind(build_id)
+            .fetch_optional(tx.conn())
+            .await
+            .map_err(StoreError::db("look into the group"))?;
+            if let Some(holder) = holder {
+                board.held_groups.insert(group, format!("#{holder}"));
+            }
+        }
+        Ok(Standing {
+            build_id,
+            repo_id,
+            run,
+            jobs,
+            board,
+        })
+    }
+
     /// Looks at a build again: a group may be free, a person may have agreed or cancelled. Says
     /// whether anything came of it.
     ///
@@ -230,7 +413,7 @@ impl Store {
     /// When the database fails.
     pub async fn advance(&self, build_id: i64, judge: Judge<'_>) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let standing = standing(&mut tx, build_id, &[]).await?;
+        let standing = self.standing(&mut tx, self.plans(), build_id, &[]).await?;
         let moves: Vec<Move> = (judge.decide)(&standing.board)
             .into_iter()
             .filter(|made| news(made, &standing))
@@ -319,94 +502,6 @@ async fn join_group(
     Ok(())
 }
 
-/// Reads the board of a build's current run; `ended` are attempts that are to be judged.
-async fn standing(
-    tx: &mut WriteTx,
-    build_id: i64,
-    ended: &[(i64, &AttemptEnd)],
-) -> Result<Standing, StoreError> {
-    let row = sqlx::query(
-        "select repo_id, number, run, cancel_requested, concurrency from builds where id = ?",
-    )
-    .bind(build_id)
-    .fetch_one(tx.conn())
-    .await
-    .map_err(StoreError::db("read the build"))?;
-    let (repo_id, number, run): (i64, i64, i64) =
-        (row.get("repo_id"), row.get("number"), row.get("run"));
-    let group: Option<String> = row.get("concurrency");
-    let cancelled = row.get("cancel_requested");
-    let jobs: Vec<Job> = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "{JOB} where build_id = ? and run = ? order by idx"
-    )))
-    .bind(build_id)
-    .bind(run)
-    .fetch_all(tx.conn())
-    .await
-    .map_err(StoreError::db("read the jobs"))?
-    .iter()
-    .map(job)
-    .collect::<Result<_, _>>()?;
-    let board_job = |job: &Job| BoardJob {
-        plan: job.plan.clone(),
-        state: job.state,
-        tries: u32::try_from(job.tries).unwrap_or(u32::MAX),
-        ended: ended
-            .iter()
-            .find(|(id, _)| *id == job.id)
-            .map(|(_, end)| (*end).clone()),
-        approved: job.approved,
-        outputs: job.outputs.clone(),
-    };
-    let mut board = Board {
-        jobs: jobs.iter().map(board_job).collect(),
-        cancelled,
-        ..Board::default()
-    };
-    let started = jobs.iter().any(|job| job.tries > 0);
-    if let Some(group) = group.filter(|_| !started) {
-        // Who has begun has the group; of those that have not, the oldest gets it.
-        let holder: Option<i64> = sqlx::query_scalar(
-            "select number from builds b where repo_id = ?1 and concurrency = ?2 and id <> ?3
-             and state = 'running' and (number < ?4 or exists (select 1 from jobs j
-                where j.build_id = b.id and j.run = b.run and j.tries > 0))
-             order by number limit 1",
-        )
-        .bind(repo_id)
-        .bind(&group)
-        .bind(build_id)
-        .bind(number)
-        .fetch_optional(tx.conn())
-        .await
-        .map_err(StoreError::db("look into the group"))?;
-        board.held_back = holder.map(|holder| format!("#{holder}, which has the group {group}"));
-    }
-    let groups: Vec<String> = board.groups().into_iter().map(ToOwned::to_owned).collect();
-    for group in groups {
-        let holder: Option<i64> = sqlx::query_scalar(
-            "select b.number from jobs j join builds b on b.id = j.build_id and b.run = j.run
-             where j.concurrency = ? and b.repo_id = ? and b.id <> ?
-             and j.state in ('queued', 'running') limit 1",
-        )
-        .bind(&group)
-        .bind(repo_id)
-        .bind(build_id)
-        .fetch_optional(tx.conn())
-        .await
-        .map_err(StoreError::db("look into the group"))?;
-        if let Some(holder) = holder {
-            board.held_groups.insert(group, format!("#{holder}"));
-        }
-    }
-    Ok(Standing {
-        build_id,
-        repo_id,
-        run,
-        jobs,
-        board,
-    })
-}
-
 /// Whether a move changes anything: waiting for the same as before is no news.
 fn news(made: &Move, standing: &Standing) -> bool {
     match made {
@@ -491,6 +586,21 @@ async fn apply(
         }
     }
     Ok(())
+}
+
+/// The job passed.
+async fn pass(tx: &mut WriteTx, job: i64, end: &AttemptEnd) -> Result<(), StoreError> {
+    sqlx::query(
+        "update jobs set state = 'passed', reason = ?, outputs = ?, finished_ms = ? where id = ?",
+    )
+    .bind(&end.summary)
+    .bind(to_json("a job's outputs", &end.outputs)?)
+    .bind(now_ms())
+    .bind(job)
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+    .map_err(StoreError::db("end a job"))
 }
 
 async fn set_state(

@@ -10,6 +10,7 @@ pub(crate) mod repos;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::assets;
@@ -60,4 +61,10 @@ pub(crate) fn render(page: &impl Template) -> Result<Response, WebError> {
 pub(crate) async fn health(State(app): State<App>) -> Result<&'static str, WebError> {
     app.store.ping().await?;
     Ok("ok\n")
+}
+
+/// `GET /schema/windlass.json`: for editors, which check and complete specs with it.
+pub(crate) async fn schema(State(app): State<App>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/schema+json")];
+    (kind, app.schema.to_string()).into_response()
 }

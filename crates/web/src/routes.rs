@@ -57,6 +57,7 @@ pub fn router(state: AppState) -> Router {
         .route("/login", get(login::page).post(login::login))
         .route("/logout", post(login::logout))
         .route("/healthz", get(pages::health))
+        .route("/schema/windlass.json", get(pages::schema))
         .route("/assets/{file}", get(assets::asset))
         .route("/favicon.ico", get(assets::favicon))
         .route("/api/v1/repos", get(api::repos::list))

@@ -20,6 +20,8 @@ pub struct AppState {
     pub hub: Hub,
     /// The folder with a folder of logs for each attempt, named by its id.
     pub logs_root: PathBuf,
+    /// The JSON Schema of the build spec, for editors.
+    pub schema: Arc<str>,
     /// Who knows where branches and tags stand.
     pub refs: Arc<dyn Refs>,
     /// Who has the artifacts' files.

@@ -8,6 +8,7 @@ mod deliveries;
 pub(crate) mod event;
 mod explain;
 mod hook;
+mod import;
 mod init;
 mod logs;
 mod plan;
@@ -48,6 +49,8 @@ enum Command {
     Run(run::Args),
     /// Write a first windlass.yml by looking at this folder
     Init(init::Args),
+    /// Write a windlass.yml that does what another system's file says
+    Import(import::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
     /// Say in words what a build would do, step by step; or what the code of a problem means
@@ -114,6 +117,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
         match command {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
+            Command::Import(args) => import::run(&args),
             Command::Check(args) => check::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Plan(args) => plan::run(args).await,

@@ -128,6 +128,7 @@ impl Server {
             store: self.store.clone(),
             hub,
             logs_root: self.folders.logs(),
+            schema: windlass_spec::schema().to_string().into(),
             refs: Arc::clone(&worker) as Arc<dyn windlass_web::Refs>,
             artifacts: Arc::new(Shelf(self.folders.artifacts())),
             public_url: self.public_url.clone(),

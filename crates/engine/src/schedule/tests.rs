@@ -92,8 +92,8 @@ fn a_job_waits_for_those_it_needs() {
 #[test]
 fn a_failure_leaves_out_what_needs_it_and_wakes_who_waits_for_it() {
     let mut b = board(&["a", "b: a", "c: b", "tell: c", "clean: a"]);
-    b.jobs[3].plan.on_result = OnResult::Failure;
-    b.jobs[4].plan.on_result = OnResult::Always;
+    b.jobs[3].plan_mut().on_result = OnResult::Failure;
+    b.jobs[4].plan_mut().on_result = OnResult::Always;
     step(&mut b);
     ends(&mut b, 0, JobState::Failed);
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_failure_leaves_out_what_needs_it_and_wakes_who_waits_for_it() {
 #[test]
 fn optional_needs_may_be_missing_but_not_fail() {
     let mut b = board(&["a", "b: a? z?"]);
-    b.jobs[0].plan.skipped = Some("not today".to_owned());
+    b.jobs[0].plan_mut().skipped = Some("not today".to_owned());
     assert_eq!(step(&mut b), ["end a skipped: not today", "start b"]);
     let mut b = board(&["a", "b: a?"]);
     step(&mut b);
@@ -128,7 +128,7 @@ fn optional_needs_may_be_missing_but_not_fail() {
 #[test]
 fn an_allowed_failure_stops_nobody() {
     let mut b = board(&["a", "b: a"]);
-    b.jobs[0].plan.allow_failure = true;
+    b.jobs[0].plan_mut().allow_failure = true;
     step(&mut b);
     ends(&mut b, 0, JobState::Failed);
     assert_eq!(step(&mut b)[1], "start b");
@@ -139,7 +139,7 @@ fn an_allowed_failure_stops_nobody() {
 #[test]
 fn retries_have_a_pause_that_doubles_and_a_cause() {
     let mut b = board(&["a"]);
-    b.jobs[0].plan.retry = Some(Retry {
+    b.jobs[0].plan_mut().retry = Some(Retry {
         count: 2,
         backoff: Duration::from_secs(10),
         exit_codes: vec![1],
@@ -170,8 +170,8 @@ fn retries_have_a_pause_that_doubles_and_a_cause() {
 fn one_failed_cell_ends_the_others_if_asked_to() {
     let mut b = board(&["a (1)", "a (2)", "a (3)"]);
     for job in &mut b.jobs {
-        job.plan.fail_fast = true;
-        job.plan.max_parallel = Some(2);
+        job.plan_mut().fail_fast = true;
+        job.plan_mut().max_parallel = Some(2);
     }
     assert_eq!(step(&mut b), ["start a (1)", "start a (2)"]);
     ends(&mut b, 0, JobState::Failed);
@@ -193,7 +193,7 @@ fn one_failed_cell_ends_the_others_if_asked_to() {
 #[test]
 fn a_person_is_asked_when_everything_else_is_ready() {
     let mut b = board(&["a", "b: a"]);
-    b.jobs[1].plan.approve = Some("Sure?".to_owned());
+    b.jobs[1].plan_mut().approve = Some("Sure?".to_owned());
     step(&mut b);
     ends(&mut b, 0, JobState::Passed);
     assert_eq!(step(&mut b)[1], "ask b");
@@ -220,8 +220,8 @@ fn a_group_has_one_at_a_time_here_and_in_other_builds() {
         })
     };
     let mut b = board(&["a", "b"]);
-    b.jobs[0].plan.concurrency = group(false);
-    b.jobs[1].plan.concurrency = group(false);
+    b.jobs[0].plan_mut().concurrency = group(false);
+    b.jobs[1].plan_mut().concurrency = group(false);
     assert_eq!(
         step(&mut b),
         [
@@ -233,7 +233,7 @@ fn a_group_has_one_at_a_time_here_and_in_other_builds() {
     assert_eq!(step(&mut b)[1], "start b");
 
     let mut b = board(&["a"]);
-    b.jobs[0].plan.concurrency = group(true);
+    b.jobs[0].plan_mut().concurrency = group(true);
     b.held_groups.insert("deploy".to_owned(), "#7".to_owned());
     assert_eq!(
         step(&mut b),
@@ -249,7 +249,7 @@ fn a_group_has_one_at_a_time_here_and_in_other_builds() {
 #[test]
 fn a_build_that_is_cancelled_ends() {
     let mut b = board(&["a", "b: a", "c: a"]);
-    b.jobs[2].plan.on_result = OnResult::Always;
+    b.jobs[2].plan_mut().on_result = OnResult::Always;
     step(&mut b);
     b.cancelled = true;
     assert_eq!(
@@ -276,7 +276,7 @@ fn conditions_over_other_jobs_are_decided_when_those_are_over() {
         ))),
         Box::new(Expr::Value(Value::Text("yes".to_owned()))),
     );
-    b.jobs[1].plan.when = vec![windlass_model::plan::Clause {
+    b.jobs[1].plan_mut().when = vec![windlass_model::plan::Clause {
         text: "needs.a.outputs.go == \"yes\"".to_owned(),
         line: 1,
         expr,

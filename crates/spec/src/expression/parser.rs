@@ -388,7 +388,7 @@ impl Parser<'_> {
         if matches!(function, Function::Glob | Function::Changed) {
             for pattern in &arguments[least - 1..] {
                 if let Expr::Value(Value::Text(text)) = &pattern.expr
-                    && let Err(bad) = glob::compile(text.trim_start_matches('!'))
+                    && let Err(bad) = glob::check(text.trim_start_matches('!'))
                 {
                     return Err(Fault {
                         code: &codes::BAD_GLOB,

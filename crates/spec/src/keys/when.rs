@@ -336,7 +336,7 @@ fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Option<WhenDraft> {
 
 /// Whether a text is a pattern; says so if not.
 pub(crate) fn is_glob(text: &str, span: &Range<usize>, problems: &mut Problems<'_>) -> bool {
-    let Err(bad) = glob::compile(text.trim_start_matches('!')) else {
+    let Err(bad) = glob::check(text.trim_start_matches('!')) else {
         return true;
     };
     let message = format!("`{}` is not a pattern: {bad}", shorten(text, 40));

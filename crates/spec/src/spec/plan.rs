@@ -1,7 +1,7 @@
 //! From a spec and what is known of an event to the plan: conditions decided, matrices expanded,
 //! names filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use windlass_model::expression::{Expr, Lookup, Name, Value};
 use windlass_model::plan::{Clause, JobPlan, Plan};
@@ -285,6 +285,10 @@ fn cell_name(base: &str, cell: &[(String, String)]) -> String {
 
 /// Cells whose values look alike when they are shortened still get names of their own.
 fn unique_names(jobs: &mut [JobPlan]) {
+    let mut seen = HashSet::with_capacity(jobs.len());
+    if jobs.iter().all(|job| seen.insert(job.name.as_str())) {
+        return;
+    }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for job in jobs {
         let count = counts.entry(job.name.clone()).or_default();
@@ -303,6 +307,7 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     if let Some(group) = &mut job.concurrency {
         visit(&mut group.group, false);
     }
+    job.runs_on.iter_mut().for_each(|text| visit(text, false));
     for artifact in &mut job.artifacts {
         visit(&mut artifact.name, false);
         artifact

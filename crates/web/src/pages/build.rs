@@ -159,7 +159,7 @@ impl JobRow {
         let link = |attempt| urls::attempt(&build.repo, build.number, attempt);
         Self {
             index: job.index,
-            name: job.plan.name,
+            name: job.plan.name.clone(),
             link: job.attempt.map(link),
             is_shown: shown.job_id == Some(job.id),
             asks: job.state == JobState::Approval && job.approved.is_none(),

@@ -186,6 +186,9 @@ async fn the_api_tells_and_does_what_pages_do() {
     let fixture = Fixture::new().await;
     let demo = fixture.repo("demo", ForgeKind::Github, Some("hush")).await;
     let state = &fixture.state;
+    let schema = get(state, "/schema/windlass.json").await;
+    assert_eq!(schema.header("content-type"), "application/schema+json");
+    assert_eq!(schema.json()["title"], "spec");
     let repos = get(state, "/api/v1/repos").await;
     assert!(!repos.body.contains("hush") && !repos.body.contains("ghp_"));
     assert_eq!(repos.json()["repos"][0]["name"], "demo");

@@ -159,6 +159,7 @@ impl Fixture {
             store,
             hub: Hub::new(),
             logs_root,
+            schema: r#"{"title": "spec"}"#.into(),
             refs: Arc::new(NoRefs),
             artifacts: Arc::new(Shelf(dir.path().join("artifacts"))),
             public_url: "http://ci.test:8080".to_owned(),

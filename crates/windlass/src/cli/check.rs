@@ -34,7 +34,11 @@ enum Format {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<u8, Problem> {
-    let here = Path::new(".").canonicalize()?;
+    let here = match args.file.as_deref().and_then(Path::parent) {
+        Some(folder) if folder != Path::new("") => folder.canonicalize(),
+        _ => Path::new(".").canonicalize(),
+    };
+    let here = here.unwrap_or_else(|_| PathBuf::from("."));
     let (name, text) = match &args.file {
         Some(path) => {
             let text = std::fs::read(path)

@@ -145,7 +145,7 @@ impl Worker {
                     .hint("the database was changed by hand? Retry the build"),
             ));
         };
-        let mut job = own.plan.clone();
+        let mut job = JobPlan::clone(&own.plan);
         for (name, from) in std::mem::take(&mut job.env_from) {
             let cells = jobs.iter().filter(|other| other.plan.base == from.job);
             let value = cells

@@ -149,6 +149,42 @@ fn init_writes_a_spec_that_is_good_for_each_kind_of_project() {
     }
 }
 
+#[test]
+fn import_writes_a_spec_that_is_good_and_runs() {
+    let lab = Lab::new();
+    checkout(&lab, "steps: ['true']\n");
+    let work = lab.path("r");
+    std::fs::create_dir_all(work.join(".github/workflows")).unwrap();
+    std::fs::write(
+        work.join(".github/workflows/ci.yml"),
+        "on: [push, workflow_dispatch]\njobs:\n  test:\n    runs-on: ubuntu-latest\n    strategy:\n      \
+         matrix:\n        word: [\"it's; $(touch evil)\"]\n    steps:\n      - uses: actions/checkout@v4\n      - \
+         run: echo 'said ${{ matrix.word }}'\n      - uses: some/action@v1\n",
+    )
+    .unwrap();
+    let file = ".github/workflows/ci.yml";
+    let (code, _, err) = run_in(&lab, &["import", file]);
+    assert_eq!(code, Some(4), "an existing spec was overwritten");
+    assert!(err.contains("--force"), "{err}");
+    let (code, out, err) = run_in(&lab, &["import", file, "--output", "-"]);
+    assert!(code == Some(0) && out.contains("\n  test:\n"), "{out}{err}");
+    assert!(err.contains("1 not converted:\n"), "{err}");
+    let (code, out, err) = run_in(&lab, &["import", file, "--force"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("some/action"), "{out}");
+    assert_eq!(run_in(&lab, &["check"]).0, Some(0));
+    let (code, out, err) = run_in(&lab, &["run"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("said it's; $(touch evil)"), "{out}");
+    assert!(!work.join("evil").exists());
+
+    std::fs::write(work.join("x.yml"), "a: [\n").unwrap();
+    assert_eq!(run_in(&lab, &["import", "x.yml", "-o", "y.yml"]).0, Some(3));
+    std::fs::write(work.join("x.yml"), "a: b\n").unwrap();
+    let (code, _, err) = run_in(&lab, &["import", "x.yml", "-o", "y.yml"]);
+    assert!(code == Some(3) && err.contains("--from"), "{err}");
+}
+
 #[tokio::test]
 async fn logs_follow_a_build_and_its_exit_code_tells_how_it_ended() {
     let lab = Lab::new();

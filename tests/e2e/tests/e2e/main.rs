@@ -11,6 +11,7 @@ mod browser;
 mod command_line;
 mod by_hand;
 mod demo;
+mod examples;
 mod forge;
 mod full_disk;
 mod git_hook;

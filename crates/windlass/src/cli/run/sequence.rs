@@ -123,7 +123,7 @@ impl Sequence {
         index: usize,
         filled: Option<AttemptId>,
     ) -> Result<AttemptEnd, Problem> {
-        let mut job = self.board.jobs[index].plan.clone();
+        let mut job = JobPlan::clone(&self.board.jobs[index].plan);
         take_outputs(&mut job, &self.board);
         let attempt = match filled {
             Some(attempt) => {
