@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::lab::Lab;
+use crate::examples;
+use crate::lab::{Lab, windlass};
 
 /// What one of both left behind.
 #[derive(Debug, PartialEq, Eq)]
@@ -269,88 +270,112 @@ fn toolchains() -> Option<PathBuf> {
     folder.or_else(home).filter(|folder| folder.exists())
 }
 
-/// Every example whose tools are here, with a small project for it. That for Python is not among
-/// them: it installs from the network.
-#[test]
-fn the_examples() {
-    let lab = Lab::new();
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let make = ("Makefile", "all:\n\t@echo all\ncheck:\n\t@echo check\n");
-    let package =
-        r#"{"name": "x", "version": "1.0.0", "scripts": {"build": "true", "test": "true"}}"#;
-    let lock = r#"{"name": "x", "version": "1.0.0", "lockfileVersion": 3, "requires": true,
-        "packages": {"": {"name": "x", "version": "1.0.0"}}}"#;
-    let cargo = "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-    let cargo_lock = "version = 4\n\n[[package]]\nname = \"x\"\nversion = \"0.1.0\"\n";
-    let rust = [
-        ("Cargo.toml", cargo),
-        ("Cargo.lock", cargo_lock),
-        ("src/lib.rs", "//! Nothing.\n"),
-    ];
-    let known: [(&str, &[&str], &[(&str, &str)]); 5] = [
-        ("rust", &["cargo", "cargo-clippy", "cargo-fmt"], &rust),
-        ("make", &["make"], &[make]),
-        ("toml", &["make"], &[make]),
-        (
-            "node",
-            &["npm"],
-            &[("package.json", package), ("package-lock.json", lock)],
-        ),
-        (
-            "go",
-            &["go"],
-            &[
-                ("go.mod", "module x\n"),
-                ("main.go", "package main\nfunc main() {}\n"),
-            ],
-        ),
-    ];
-    let mut compared = 0;
-    for (name, tools, files) in known {
-        if !tools.iter().all(|tool| is_here(tool)) {
-            continue;
-        }
-        let work = lab.path(name);
-        std::fs::create_dir(&work).unwrap();
-        for entry in std::fs::read_dir(examples.join(name)).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), work.join(entry.file_name())).unwrap();
-        }
-        for (file, text) in files {
-            let file = work.join(file);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, text).unwrap();
-        }
-        lab.git(&work, &["init", "-q"]);
-        lab.git(&work, &["add", "-A"]);
-        lab.git(&work, &["commit", "-q", "-m", "First"]);
-        let dir = work.to_str().unwrap();
-        let script = lab.ok(&["script", "--dir", dir]);
-        let file = lab.path("script.sh");
-        std::fs::write(&file, script).unwrap();
-        std::fs::write(lab.path("secrets"), "NPM_TOKEN=x\n").unwrap();
-        let mut by_hand = lab.command("sh");
-        by_hand.arg(&file).env("NPM_TOKEN", "x");
-        let mut run = lab.command(crate::lab::windlass());
-        run.args(["run", "--dir", dir, "--secrets-file"]);
-        run.arg(lab.path("secrets"));
-        let both = [by_hand, run].map(|mut command| {
-            // Rust's tools are found through the home folder, which is another one here.
-            if let Some(tools) = toolchains() {
-                command.env("RUSTUP_HOME", tools);
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let below = path.strip_prefix(folder).unwrap();
+                found.push(below.display().to_string());
             }
-            command.output().unwrap()
-        });
-        let [by_hand, run] = both;
-        assert_eq!(
-            by_hand.status.code(),
-            run.status.code(),
-            "{name}: {by_hand:?}\n{run:?}"
-        );
-        assert_eq!(run.status.code(), Some(0), "{name}: {run:?}");
-        compared += 1;
+        }
     }
-    assert!(compared > 0, "no example's tools are here");
+    found.sort();
+    found
+}
+
+/// The examples, the tools without which they can't be run, and the event that is supposed.
+const EXAMPLES: &[(&str, &[&str], &[&str])] = &[
+    ("c-cmake", &["cmake", "cc"], &[]),
+    ("docs-site", &["python3"], &["--branch", "topic"]),
+    // The folder has only the spec.
+    ("go", &["a module"], &[]),
+    ("make", &["make"], &[]),
+    ("migration-rehearsal", &["python3"], &["--branch", "topic"]),
+    ("monorepo", &["make"], &["--changed", "api/x.c"]),
+    // It pushes to a registry.
+    ("multi-arch-image", &["a registry"], &[]),
+    ("nightly", &["make"], &["--schedule", "nightly"]),
+    ("node", &["npm"], &[]),
+    ("python", &["python3"], &["--job", "build (-OO)"]),
+    ("release", &["tar"], &["--tag", "v1.2.3", "--job", "test"]),
+    ("rust", &["cargo", "cargo-clippy", "cargo-fmt"], &[]),
+    ("toml", &["make"], &[]),
+];
+
+#[test]
+fn every_example_is_known() {
+    let known: Vec<&str> = EXAMPLES.iter().map(|(name, ..)| *name).collect();
+    let folders = std::fs::read_dir(examples::examples()).unwrap();
+    let mut names: Vec<String> = folders
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(known, names);
+}
+
+/// Does an example by hand and with `windlass run`; the exit codes and the artifacts are the same.
+fn compare_example(name: &str, args: &[&str]) {
+    let lab = Lab::new();
+    let work = examples::checkout(&lab, name);
+    let dir = work.to_str().unwrap();
+    let script = lab.ok(&[&["script", "--dir", dir], args].concat());
+    let file = lab.path("script.sh");
+    std::fs::write(&file, script).unwrap();
+    std::fs::write(lab.path("secrets"), "NPM_TOKEN=x\n").unwrap();
+    let mut by_hand = lab.command("sh");
+    by_hand.arg(&file).env("NPM_TOKEN", "x");
+    by_hand.env("WINDLASS_ARTIFACTS", lab.path("by-hand"));
+    let mut run = lab.command(windlass());
+    run.args(["run", "--dir", dir]).args(args);
+    run.arg("--secrets-file").arg(lab.path("secrets"));
+    run.arg("--artifacts").arg(lab.path("run"));
+    let [by_hand, run] = [by_hand, run].map(|mut command| {
+        // Rust's tools are found through the home folder, which is another one here.
+        if let Some(tools) = toolchains() {
+            command.env("RUSTUP_HOME", tools);
+        }
+        command.output().unwrap()
+    });
+    let codes = (by_hand.status.code(), run.status.code());
+    assert_eq!(codes.0, codes.1, "{name}: {by_hand:?}\n{run:?}");
+    assert_eq!(codes.1, Some(0), "{name}: {run:?}");
+    let kept = [lab.path("by-hand"), lab.path("run")].map(|folder| files(&folder));
+    assert_eq!(kept[0], kept[1], "{name}: {by_hand:?}");
+}
+
+macro_rules! examples {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let (name, tools, args) = EXAMPLES.iter().find(|(name, ..)| *name == $name).unwrap();
+                // Machines differ in the tools that they have.
+                if tools.iter().all(|tool| is_here(tool)) {
+                    compare_example(name, args);
+                }
+            }
+        )*
+    };
+}
+
+examples! {
+    example_c_cmake: "c-cmake",
+    example_docs_site: "docs-site",
+    example_make: "make",
+    example_migration_rehearsal: "migration-rehearsal",
+    example_monorepo: "monorepo",
+    example_nightly: "nightly",
+    example_node: "node",
+    example_python: "python",
+    example_release: "release",
+    example_rust: "rust",
+    example_toml: "toml",
 }
 
 #[test]
