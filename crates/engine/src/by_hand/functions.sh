@@ -25,6 +25,7 @@ nl='
 '
 cr=$(printf '\r')
 running=
+step_process=
 bad=0
 summary=
 timeout=
@@ -34,10 +35,20 @@ else
     say 'This machine has no program "timeout": nothing stops a step that takes too long.'
 fi
 
+# A shell minds a signal only when what it waits for is over, unless that runs in the background; and
+# what runs there ignores Ctrl-C, unless somebody undoes that. `timeout` makes a group of its own, to
+# which Ctrl-C doesn't come.
+default_signals=
+if [ -n "$timeout" ] && env --default-signal=INT,QUIT true 2>/dev/null; then
+    default_signals=--default-signal=INT,QUIT
+fi
+
 clean_up() {
     status=$?
     trap - EXIT
-    for process in $running; do kill "$process" 2>/dev/null; done
+    for process in $running $step_process; do
+        kill "$process" 2>/dev/null && wait "$process" 2>/dev/null
+    done
     if [ -n "$keep_folders" ]; then
         say "kept: $root"
     else
@@ -188,6 +199,20 @@ cannot_start() {
     say "   $1"
     : >"$folder/not-started"
     exit 127
+}
+
+# run_step EXPECTED...: does what the function `step` says, and judges its end.
+run_step() {
+    if [ -n "$default_signals" ]; then
+        (step) </dev/null &
+        step_process=$!
+        wait "$step_process"
+    else
+        (step) </dev/null
+    fi
+    code=$?
+    step_process=
+    end_step "$code" "$@"
 }
 
 # end_step CODE EXPECTED...

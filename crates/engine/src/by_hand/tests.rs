@@ -417,6 +417,62 @@ fn a_program_or_folder_that_is_not_there_is_an_error() {
 }
 
 #[test]
+fn an_interrupt_ends_the_step_and_removes_the_folders() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use nix::sys::signal::{Signal, kill};
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let wait = format!(
+        "echo $$ >{0}.new; mv {0}.new {0}; sleep 60; true",
+        pid.display()
+    );
+    let file = folder.path().join("script");
+    let steps = vec![step("wait", &wait)];
+    std::fs::write(
+        &file,
+        made(&plan(vec![job("a", &[], steps)]), "main", script),
+    )
+    .unwrap();
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut child = Command::new("sh")
+        .arg(&file)
+        .env("TMPDIR", &temporary)
+        .spawn()
+        .unwrap();
+    while !pid.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = i32::try_from(child.id()).unwrap();
+    kill(nix::unistd::Pid::from_raw(id), Signal::SIGTERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(143), None));
+    let step = std::fs::read_to_string(&pid).unwrap();
+    assert!(
+        !Path::new("/proc").join(step.trim()).exists(),
+        "the step goes on"
+    );
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn steps_mind_interrupts_as_always() {
+    let steps = vec![step("s", "grep SigIgn /proc/self/status")];
+    let text = made(&plan(vec![job("a", &[], steps)]), "main", script);
+    for shell in ["sh", "bash"] {
+        let said = String::from_utf8(run_with(shell, &text, &[]).stdout).unwrap();
+        let mask = said
+            .lines()
+            .find_map(|row| row.strip_prefix("SigIgn:"))
+            .unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        // SIGINT is the second, SIGQUIT the third.
+        assert_eq!(mask & 0b110, 0, "{shell}: {said}");
+    }
+}
+
+#[test]
 fn retries_begin_anew_and_stop_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let count = folder.path().join("count");

@@ -378,6 +378,43 @@ examples! {
     example_toml: "toml",
 }
 
+/// Whatever a spec says, what comes out is a script, and words.
+#[test]
+fn every_spec_of_the_tests_makes_a_sound_script() {
+    let lab = Lab::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut specs: Vec<PathBuf> = Vec::new();
+    for folder in [root.join("crates/spec/tests/ui"), root.join("examples")] {
+        let found = files(&folder);
+        let yaml = found.iter().filter(|file| file.ends_with(".yml"));
+        specs.extend(yaml.map(|file| folder.join(file)));
+    }
+    lab.repository("r", "steps: [make]");
+    let work = lab.path("r");
+    let dir = work.to_str().unwrap();
+    let mut sound = 0;
+    for spec in specs {
+        std::fs::copy(&spec, work.join("windlass.yml")).unwrap();
+        let output = lab.run(&["script", "--dir", dir]);
+        if !output.status.success() {
+            continue;
+        }
+        let file = lab.path("script.sh");
+        std::fs::write(&file, &output.stdout).unwrap();
+        for shell in ["sh", "bash"] {
+            let checked = lab.command(shell).arg("-n").arg(&file).output().unwrap();
+            assert!(
+                checked.status.success(),
+                "{shell}: {}: {checked:?}",
+                spec.display()
+            );
+        }
+        lab.ok(&["explain", "--dir", dir]);
+        sound += 1;
+    }
+    assert!(sound > 20, "only {sound} specs");
+}
+
 #[test]
 fn the_plan_in_words() {
     let lab = Lab::new();

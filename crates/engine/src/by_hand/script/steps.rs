@@ -39,8 +39,8 @@ impl Script<'_, '_> {
             match &step.background {
                 None => {
                     let call = call(number, job, step, &step.argv);
-                    let _ = writeln!(text, "        (\n{call}        ) </dev/null");
-                    let _ = writeln!(text, "        end_step $? {}", expected(step));
+                    let _ = writeln!(text, "        step() {{\n{call}        }}");
+                    let _ = writeln!(text, "        run_step {}", expected(step));
                 }
                 Some(background) => {
                     besides += 1;
