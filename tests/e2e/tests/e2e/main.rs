@@ -10,6 +10,7 @@ mod background;
 mod bridge;
 mod browser;
 mod command_line;
+mod by_hand;
 mod demo;
 mod examples;
 mod forge;
