@@ -359,8 +359,11 @@ fn two_in_the_background_and_one_in_front_lose_no_byte() {
 #[test]
 fn a_killed_keeper_costs_its_step_and_nothing_survives() {
     let attempt = Attempt::new(vec![
-        beside("trap '' TERM; setsid sleep 1000 & kill -9 $PPID; sleep 1000"),
-        sh("sleep 0.5; echo done"),
+        beside(
+            "trap '' TERM; setsid sleep 1000 & while [ ! -e go ]; do sleep 0.02; done; \
+             kill -9 $PPID; sleep 1000",
+        ),
+        sh("touch go; sleep 1"),
     ]);
     let journal = attempt.run();
     assert_eq!(
