@@ -39,7 +39,17 @@ const STEPS: &[(&str, Step)] = &[
     ("doc tests", doc_tests),
     ("documentation", documentation),
     ("release build", |_| {
-        run(cargo(&["build", "--release", "--locked", "-p", "windlass"]))
+        let both = ["-p", "windlass", "-p", "windlass-spec"];
+        let what = ["--bins", "--example", "fuzz_inputs"];
+        let args = ["build", "--release", "--locked"]
+            .iter()
+            .chain(&both)
+            .chain(&what);
+        run(cargo(&args.copied().collect::<Vec<_>>()))
+    }),
+    ("100,000 changed specs", |_| {
+        let example = target_dir().join("release/examples/fuzz_inputs");
+        run(program(&example.to_string_lossy(), &["100000"]))
     }),
     ("release smoke test", |_| smoke_test()),
 ];

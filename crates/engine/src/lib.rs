@@ -12,7 +12,9 @@
 //! | the four verbs of an executor | [`executor`] |
 //! | processes on this machine | [`executor::process`] |
 //! | what a job leaves behind: artifacts, caches, reports | [`results`] |
+//! | a plan as a shell script, or in words | [`by_hand`] |
 
+pub mod by_hand;
 pub mod checkout;
 pub mod executor;
 pub mod git;

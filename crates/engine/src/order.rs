@@ -226,6 +226,12 @@ pub fn refusals(job: &JobPlan) -> Vec<String> {
             "take `image` away, and install what it holds on this machine",
         );
     }
+    if let Some(service) = job.services.first() {
+        refuse(
+            format!("the service `{}`", service.name),
+            "start what it holds in a step with `background: {ready: …}`",
+        );
+    }
     if let Some(user) = &job.user {
         refuse(format!("`user: {user}`"), "take `user` away");
     }

@@ -52,6 +52,7 @@ pub(crate) struct JobDraft {
     pub(crate) allow_failure: Option<At<bool>>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
     pub(crate) outputs: Vec<String>,
+    pub(crate) services: Vec<ServiceDraft>,
     pub(crate) artifacts: Vec<ArtifactDraft>,
     pub(crate) caches: Vec<CacheDraft>,
     pub(crate) reports: Vec<(ReportKind, Vec<At<String>>)>,
@@ -144,6 +145,16 @@ pub(crate) struct ArtifactDraft {
     pub(crate) retention: Option<Duration>,
     pub(crate) optional: bool,
     pub(crate) when: OnResult,
+}
+
+/// A service.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceDraft {
+    pub(crate) name: String,
+    pub(crate) image: Option<At<String>>,
+    pub(crate) env: Env,
+    pub(crate) command: Vec<String>,
+    pub(crate) ready: Option<ReadyDraft>,
 }
 
 /// A cache.
@@ -248,6 +259,7 @@ impl JobDraft {
             allow_failure: self.allow_failure.as_ref().is_some_and(|at| at.value),
             concurrency: self.concurrency.take().and_then(ConcurrencyDraft::finish),
             outputs: std::mem::take(&mut self.outputs),
+            services: take(&mut self.services, ServiceDraft::finish),
             artifacts: take(&mut self.artifacts, ArtifactDraft::finish),
             caches: take(&mut self.caches, CacheDraft::finish),
             reports: take(&mut self.reports, |(kind, paths)| ReportPlan {
@@ -270,6 +282,10 @@ impl JobDraft {
             .env
             .values()
             .chain(self.steps.iter().flat_map(|step| step.env.values()));
+        let services = self
+            .services
+            .iter()
+            .flat_map(|service| service.image.iter().chain(service.env.values()));
         let single = [&self.image, &self.approve].into_iter().flatten();
         let group = self.concurrency.iter().filter_map(|g| g.group.as_ref());
         let artifacts = self
@@ -286,6 +302,7 @@ impl JobDraft {
             .chain(artifacts)
             .chain(caches)
             .chain(reports)
+            .chain(services)
     }
 
     /// A variable can't be a secret and stand in the file.
@@ -388,7 +405,8 @@ fn take<T, U>(all: &mut Vec<T>, finish: impl FnMut(T) -> U) -> Vec<U> {
     std::mem::take(all).into_iter().map(finish).collect()
 }
 
-fn values(env: Env) -> BTreeMap<String, String> {
+/// Variables without their places.
+pub(crate) fn values(env: Env) -> BTreeMap<String, String> {
     env.into_iter().map(|(name, at)| (name, at.value)).collect()
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod runs_on;
 pub(crate) mod secrets;
+pub(crate) mod services;
 pub(crate) mod shell;
 pub(crate) mod steps;
 pub(crate) mod templates;
@@ -86,6 +87,7 @@ pub(crate) const JOB: &[Key<JobDraft>] = &[
     clone::JOB,
     limits::JOB,
     image::JOB,
+    services::JOB,
     user::JOB,
     network::JOB,
     executor::JOB,

@@ -15,6 +15,7 @@ mod plan;
 mod repo;
 mod retry;
 mod run;
+mod script;
 mod secret;
 mod serve;
 
@@ -52,10 +53,12 @@ enum Command {
     Import(import::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
-    /// Say what the code of a spec's problem means
+    /// Say in words what a build would do, step by step; or what the code of a problem means
     Explain(explain::Args),
     /// Show what a build would do for an event, and why
     Plan(plan::Args),
+    /// Print a shell script that does by hand what a build would do
+    Script(script::Args),
     /// Run the server
     Serve(serve::Args),
     /// Add, list, change and remove repositories
@@ -116,8 +119,9 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Init(args) => init::run(&args),
             Command::Import(args) => import::run(&args),
             Command::Check(args) => check::run(&args).await,
-            Command::Explain(args) => explain::run(&args),
+            Command::Explain(args) => explain::run(&args).await,
             Command::Plan(args) => plan::run(args).await,
+            Command::Script(args) => script::run(args).await,
             Command::Serve(args) => serve::run(args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
             Command::Secret(command) => secret::run(command, &folders).await,

@@ -9,7 +9,7 @@ use super::when::When;
 use super::{Kind, Note};
 
 /// Keys of a job or of the whole spec.
-const NOT_YET: &[&str] = &["services"];
+const NOT_YET: &[&str] = &[];
 
 /// Whether specs have this key.
 pub(super) fn accepts(key: &str) -> bool {

@@ -43,7 +43,8 @@ pub(crate) const STEP: Key<StepDraft> = Key {
     lower: |step, entry, problems| step.env = lower(entry, problems),
 };
 
-fn schema() -> Json {
+/// The JSON Schema of variables.
+pub(crate) fn schema() -> Json {
     json!({
         "type": "object",
         "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
@@ -51,7 +52,8 @@ fn schema() -> Json {
     })
 }
 
-fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Env {
+/// Reads variables.
+pub(crate) fn lower(entry: &Entry, problems: &mut Problems<'_>) -> Env {
     const EXPECTED: &str = "a map of names and values";
     let mut env = Env::new();
     let Some(entries) = key::entries(&entry.value, "`env`", EXPECTED, problems) else {

@@ -307,6 +307,10 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     if let Some(group) = &mut job.concurrency {
         visit(&mut group.group, false);
     }
+    for service in &mut job.services {
+        visit(&mut service.image, false);
+        service.env.values_mut().for_each(|text| visit(text, false));
+    }
     job.runs_on.iter_mut().for_each(|text| visit(text, false));
     for artifact in &mut job.artifacts {
         visit(&mut artifact.name, false);

@@ -1,12 +1,14 @@
 //! `windlass plan`: what a build would do for an event, and why.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
 use windlass_engine::git::Git;
+use windlass_engine::local::WorkingTree;
 use windlass_model::plan::{OnResult, Plan};
-use windlass_model::{JobPlan, Revision};
+use windlass_model::{Facts, JobPlan, Revision};
+use windlass_spec::Spec;
 use windlass_spec::spec::{Decision, Why};
 
 use super::check;
@@ -40,11 +42,22 @@ enum Format {
     Json,
 }
 
-pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
-    let folder = args
-        .dir
+/// What `plan`, `script` and `explain` know of a checkout.
+pub(super) struct Planned {
+    /// The spec's file.
+    pub(super) file: String,
+    /// The checkout, if git knows it as one.
+    pub(super) tree: Option<WorkingTree>,
+    pub(super) spec: Spec,
+    pub(super) facts: Facts,
+    pub(super) plan: Plan,
+}
+
+/// Reads the spec of a folder and plans what it would do for an event.
+pub(super) async fn planned(dir: &Path, event: &EventArgs) -> Result<Planned, Problem> {
+    let folder = dir
         .canonicalize()
-        .map_err(|e| Problem::new(format!("could not use {}: {e}", args.dir.display())))?;
+        .map_err(|e| Problem::new(format!("could not use {}: {e}", dir.display())))?;
     // A plan needs no git, but a checkout tells the branch.
     let tree = match Git::find() {
         Ok(git) => git.working_tree(&folder).await.ok().flatten(),
@@ -65,10 +78,25 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         .as_ref()
         .map_or_else(Revision::zero, |tree| tree.head.clone());
     let repo = tree.as_ref().map(repo_name).unwrap_or_default();
-    let facts = args
-        .event
-        .facts(&spec, args.event.trigger(branch, revision), &repo)?;
+    let facts = event.facts(&spec, event.trigger(branch, revision), &repo)?;
     let plan = spec.plan(&facts);
+    Ok(Planned {
+        file,
+        tree,
+        spec,
+        facts,
+        plan,
+    })
+}
+
+pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
+    let Planned {
+        file,
+        spec,
+        facts,
+        plan,
+        ..
+    } = planned(&args.dir, &args.event).await?;
     if let Some(name) = &args.why {
         let whys = spec.why(&facts, name);
         if whys.is_empty() {

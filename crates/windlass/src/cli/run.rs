@@ -303,7 +303,7 @@ impl Build {
 }
 
 /// Takes everything out of the plan but a job and what it needs.
-fn keep_only(plan: &mut Plan, name: &str) -> Result<(), Problem> {
+pub(super) fn keep_only(plan: &mut Plan, name: &str) -> Result<(), Problem> {
     let mut wanted: Vec<String> = plan
         .jobs
         .iter()

@@ -58,7 +58,8 @@ const RUN: &[(&str, &[&str], &[&str])] = &[
     ("toml", &[], &["made", "checked"]),
 ];
 
-fn examples() -> PathBuf {
+/// Where they are.
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 

@@ -9,6 +9,7 @@ mod background;
 #[path = "../../../../crates/engine/tests/checkout/bridge.rs"]
 mod bridge;
 mod browser;
+mod by_hand;
 mod command_line;
 mod demo;
 mod examples;
