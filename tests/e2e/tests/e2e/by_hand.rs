@@ -302,6 +302,8 @@ const EXAMPLES: &[(&str, &[&str], &[&str])] = &[
     ("multi-arch-image", &["a registry"], &[]),
     ("nightly", &["make"], &["--schedule", "nightly"]),
     ("node", &["npm"], &[]),
+    // Its services need containers.
+    ("postgres", &["containers"], &[]),
     ("python", &["python3"], &["--job", "build (-OO)"]),
     ("release", &["tar"], &["--tag", "v1.2.3", "--job", "test"]),
     ("rust", &["cargo", "cargo-clippy", "cargo-fmt"], &[]),
