@@ -238,6 +238,65 @@ jobs:
 }
 
 #[test]
+fn steps_in_the_background() {
+    let lab = Lab::new();
+    let jobs = r#"
+jobs:
+  good:
+    steps:
+      - run: |
+          sleep 1; echo "now listening"; touch ready; sleep 60
+        background: { ready: { output: listening } }
+      - test -e ready && echo used >>"$SAID"
+  by-command:
+    steps:
+      - run: sleep 1; touch ready; sleep 60
+        background: { ready: { run: test -e ready } }
+      - test -e ready && echo used too >>"$SAID"
+  ends-well:
+    steps:
+      - { run: "true", background: true }
+      - sleep 1
+      - echo went on >>"$SAID"
+  fails:
+    steps:
+      - { run: exit 5, background: true }
+      - sleep 1
+      - echo never >>"$SAID"
+      - { run: echo seen >>"$SAID", when: failure }
+  never-ready:
+    steps:
+      - { run: sleep 60, background: { ready: { output: x, timeout: 1s } } }
+      - echo never >>"$SAID"
+  absent:
+    steps:
+      - { run: x, shell: [no-such-shell-here], background: true }
+      - sleep 1
+  after-absent:
+    needs: absent
+    when: { result: always, if: needs.absent.result == "error" }
+    steps: ['echo after-absent >>"$SAID"']
+"#;
+    let work = spec(&lab, "r", jobs);
+    let done = compare(&lab, &work, &[]);
+    assert_eq!(done.code, Some(1));
+    let wanted = ["after-absent", "seen", "used", "used too", "went on"];
+    assert_eq!(done.lines, wanted);
+    for (job, code) in [
+        ("good", 0),
+        ("ends-well", 0),
+        ("fails", 1),
+        ("never-ready", 1),
+    ] {
+        assert_eq!(
+            compare(&lab, &work, &["--job", job]).code,
+            Some(code),
+            "{job}"
+        );
+    }
+}
+
+#[test]
 fn as_much_history_as_the_plan_says() {
     let lab = Lab::new();
     let jobs = r#"
