@@ -133,6 +133,7 @@ pub fn order(
         limits: shim::Limits {
             memory_bytes: job.limits.memory_bytes,
             pids: job.limits.pids,
+            cpu_millis: job.limits.cpu_millis,
         },
         steps: job
             .steps
@@ -237,9 +238,6 @@ pub fn refusals(job: &JobPlan) -> Vec<String> {
     }
     if !job.network {
         refuse("`network: none`".to_owned(), "take `network` away");
-    }
-    if job.limits.cpu_millis.is_some() {
-        refuse("`limits.cpus`".to_owned(), "take `cpus` away");
     }
     if job.limits.disk_bytes.is_some() {
         refuse("`limits.disk`".to_owned(), "take `disk` away");

@@ -20,6 +20,10 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 
 const MEMORY: &str = "memory";
 const PIDS: &str = "pids";
+const CPU: &str = "cpu";
+
+/// Time slices are dealt out anew after so many microseconds: the kernel's usual value.
+const CPU_PERIOD_US: u64 = 100_000;
 
 /// The groups of one attempt: one in version 2, one per controller in version 1.
 pub(crate) struct Cgroup {
@@ -61,7 +65,12 @@ impl Cgroup {
             return (None, why.to_owned());
         }
         let name = format!("windlass-{attempt}");
-        let wishes: Vec<Wish> = [(MEMORY, limits.memory_bytes), (PIDS, limits.pids)]
+        let wanted = [
+            (MEMORY, limits.memory_bytes),
+            (PIDS, limits.pids),
+            (CPU, limits.cpu_millis),
+        ];
+        let wishes: Vec<Wish> = wanted
             .into_iter()
             .filter_map(|(controller, value)| value.map(|value| Wish { controller, value }))
             .collect();
@@ -223,6 +232,12 @@ impl Cgroup {
     }
 }
 
+/// How much of [`CPU_PERIOD_US`] there is for all processors together. The kernel takes no less than
+/// a millisecond.
+fn quota_us(wish: &Wish) -> u64 {
+    (wish.value.saturating_mul(CPU_PERIOD_US) / 1000).max(1000)
+}
+
 fn refusal(wish: &Wish, why: &str) -> String {
     format!("{} not limited: {why}", wish.controller)
 }
@@ -289,6 +304,8 @@ fn make_first(parents: &[PathBuf], name: &str, wish: &Wish) -> Result<Group, Str
                     false => Ok(()),
                 }
             }),
+            CPU => set(&path, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())
+                .and_then(|()| set(&path, "cpu.cfs_quota_us", &quota_us(wish).to_string())),
             _ => set(&path, "pids.max", &value),
         };
         undo_on_error(&path, limited)?;
@@ -316,8 +333,13 @@ fn make_second(parents: &[PathBuf], name: &str, wishes: &[&Wish]) -> Result<Grou
         make_folder(&path)?;
         let limited = wishes.iter().try_for_each(|wish| {
             let value = wish.value.to_string();
-            if wish.controller != MEMORY {
-                return set(&path, "pids.max", &value);
+            match wish.controller {
+                MEMORY => {}
+                CPU => {
+                    let value = format!("{} {CPU_PERIOD_US}", quota_us(wish));
+                    return set(&path, "cpu.max", &value);
+                }
+                _ => return set(&path, "pids.max", &value),
             }
             set(&path, "memory.max", &value)?;
             // Kernels without swap accounting have no such file; half a tree after an OOM kill
@@ -350,6 +372,7 @@ fn undo_on_error(path: &Path, result: Result<(), String>) -> Result<(), String> 
 struct Mounts {
     first_memory: Vec<PathBuf>,
     first_pids: Vec<PathBuf>,
+    first_cpu: Vec<PathBuf>,
     second: Vec<PathBuf>,
 }
 
@@ -380,6 +403,7 @@ impl Mounts {
                     for (controller, places) in [
                         (MEMORY, &mut mounts.first_memory),
                         (PIDS, &mut mounts.first_pids),
+                        (CPU, &mut mounts.first_cpu),
                     ] {
                         if options.split(',').any(|o| o == controller) {
                             *places = vec![
@@ -399,6 +423,7 @@ impl Mounts {
     fn first(&self, controller: &str) -> &[PathBuf] {
         match controller {
             MEMORY => &self.first_memory,
+            CPU => &self.first_cpu,
             _ => &self.first_pids,
         }
     }
@@ -452,6 +477,7 @@ mod tests {
         Limits {
             memory_bytes: Some(1 << 20),
             pids: Some(9),
+            cpu_millis: None,
         }
     }
 

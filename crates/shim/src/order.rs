@@ -68,6 +68,9 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Thousandths of a processor. Orders of older releases don't have it.
+    #[serde(default)]
+    pub cpu_millis: Option<u64>,
 }
 
 /// One command.

@@ -200,8 +200,8 @@ codes! {
         "No job has `use` with this name.";
     NEVER_FAILS "W0164" "waits for a failure that can't be"
         "`result: failure` is about jobs in `needs`, or steps before; there are none.";
-    OVERRIDDEN "W0165" "parameter has no effect"
-        "No job and no condition reads it.";
+    GLOB_NO_FILE "W0165" "pattern matches no file"
+        "None of the files that git knows here is matched: perhaps it is misspelt, or the files were moved.";
 }
 
 #[cfg(test)]

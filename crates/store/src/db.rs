@@ -267,7 +267,9 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
             Err(error) => error,
         };
         // The low byte of every kind of "busy" is SQLITE_BUSY, 5.
-        let code = error.as_database_error().and_then(|e| e.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         let is_busy = code.is_some_and(|code| code.parse::<u32>().is_ok_and(|c| c & 0xff == 5));
         if !is_busy || std::time::Instant::now() >= deadline {
             return Err(StoreError::db("open")(error));

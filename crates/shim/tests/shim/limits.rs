@@ -44,6 +44,27 @@ fn folders_named(folder: &Path, name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_part_of_a_processor_is_all_that_a_step_gets() {
+    // Two processes that do nothing but count, for two seconds by the clock.
+    let script = "for n in 1 2; do perl -e 'use Time::HiRes \"time\"; $end = time + 2; $i++ while time < $end; \
+                  printf \"%.2f\\n\", (times)[0] + (times)[1]' & done; wait";
+    let mut attempt = Attempt::new(vec![sh(script)]);
+    attempt.order.limits.cpu_millis = Some(200);
+    let journal = attempt.run();
+    let limits = &journal.started.limits;
+    assert!(
+        limits.contains("cpu") && !limits.contains("not"),
+        "{NEEDS}: {limits}"
+    );
+    let used: f64 = journal
+        .text()
+        .lines()
+        .map(|line| line.parse::<f64>().unwrap())
+        .sum();
+    assert!(used < 1.0, "used {used} seconds of 0.4");
+}
+
+#[test]
 fn too_much_memory_is_named_as_the_cause() {
     let limit = 32 << 20;
     // Directly, and below a shell that turns the signal into an exit code.

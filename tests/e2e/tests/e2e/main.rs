@@ -9,8 +9,8 @@ mod background;
 #[path = "../../../../crates/engine/tests/checkout/bridge.rs"]
 mod bridge;
 mod browser;
-mod command_line;
 mod by_hand;
+mod command_line;
 mod demo;
 mod examples;
 mod forge;
