@@ -46,6 +46,26 @@ impl Git {
         Ok(String::from_utf8_lossy(&said.stdout).trim_end().to_owned())
     }
 
+    /// The files of a checkout that are there and not ignored: relative paths with `/`.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn files(&self, tree: &WorkingTree) -> Result<Vec<String>, GitError> {
+        let args = [
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ];
+        let out = self.call(args).dir(&tree.root).run().await?;
+        let paths = out.stdout.split(|byte| *byte == 0);
+        Ok(paths
+            .filter(|path| !path.is_empty())
+            .map(|path| String::from_utf8_lossy(path).into_owned())
+            .collect())
+    }
+
     /// The checkout that `folder` lies in, or `None` if it lies in none, or in one without commits.
     ///
     /// # Errors

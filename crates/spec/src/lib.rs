@@ -46,7 +46,7 @@ mod value;
 mod yaml;
 
 pub use include::{Include, Included, includes};
-pub use load::{FILE_NAMES, Loaded, Read, load, load_with, read, read_with};
+pub use load::{FILE_NAMES, Loaded, Read, load, load_in, load_with, read, read_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use spec::Spec;

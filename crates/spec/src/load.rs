@@ -45,7 +45,18 @@ pub fn load(file_name: &str, source: &[u8]) -> Loaded {
 
 /// As [`load`], with the files that the spec includes: see [`crate::includes`].
 pub fn load_with(file_name: &str, source: &[u8], included: &Included) -> Loaded {
-    let read = read_with(file_name, source, included);
+    load_in(file_name, source, included, None)
+}
+
+/// As [`load_with`], with the paths of all files in the repository: a pattern that matches none of
+/// them is warned of.
+pub fn load_in(
+    file_name: &str,
+    source: &[u8],
+    included: &Included,
+    files: Option<&[String]>,
+) -> Loaded {
+    let read = read_in(file_name, source, included, files);
     Loaded {
         plan: read.spec.map(|spec| spec.plan(&by_hand(&spec))),
         diagnostics: read.diagnostics,
@@ -78,7 +89,11 @@ pub fn read(file_name: &str, source: &[u8]) -> Read {
 
 /// As [`read`], with the files that the spec includes: see [`crate::includes`].
 pub fn read_with(file_name: &str, source: &[u8], included: &Included) -> Read {
-    let mut problems = Problems::new(source, Language::of(file_name));
+    read_in(file_name, source, included, None)
+}
+
+fn read_in(file_name: &str, source: &[u8], included: &Included, files: Option<&[String]>) -> Read {
+    let mut problems = Problems::new(source, Language::of(file_name)).with_files(files);
     let spec = spec(source, included, &mut problems);
     let spec = spec.filter(|_| !problems.has_errors());
     Read {

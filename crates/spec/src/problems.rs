@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use windlass_model::diagnostic::{Diagnostic, Severity};
+use windlass_model::glob;
 
 use crate::codes::{self, Code};
 
@@ -60,6 +61,8 @@ pub(crate) struct Problems<'s> {
     list: Vec<Diagnostic>,
     cut_off: bool,
     left_out: usize,
+    /// The paths that the repository has, where they are known.
+    files: Option<Vec<String>>,
 }
 
 impl<'s> Problems<'s> {
@@ -79,7 +82,49 @@ impl<'s> Problems<'s> {
             list: Vec::new(),
             cut_off: false,
             left_out: 0,
+            files: None,
         }
+    }
+
+    /// With the paths that the repository has: patterns are held against them.
+    pub(crate) fn with_files(mut self, files: Option<&[String]>) -> Self {
+        self.files = files.map(<[String]>::to_vec);
+        self
+    }
+
+    /// Reports a pattern that no file of the repository matches.
+    pub(crate) fn expect_file(&mut self, pattern: &str, span: &Range<usize>) {
+        let Some(files) = self.files.as_ref().filter(|files| !files.is_empty()) else {
+            return;
+        };
+        if pattern.starts_with('!') || pattern.contains("${{") {
+            return;
+        }
+        // A folder takes everything in it.
+        let inside = format!("{}/**", pattern.trim_end_matches('/'));
+        let Ok(matchers) = [pattern, &inside]
+            .map(glob::compile)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+        else {
+            return;
+        };
+        if files
+            .iter()
+            .any(|file| matchers.iter().any(|m| m.is_match(file)))
+        {
+            return;
+        }
+        let shown = crate::node::shorten(pattern, 60);
+        self.push(
+            Problem::new(
+                codes::GLOB_NO_FILE,
+                span.clone(),
+                format!("no file matches `{shown}`"),
+            )
+            .label("of the files that git knows here")
+            .help("look at the spelling; `**/` before a name is any folder"),
+        );
     }
 
     /// Adds one, unless the very same was added before: an alias repeats its anchor's problems.

@@ -189,9 +189,11 @@ fn one_that_ends_before_it_is_ready_fails() {
 
 #[test]
 fn one_that_fails_by_itself_is_noticed_before_the_next_step() {
+    // Not before the step in front runs.
+    let fails = "while [ ! -e go ]; do sleep 0.02; done; exit 4";
     let steps = vec![
-        beside("exit 4"),
-        sh("sleep 0.5; echo goes on"),
+        beside(fails),
+        sh("touch go; sleep 1; echo goes on"),
         sh("echo never"),
     ];
     let journal = Attempt::new(steps).run();
@@ -201,7 +203,7 @@ fn one_that_fails_by_itself_is_noticed_before_the_next_step() {
     );
     assert_eq!(journal.text(), "goes on\n");
     // Also beside the last step; and one that ends well is no failure.
-    let steps = vec![beside("true"), beside("exit 4"), sh("sleep 0.5")];
+    let steps = vec![beside("true"), beside(fails), sh("touch go; sleep 1")];
     assert_eq!(
         Attempt::new(steps).run().results(),
         [PASSED, StepResult::Exited { code: 4 }, PASSED]
@@ -267,8 +269,8 @@ fn one_without_a_leader_is_over() {
 #[test]
 fn its_timeout_is_for_its_whole_life() {
     let mut step = beside("exec sleep 1000");
-    step.timeout_ms = Some(400);
-    let journal = Attempt::new(vec![step, sh("sleep 1"), sh("true")]).run();
+    step.timeout_ms = Some(1000);
+    let journal = Attempt::new(vec![step, sh("sleep 2.5"), sh("true")]).run();
     assert_eq!(
         journal.results(),
         [StepResult::StepTimeout, PASSED, StepResult::Skipped]
@@ -357,8 +359,11 @@ fn two_in_the_background_and_one_in_front_lose_no_byte() {
 #[test]
 fn a_killed_keeper_costs_its_step_and_nothing_survives() {
     let attempt = Attempt::new(vec![
-        beside("trap '' TERM; setsid sleep 1000 & kill -9 $PPID; sleep 1000"),
-        sh("sleep 0.5; echo done"),
+        beside(
+            "trap '' TERM; setsid sleep 1000 & while [ ! -e go ]; do sleep 0.02; done; \
+             kill -9 $PPID; sleep 1000",
+        ),
+        sh("touch go; sleep 1"),
     ]);
     let journal = attempt.run();
     assert_eq!(

@@ -90,6 +90,9 @@ const HASH: Key<CacheDraft> = Key {
     },
     lower: |cache, entry, problems| {
         cache.hash = value::paths(&entry.value, "`hash`", false, problems);
+        for pattern in &cache.hash {
+            problems.expect_file(&pattern.value, &pattern.span);
+        }
     },
 };
 

@@ -248,6 +248,11 @@ pub(crate) fn globs(
     if patterns.is_empty() {
         return;
     }
+    if name.is_none() {
+        for pattern in &patterns {
+            problems.expect_file(&pattern.value, &pattern.span);
+        }
+    }
     let mut arguments: Vec<Expr> = patterns
         .into_iter()
         .map(|pattern| Expr::Value(Known::Text(pattern.value)))
@@ -363,6 +368,20 @@ mod tests {
         assert_eq!(skipped("[{event: push}, {event: manual}]"), None);
         assert!(skipped("{branch: main}").unwrap().contains("branch"));
         assert!(skipped("[{event: push}, {tag: v*}]").is_some());
+    }
+
+    #[test]
+    fn patterns_are_held_against_the_files_that_are_there() {
+        let files = ["src/main.rs", "docs/index.md", "Cargo.lock"].map(ToOwned::to_owned);
+        let warned = |patterns: &str| {
+            let source = format!("when: {{paths: {patterns}}}\nsteps: [x]");
+            let included = crate::Included::new();
+            let loaded = crate::load_in("windlass.yml", source.as_bytes(), &included, Some(&files));
+            let codes = loaded.diagnostics.into_iter().map(|d| d.code);
+            codes.collect::<Vec<_>>()
+        };
+        assert_eq!(warned("[src/**, docs, '*.lock', '!**/*.md']"), [""; 0]);
+        assert_eq!(warned("[source/**, src/*.c]"), ["W0165", "W0165"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
+use windlass_engine::git::Git;
 use windlass_model::Severity;
 use windlass_spec::formats;
 
@@ -33,6 +34,17 @@ enum Format {
     Github,
 }
 
+/// The files that git knows in this folder, if it is the root of a checkout: those that are there and
+/// not ignored.
+async fn files(folder: &Path) -> Option<Vec<String>> {
+    let git = Git::find().ok()?;
+    let tree = git.working_tree(folder).await.ok()??;
+    if tree.root != folder {
+        return None;
+    }
+    git.files(&tree).await.ok()
+}
+
 pub(crate) async fn run(args: &Args) -> Result<u8, Problem> {
     let here = match args.file.as_deref().and_then(Path::parent) {
         Some(folder) if folder != Path::new("") => folder.canonicalize(),
@@ -48,7 +60,8 @@ pub(crate) async fn run(args: &Args) -> Result<u8, Problem> {
         None => spec_file::read(&here)?.ok_or_else(spec_file::missing)?,
     };
     let included = spec_file::included_here(&here, &name, &text).await?;
-    let loaded = windlass_spec::load_with(&name, &text, &included);
+    let files = files(&here).await;
+    let loaded = windlass_spec::load_in(&name, &text, &included, files.as_deref());
     let shown = match args.format {
         Format::Text => render(&name, &text, &loaded.diagnostics),
         Format::Json => formats::json(&name, &text, &loaded.diagnostics),
