@@ -179,7 +179,8 @@ begin_step() {
         over=job
     fi
     limit=${timeout:+timeout -k 10 $seconds}
-    rm -f "$folder/not-started"
+    mark=$folder/not-started
+    rm -f "$mark"
 }
 
 # enter FOLDER PROGRAM [PATH]: goes there, and looks whether the program is there.
@@ -197,7 +198,7 @@ enter() {
 
 cannot_start() {
     say "   $1"
-    : >"$folder/not-started"
+    : >"$mark"
     exit 127
 }
 
@@ -219,7 +220,7 @@ run_step() {
 end_step() {
     code=$1
     shift
-    if [ -e "$folder/not-started" ]; then
+    if [ -e "$mark" ]; then
         step_failed not-started 'could not start'
         return
     fi
@@ -278,24 +279,31 @@ socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()' "$1"
     fi >/dev/null 2>&1
 }
 
-# end_beside PROCESS NAME FILE EXPECTED...: stops a step that runs beside the others.
-end_beside() {
-    process=$1 name=$2 file=$3
+# look_beside PROCESS NAME FILE EXPECTED...: judges a step that runs beside the others if it has ended
+# by itself; then this fails.
+look_beside() {
+    [ -n "$1" ] && ! alive "$1" || return 0
+    wait "$1" 2>/dev/null
+    code=$?
+    say "-- $2 (beside the others): ended"
+    [ ! -f "$3" ] || cat "$3"
+    mark=$3.not-started limit=
     shift 3
-    [ -n "$process" ] || return 0
-    if alive "$process"; then
-        kill "$process" 2>/dev/null
-        wait "$process" 2>/dev/null
-        code=0
-        set -- 0
+    if [ "$code" = 124 ] && [ -n "$timeout" ] && [ "$*" = 0 ]; then
+        step_failed timeout 'timed out'
     else
-        wait "$process" 2>/dev/null
-        code=$?
+        end_step "$code" "$@"
     fi
-    [ ! -f "$file" ] || cat "$file"
-    limit=
-    say "-- $name (beside the others)"
-    end_step "$code" "$@"
+    return 1
+}
+
+# end_beside PROCESS NAME FILE EXPECTED...: stops it when the other steps are over: its good end.
+end_beside() {
+    look_beside "$@" && [ -n "$1" ] || return 0
+    kill "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+    say "-- $2 (beside the others): stopped at the end"
+    [ ! -f "$3" ] || cat "$3"
 }
 
 end_steps() {

@@ -238,6 +238,65 @@ jobs:
 }
 
 #[test]
+fn steps_in_the_background() {
+    let lab = Lab::new();
+    let jobs = r#"
+jobs:
+  good:
+    steps:
+      - run: |
+          sleep 1; touch ready; echo "now listening"; sleep 60
+        background: { ready: { output: listening } }
+      - test -e ready && echo used >>"$SAID"
+  by-command:
+    steps:
+      - run: sleep 1; touch ready; sleep 60
+        background: { ready: { run: test -e ready } }
+      - test -e ready && echo used too >>"$SAID"
+  ends-well:
+    steps:
+      - { run: "true", background: true }
+      - sleep 1
+      - echo went on >>"$SAID"
+  fails:
+    steps:
+      - { run: exit 5, background: true }
+      - sleep 1
+      - echo never >>"$SAID"
+      - { run: echo seen >>"$SAID", when: failure }
+  never-ready:
+    steps:
+      - { run: sleep 60, background: { ready: { output: x, timeout: 1s } } }
+      - echo never >>"$SAID"
+  absent:
+    steps:
+      - { run: x, shell: [no-such-shell-here], background: true }
+      - sleep 1
+  after-absent:
+    needs: absent
+    when: { result: always, if: needs.absent.result == "error" }
+    steps: ['echo after-absent >>"$SAID"']
+"#;
+    let work = spec(&lab, "r", jobs);
+    let done = compare(&lab, &work, &[]);
+    assert_eq!(done.code, Some(1));
+    let wanted = ["after-absent", "seen", "used", "used too", "went on"];
+    assert_eq!(done.lines, wanted);
+    for (job, code) in [
+        ("good", 0),
+        ("ends-well", 0),
+        ("fails", 1),
+        ("never-ready", 1),
+    ] {
+        assert_eq!(
+            compare(&lab, &work, &["--job", job]).code,
+            Some(code),
+            "{job}"
+        );
+    }
+}
+
+#[test]
 fn as_much_history_as_the_plan_says() {
     let lab = Lab::new();
     let jobs = r#"
@@ -302,7 +361,7 @@ const EXAMPLES: &[(&str, &[&str], &[&str])] = &[
     ("multi-arch-image", &["a registry"], &[]),
     ("nightly", &["make"], &["--schedule", "nightly"]),
     ("node", &["npm"], &[]),
-    // Its services need containers.
+    // It needs a container beside it.
     ("postgres", &["containers"], &[]),
     ("python", &["python3"], &["--job", "build (-OO)"]),
     ("release", &["tar"], &["--tag", "v1.2.3", "--job", "test"]),
@@ -318,7 +377,7 @@ fn every_example_is_known() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(known, names);
+    assert_eq!(known, names, "say in EXAMPLES what a new one needs");
 }
 
 /// Does an example by hand and with `windlass run`; the exit codes and the artifacts are the same.

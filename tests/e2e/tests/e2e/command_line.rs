@@ -281,3 +281,14 @@ fn without_a_server_a_command_says_how_to_start_one() {
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("windlass serve"));
 }
+
+#[test]
+fn a_failed_cell_keeps_the_others_from_beginning_if_it_shall() {
+    let lab = Lab::new();
+    let spec = "matrix: {n: [1, 2, 3]}\nfail-fast: true\nsteps: ['echo \"ran $MATRIX_N\"; test \"$MATRIX_N\" != 1']\n";
+    checkout(&lab, spec);
+    let (code, out, _) = run_in(&lab, &["run"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("ran 1") && !out.contains("ran 2"), "{out}");
+    assert!(out.contains("fail-fast: build (1) failed"), "{out}");
+}

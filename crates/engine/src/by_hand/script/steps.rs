@@ -11,7 +11,10 @@ use crate::by_hand::shell::{assignment, comment, line, quote};
 
 impl Script<'_, '_> {
     pub(super) fn steps(&self, text: &mut String, number: usize, job: &JobPlan) {
-        let beside = || (1..).zip(job.steps.iter().filter(|s| s.background.is_some()));
+        let beside = || {
+            let beside = |s: &&StepPlan| s.background.is_some() && s.skipped.is_none();
+            (1..).zip(job.steps.iter().filter(beside))
+        };
         for (n, _) in beside() {
             let _ = writeln!(text, "    beside_{n}=");
         }
@@ -24,6 +27,9 @@ impl Script<'_, '_> {
                 let words = format!("-- {name}: left out, {}", line(reason));
                 let _ = writeln!(text, "    say {}\n", quote(&words));
                 continue;
+            }
+            for (n, other) in beside().take(besides) {
+                let _ = writeln!(text, "    look_beside {} || beside_{n}=", watched(n, other));
             }
             let when = match step.on_result {
                 OnResult::Success => "success",
@@ -49,15 +55,19 @@ impl Script<'_, '_> {
             }
             text.push_str("    fi\n\n");
         }
-        for (n, step) in beside().filter(|(_, step)| step.skipped.is_none()) {
-            let _ = writeln!(
-                text,
-                "    end_beside \"$beside_{n}\" {} \"$folder/beside-{n}\" {}",
-                quote(&line(&step.name)),
-                expected(step)
-            );
+        for (n, step) in beside() {
+            let _ = writeln!(text, "    end_beside {}", watched(n, step));
         }
     }
+}
+
+/// What the functions want to know of a step that runs beside the others.
+fn watched(n: usize, step: &StepPlan) -> String {
+    format!(
+        "\"$beside_{n}\" {} \"$folder/beside-{n}\" {}",
+        quote(&line(&step.name)),
+        expected(step)
+    )
 }
 
 /// The exit codes that are well.
@@ -115,7 +125,8 @@ fn begin_beside(
     // What it writes is shown when it ends: otherwise nobody could look for a text in it.
     let _ = writeln!(
         text,
-        "        (\n{begin}        ) </dev/null >{file} 2>&1 &\n        beside_{n}=$!\n        \
+        "        mark=$folder/beside-{n}.not-started\n        (\n{begin}        ) </dev/null >{file} \
+         2>&1 &\n        beside_{n}=$!\n        \
          running=\"$running $beside_{n}\""
     );
     let Some(Ready { check, timeout }) = &background.ready else {

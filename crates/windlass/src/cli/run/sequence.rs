@@ -96,6 +96,9 @@ impl Sequence {
                 }
             }
             apply(&mut self.board, &moves);
+            if self.stop_waiting(&moves) {
+                continue;
+            }
             if self.ready.is_empty() {
                 self.ask(build)?;
                 continue;
@@ -115,6 +118,27 @@ impl Sequence {
             let end = self.attempt(build, job, filled.take()).await?;
             self.board.jobs[job].ended = Some(end);
         }
+    }
+
+    /// Jobs that were to begin and shall stop (`fail-fast`, a group) never begin. Whether there were
+    /// any.
+    fn stop_waiting(&mut self, moves: &[Move]) -> bool {
+        let before = self.ready.len();
+        for made in moves {
+            let Move::Stop { job, reason } = made else {
+                continue;
+            };
+            if self.ready.iter().any(|(ready, _)| ready == job) {
+                self.ready.retain(|(ready, _)| ready != job);
+                let plan = self.board.jobs[*job].plan.clone();
+                self.display().job_note(&plan, reason);
+                self.board.jobs[*job].ended = Some(AttemptEnd {
+                    summary: reason.clone(),
+                    ..cancelled()
+                });
+            }
+        }
+        self.ready.len() < before
     }
 
     async fn attempt(
