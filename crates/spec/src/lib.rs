@@ -29,6 +29,7 @@ pub mod import;
 pub mod include;
 mod key;
 mod keys;
+pub mod layout;
 mod limits;
 mod load;
 mod node;

@@ -7,6 +7,7 @@ mod db;
 mod deliveries;
 pub(crate) mod event;
 mod explain;
+mod fmt;
 mod hook;
 mod import;
 mod init;
@@ -53,6 +54,8 @@ enum Command {
     Import(import::Args),
     /// Say what is wrong with a build spec
     Check(check::Args),
+    /// Give a build spec the usual layout, and keep its comments
+    Fmt(fmt::Args),
     /// Say in words what a build would do, step by step; or what the code of a problem means
     Explain(explain::Args),
     /// Show what a build would do for an event, and why
@@ -118,6 +121,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Run(args) => run::run(args).await,
             Command::Init(args) => init::run(&args),
             Command::Import(args) => import::run(&args),
+            Command::Fmt(args) => fmt::run(&args),
             Command::Check(args) => check::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Plan(args) => plan::run(args).await,

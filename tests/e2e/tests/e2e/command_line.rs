@@ -292,3 +292,19 @@ fn a_failed_cell_keeps_the_others_from_beginning_if_it_shall() {
     assert!(out.contains("ran 1") && !out.contains("ran 2"), "{out}");
     assert!(out.contains("fail-fast: build (1) failed"), "{out}");
 }
+
+#[test]
+fn fmt_lays_a_spec_out_and_keeps_its_comments() {
+    let lab = Lab::new();
+    checkout(&lab, "steps:\n- run:   make   # why\n  name: m\n");
+    let (code, out, _) = run_in(&lab, &["fmt", "--check"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("windlass.yml:2: the layout differs"), "{out}");
+    assert_eq!(run_in(&lab, &["fmt"]).0, Some(0));
+    let text = std::fs::read_to_string(lab.path("r/windlass.yml")).unwrap();
+    assert_eq!(text, "steps:\n  - run: make # why\n    name: m\n");
+    assert_eq!(run_in(&lab, &["fmt", "--check"]).0, Some(0));
+    std::fs::write(lab.path("r/windlass.yml"), "steps: [a\n").unwrap();
+    let (code, _, err) = run_in(&lab, &["fmt"]);
+    assert_eq!(code, Some(3), "{err}");
+}
