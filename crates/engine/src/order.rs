@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use windlass_model::plan::{Background, OnResult, OutputMode, Ready, ReadyCheck};
+use windlass_model::plan::{Background, OnResult, OutputMode, Ready, ReadyCheck, variable};
 use windlass_model::{AttemptId, BuildNumber, Event, JobPlan, Secret, Trigger};
 use windlass_shim::order as shim;
 
@@ -183,19 +183,6 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A name as part of a variable's name: capitals, digits, `_`.
-fn variable(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect()
-}
-
 /// The labels (`runs-on`) that this machine has.
 pub fn machine_labels() -> Vec<String> {
     let arch = match std::env::consts::ARCH {
@@ -321,23 +308,17 @@ mod tests {
 
     #[test]
     fn a_stranger_s_title_is_only_ever_a_variable() {
-        let trigger = Trigger {
-            event: Event::PullRequest {
+        let trigger = Trigger::new(
+            Event::PullRequest {
                 number: 7,
                 title: "$(rm -rf /)".to_owned(),
                 base: "main".to_owned(),
                 head: "`id`\0".to_owned(),
                 from_fork: true,
             },
-            revision: "a".repeat(40).parse().unwrap(),
-            git_ref: "refs/pull/7/head".to_owned(),
-            message: String::new(),
-            author: String::new(),
-            url: None,
-            before: None,
-            skip: None,
-            params: BTreeMap::new(),
-        };
+            "a".repeat(40).parse().unwrap(),
+            "refs/pull/7/head".to_owned(),
+        );
         let about = About {
             repo: "demo",
             number: 3,

@@ -177,6 +177,18 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// A name as the part of a variable's name behind `MATRIX_` or `PARAM_`: capitals, digits, `_`.
+pub fn variable(name: &str) -> String {
+    let upper = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(upper).collect()
+}
+
 /// A job that must have ended before another begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {

@@ -170,6 +170,21 @@ pub struct Trigger {
 }
 
 impl Trigger {
+    /// A trigger of which no more is known: nobody said who or why, nothing to compare with.
+    pub fn new(event: Event, revision: Revision, git_ref: impl Into<String>) -> Self {
+        Self {
+            event,
+            revision,
+            git_ref: git_ref.into(),
+            message: String::new(),
+            author: String::new(),
+            url: None,
+            before: None,
+            skip: None,
+            params: BTreeMap::new(),
+        }
+    }
+
     /// The branch that is built (of a pull request, the one it comes from); empty for a tag.
     pub fn branch(&self) -> &str {
         match &self.event {

@@ -225,17 +225,7 @@ mod tests {
         let read = read(spec, &[("ci/common.yml", COMMON), ("ci/more.toml", more)]);
         assert_eq!(read.diagnostics, []);
         let plan = read.spec.unwrap().plan(&windlass_model::Facts::new(
-            windlass_model::Trigger {
-                event: windlass_model::Event::Manual,
-                revision: Revision::zero(),
-                git_ref: String::new(),
-                message: String::new(),
-                author: String::new(),
-                url: None,
-                before: None,
-                skip: None,
-                params: BTreeMap::new(),
-            },
+            windlass_model::Trigger::new(windlass_model::Event::Manual, Revision::zero(), ""),
             "r",
         ));
         let names: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();

@@ -65,17 +65,7 @@ pub fn load_in(
 
 /// What is known of a build that nothing is known of.
 fn by_hand(spec: &Spec) -> Facts {
-    let trigger = Trigger {
-        event: Event::Manual,
-        revision: Revision::zero(),
-        git_ref: String::new(),
-        message: String::new(),
-        author: String::new(),
-        url: None,
-        before: None,
-        skip: None,
-        params: BTreeMap::new(),
-    };
+    let trigger = Trigger::new(Event::Manual, Revision::zero(), "");
     let mut facts = Facts::new(trigger, "");
     facts.params = crate::params::values(spec.params(), &BTreeMap::new()).unwrap_or_default();
     facts

@@ -30,6 +30,11 @@ pub fn schema() -> Value {
     schema
 }
 
+/// The schema of one text, or a list of texts.
+pub(crate) fn texts() -> Value {
+    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
+}
+
 /// The schema of a map with these keys and no others.
 pub(crate) fn object<T>(keys: &[Key<T>]) -> Value {
     let mut properties = Map::new();

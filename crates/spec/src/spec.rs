@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use windlass_model::expression::Expr;
-use windlass_model::plan::{Clause, Concurrency, DEFAULT_JOB, JobPlan, OutputRef};
+use windlass_model::plan::{Clause, Concurrency, DEFAULT_JOB, JobPlan, OutputRef, variable};
 
 pub use self::plan::{Decision, Why};
 use crate::codes;
@@ -622,19 +622,6 @@ fn check_script(script: &str, span: &Range<usize>, problems: &mut Problems<'_>) 
         .label("would make text of others a part of the script")
         .help(format!("read {variable}, in double quotes")),
     );
-}
-
-/// A name as part of a variable's name.
-fn variable(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect()
 }
 
 /// Conditions, read.

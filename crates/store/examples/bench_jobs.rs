@@ -68,17 +68,11 @@ async fn main() {
         build_forks: false,
     };
     let repo_id = store.add_repo(&repo).await.unwrap().id;
-    let trigger = Trigger {
-        event: Event::Manual,
-        revision: "a".repeat(40).parse().unwrap(),
-        git_ref: "HEAD".to_owned(),
-        message: String::new(),
-        author: String::new(),
-        url: None,
-        before: None,
-        skip: None,
-        params: BTreeMap::new(),
-    };
+    let trigger = Trigger::new(
+        Event::Manual,
+        "a".repeat(40).parse().unwrap(),
+        "HEAD".to_owned(),
+    );
     let new = NewBuild {
         repo_id,
         trigger,

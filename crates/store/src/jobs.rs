@@ -651,8 +651,9 @@ async fn start(
     let pause = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
     let number: i64 = sqlx::query_scalar(
         "insert into attempts (build_id, number, state, phase, created_ms, job_id, run, not_before_ms)
-         select ?1, max(number) + 1, 'queued', 'queued', ?2, ?3, ?4, ?5 from attempts
-         where build_id = ?1 returning number",
+         values (?1, (select max(number) from attempts where build_id = ?1) + 1, 'queued', 'queued',
+             ?2, ?3, ?4, ?5)
+         returning number",
     )
     .bind(standing.build_id)
     .bind(now)

@@ -113,15 +113,8 @@ pub(crate) async fn start(
     let new = NewBuild {
         repo_id: repo.id,
         trigger: Trigger {
-            event,
-            revision: revision.clone(),
-            git_ref,
-            message: String::new(),
-            author: String::new(),
-            url: None,
-            before: None,
-            skip: None,
             params: wish.params.clone(),
+            ..Trigger::new(event, revision.clone(), git_ref)
         },
         dedupe: None,
         delivery_id: None,

@@ -1,6 +1,5 @@
 //! Scripts of plans that nobody would write, run by a real shell.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -17,20 +16,14 @@ use super::{ByHand, prose, script};
 use crate::order::About;
 
 fn trigger(branch: &str) -> Trigger {
-    Trigger {
-        event: Event::Push {
+    Trigger::new(
+        Event::Push {
             branch: branch.to_owned(),
             forced: false,
         },
-        revision: "a".repeat(40).parse().unwrap(),
-        git_ref: format!("refs/heads/{branch}"),
-        message: String::new(),
-        author: String::new(),
-        url: None,
-        before: None,
-        skip: None,
-        params: BTreeMap::new(),
-    }
+        "a".repeat(40).parse().unwrap(),
+        format!("refs/heads/{branch}"),
+    )
 }
 
 fn made(plan: &Plan, branch: &str, make: fn(&ByHand<'_>) -> String) -> String {

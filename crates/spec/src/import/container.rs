@@ -361,7 +361,7 @@ pub(super) fn add_secret(
     notes: &mut Notes,
 ) {
     if !is_secret(name) {
-        let upper = super::pipeline::variable(name);
+        let upper = windlass_model::plan::variable(name);
         let words = format!("secrets have names in capital letters: it is ${upper} here");
         notes.lost(&mut job.comments, line, what, words);
         if is_secret(&upper) {

@@ -323,18 +323,6 @@ pub(super) fn legal_name(text: &str) -> String {
     name.trim_end_matches('-').to_owned()
 }
 
-/// A name as part of a variable's name.
-pub(super) fn variable(name: &str) -> String {
-    let upper = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    name.chars().map(upper).collect()
-}
-
 /// Whether a text can be the name of a variable.
 pub(super) fn is_variable(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';

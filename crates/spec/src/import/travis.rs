@@ -271,7 +271,7 @@ fn jobs_of(
         }
         for (name, value) in values {
             let name = match matrix::VERSIONS.contains(&name.as_str()) {
-                true => format!("MATRIX_{}", super::pipeline::variable(&name)),
+                true => format!("MATRIX_{}", windlass_model::plan::variable(&name)),
                 false => name,
             };
             let (text, _) = variables::text(&value, Dialect::Travis, &[], &[]);

@@ -85,7 +85,7 @@ const PATHS: Key<ArtifactDraft> = Key {
         summary: "which files",
         details: "A pattern or a list of patterns, relative to the repository's root.",
         example: "steps: [make]\nartifacts:\n  - name: all\n    paths: [dist/**, \"!dist/tmp/**\"]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |artifact, entry, problems| {
@@ -146,10 +146,6 @@ const WHEN: Key<ArtifactDraft> = Key {
         artifact.when = value::choice(entry, &RESULTS, problems).unwrap_or_default();
     },
 };
-
-fn texts_schema() -> Json {
-    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
-}
 
 fn whole_schema() -> Json {
     let item = json!({ "anyOf": [{ "type": "string" }, schema::object(KEYS)] });

@@ -1,6 +1,6 @@
 //! `cache`: files that make later builds faster.
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use windlass_model::plan::CachePlan;
 
 use crate::codes;
@@ -85,7 +85,7 @@ const HASH: Key<CacheDraft> = Key {
         summary: "files whose contents are part of the key",
         details: "A pattern or a list of patterns. When one of the files changes, there is a new cache.",
         example: "cache:\n  key: npm\n  hash: package-lock.json\n  paths: ~/.npm\nsteps: [npm ci]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |cache, entry, problems| {
@@ -104,7 +104,7 @@ const PATHS: Key<CacheDraft> = Key {
         details: "A folder, file or pattern, or a list of them: relative to the repository's root, or to the home \
                   folder with `~/`.",
         example: "cache:\n  key: go\n  paths: [~/go/pkg/mod, ~/.cache/go-build]\nsteps: [go test ./...]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |cache, entry, problems| {
@@ -119,7 +119,7 @@ const RESTORE: Key<CacheDraft> = Key {
         summary: "beginnings of other keys that are good enough to start from",
         details: "A text or a list of texts, best first: of the caches that begin with it, the newest is taken.",
         example: "cache:\n  key: cargo\n  hash: Cargo.lock\n  paths: target\n  restore: [cargo]\nsteps: [cargo test]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |cache, entry, problems| {
@@ -146,10 +146,6 @@ const READ_ONLY: Key<CacheDraft> = Key {
         cache.read_only = value::truth(entry, problems).unwrap_or(false);
     },
 };
-
-fn texts_schema() -> Json {
-    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
-}
 
 fn map(job: &mut JobDraft, item: &Node, problems: &mut Problems<'_>) {
     let expected = "a map with `key` and `paths`";

@@ -6,7 +6,7 @@ use windlass_model::expression::Name;
 use crate::codes;
 use crate::draft::{Alternative, OnDraft, ScheduleDraft, SpecDraft};
 use crate::key::{self, About, Key};
-use crate::keys::when::{globs, patterns_schema};
+use crate::keys::when::globs;
 use crate::node::{Entry, Node, Value, shorten};
 use crate::problems::{Problem, Problems};
 use crate::schedules::{self, Schedule};
@@ -136,7 +136,7 @@ const BRANCHES: Key<Alternative> = Key {
         summary: "which branches",
         details: "A pattern or a list of patterns, as `when.branch`.",
         example: "on:\n  push: {branches: [main, \"!tmp/**\"]}\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, Some(Name::Branch), problems),
@@ -154,7 +154,7 @@ const TAGS: Key<Alternative> = Key {
         summary: "which tags",
         details: "A pattern or a list of patterns, as `when.tag`.",
         example: "on:\n  tag: {tags: [v*, \"!*-rc*\"]}\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, Some(Name::Tag), problems),
@@ -167,7 +167,7 @@ const PATHS: Key<Alternative> = Key {
         summary: "which changed paths",
         details: "A pattern or a list of patterns, as `when.paths`: one changed path that is taken is enough.",
         example: "on:\n  push: {paths: [src/**, \"!**/*.md\"]}\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, None, problems),
@@ -410,17 +410,7 @@ mod tests {
         let source = format!("on: {on}\nsteps: [x]");
         let read = crate::read("windlass.yml", source.as_bytes());
         assert_eq!(read.diagnostics, [], "{on}");
-        let trigger = Trigger {
-            event,
-            revision: Revision::zero(),
-            git_ref: git_ref.to_owned(),
-            message: String::new(),
-            author: String::new(),
-            url: None,
-            before: None,
-            skip: None,
-            params: Default::default(),
-        };
+        let trigger = Trigger::new(event, Revision::zero(), git_ref);
         let mut facts = Facts::new(trigger, "r");
         facts.changed = Some(vec!["docs/a.md".to_owned()]);
         read.spec.unwrap().plan(&facts).skipped

@@ -1,6 +1,5 @@
 //! `reports`: files that are understood.
 
-use serde_json::{Value as Json, json};
 use windlass_model::plan::ReportKind;
 
 use crate::draft::JobDraft;
@@ -40,7 +39,7 @@ const JUNIT: Key<JobDraft> = Key {
         summary: "tests, as JUnit's XML",
         details: "What pytest (`--junit-xml`), cargo-nextest, Maven, Gradle, jest-junit, gotestsum and ctest write.",
         example: "reports: {junit: report.xml}\nsteps: [pytest --junit-xml report.xml]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |job, entry, problems| add(job, ReportKind::Junit, entry, problems),
@@ -53,7 +52,7 @@ const TAP: Key<JobDraft> = Key {
         summary: "tests, as the Test Anything Protocol",
         details: "Versions 12 to 14, with subtests.",
         example: "reports: {tap: results.tap}\nsteps: [prove -v > results.tap]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |job, entry, problems| add(job, ReportKind::Tap, entry, problems),
@@ -66,7 +65,7 @@ const LCOV: Key<JobDraft> = Key {
         summary: "coverage, as lcov's traces",
         details: "What geninfo, cargo-llvm-cov (`--lcov`), c8 and jest write.",
         example: "reports: {lcov: lcov.info}\nsteps: [cargo llvm-cov --lcov --output-path lcov.info]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |job, entry, problems| add(job, ReportKind::Lcov, entry, problems),
@@ -79,15 +78,11 @@ const COBERTURA: Key<JobDraft> = Key {
         summary: "coverage, as Cobertura's XML",
         details: "What coverage.py (`coverage xml`), gcovr and cargo-llvm-cov write.",
         example: "reports: {cobertura: coverage.xml}\nsteps: [coverage xml]\n",
-        schema: texts_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |job, entry, problems| add(job, ReportKind::Cobertura, entry, problems),
 };
-
-fn texts_schema() -> Json {
-    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
-}
 
 fn add(job: &mut JobDraft, kind: ReportKind, entry: &Entry, problems: &mut Problems<'_>) {
     let name = format!("`{}`", entry.key);

@@ -80,7 +80,7 @@ const COMMAND: Key<ServiceDraft> = Key {
         summary: "what the container runs, if not the image's own command",
         details: "A word or a list of words; no shell reads them.",
         example: "services:\n  db:\n    image: postgres:17\n    command: [postgres, -c, fsync=off]\nsteps: [make test]\n",
-        schema: || json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] }),
+        schema: schema::texts,
         inside: &[],
     },
     lower: |service, entry, problems| {

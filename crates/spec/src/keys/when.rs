@@ -124,7 +124,7 @@ const BRANCH: Key<Alternative> = Key {
         details: "A pattern or a list of patterns; `!pattern` takes out what one before it took in. `*` is \
                   any text without `/`, `**` with it.",
         example: "when:\n  branch: [main, release/*]\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, Some(Name::Branch), problems),
@@ -137,7 +137,7 @@ const TAG: Key<Alternative> = Key {
         summary: "which tags",
         details: "A pattern or a list of patterns, as for `branch`. What isn't a tag doesn't match.",
         example: "when:\n  tag: v*\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, Some(Name::Tag), problems),
@@ -150,7 +150,7 @@ const BASE: Key<Alternative> = Key {
         summary: "into which branches a pull request wants to go",
         details: "A pattern or a list of patterns, as for `branch`.",
         example: "when:\n  base: main\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, Some(Name::Base), problems),
@@ -165,7 +165,7 @@ const PATHS: Key<Alternative> = Key {
                   that is taken is enough. Where it can't be known what changed (the first push of a \
                   branch, a build by hand), everything counts as changed.",
         example: "when:\n  paths: [src/**, Cargo.*, \"!**/*.md\"]\nsteps:\n  - make\n",
-        schema: patterns_schema,
+        schema: schema::texts,
         inside: &[],
     },
     lower: |when, entry, problems| globs(when, entry, None, problems),
@@ -220,11 +220,6 @@ fn when_schema() -> Json {
     json!({
         "anyOf": [{ "type": ["string", "boolean"] }, map, { "type": "array", "minItems": 1, "items": map }],
     })
-}
-
-/// One pattern or a list of patterns.
-pub(crate) fn patterns_schema() -> Json {
-    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
 }
 
 impl Alternative {

@@ -182,7 +182,7 @@ impl JobSpec {
         }
         for (name, value) in &known.facts.params {
             job.env
-                .entry(format!("PARAM_{}", super::variable(name)))
+                .entry(format!("PARAM_{}", windlass_model::plan::variable(name)))
                 .or_insert_with(|| value.plain());
         }
         job

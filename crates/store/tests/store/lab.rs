@@ -63,15 +63,13 @@ pub(crate) fn new_repo(name: &str) -> NewRepo {
 
 pub(crate) fn trigger(event: Event, digit: char) -> Trigger {
     Trigger {
-        event,
-        revision: digit.to_string().repeat(40).parse().unwrap(),
-        git_ref: "refs/heads/main".to_owned(),
         message: "a message".to_owned(),
         author: "ada".to_owned(),
-        url: None,
-        before: None,
-        skip: None,
-        params: Default::default(),
+        ..Trigger::new(
+            event,
+            digit.to_string().repeat(40).parse().unwrap(),
+            "refs/heads/main",
+        )
     }
 }
 

@@ -95,15 +95,8 @@ impl EventArgs {
             }
         };
         Trigger {
-            event,
-            revision,
-            git_ref,
-            message: String::new(),
-            author: String::new(),
-            url: None,
-            before: None,
-            skip: None,
             params: self.params.iter().cloned().collect(),
+            ..Trigger::new(event, revision, git_ref)
         }
     }
 

@@ -4,7 +4,6 @@
 //! it, and only then the row is moved on: killed in between, the server submits it again, and the
 //! store says that there is one already.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -88,21 +87,12 @@ impl Worker {
         let git_ref = format!("refs/heads/{}", due.branch);
         let source = self.source_of(repo, Some(git_ref.clone())).await?;
         let revision = resolve_head(&self.git, &source, Some(&git_ref)).await?;
+        let event = Event::Schedule {
+            name: due.name.clone(),
+        };
         let new = NewBuild {
             repo_id: repo.id,
-            trigger: Trigger {
-                event: Event::Schedule {
-                    name: due.name.clone(),
-                },
-                revision: revision.clone(),
-                git_ref,
-                message: String::new(),
-                author: String::new(),
-                url: None,
-                before: None,
-                skip: None,
-                params: BTreeMap::new(),
-            },
+            trigger: Trigger::new(event, revision.clone(), git_ref),
             dedupe: Some(format!("schedule:{}:{}", due.id, due.next_ms)),
             delivery_id: None,
         };

@@ -1,7 +1,8 @@
 //! Expressions inside of scripts. There they are pasted into the text, and whoever names a branch
 //! writes a part of the script; here each is a variable, in quotes wherever it stands.
 
-use super::super::pipeline::variable;
+use windlass_model::plan::variable;
+
 use super::expression::{Expr, Piece, parse, pieces};
 use super::value::{Scope, secret_of};
 
