@@ -1,6 +1,7 @@
 //! Measurements of the release build, each beside something else that runs in the same minute on
 //! the same machine: times alone say more about the machine than about us.
 
+mod docker;
 mod http;
 mod idle;
 mod lines;
@@ -27,6 +28,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("throughput", throughput::run),
     ("shim", shim::run),
     ("spec", spec::run),
+    ("docker", docker::run),
 ];
 
 /// What a figure must be.

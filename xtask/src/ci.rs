@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run, run_looking};
-use crate::{machine, root, target_dir, tidy};
+use crate::{lab, machine, root, target_dir, tidy};
 
 const ALL: &[&str] = &["--workspace", "--all-features", "--locked"];
 
@@ -35,6 +35,7 @@ const STEPS: &[(&str, Step)] = &[
     ("clippy", clippy),
     ("tidy", |_| tidy::run()),
     ("build", |_| build()),
+    ("Docker daemon", |_| lab::up()),
     ("tests", |tests| all_tests(tests)),
     ("doc tests", doc_tests),
     ("documentation", documentation),
@@ -68,6 +69,9 @@ pub(crate) fn ci() -> ExitCode {
             break;
         }
     }
+    if let Err(error) = lab::down() {
+        println!("xtask: the tests' Docker daemon is not cleaned up: {error:#}");
+    }
     println!();
     for (name, time) in &times {
         println!("{name:<20} {:>9}", seconds(*time));
@@ -90,6 +94,7 @@ pub(crate) fn ci() -> ExitCode {
 pub(crate) fn test(args: &[String]) -> Result<()> {
     machine::prepare()?;
     build()?;
+    lab::up()?;
     let mut nextest = cargo(&["nextest", "run"]);
     nextest.args(ALL).args(args);
     run(nextest)

@@ -26,6 +26,18 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "util-linux",
         "the tests of full disks and of limits",
     ),
+    ("dockerd", "docker.io", "the tests of jobs in containers"),
+    ("docker", "docker.io", "the tests of jobs in containers"),
+    (
+        "iptables",
+        "iptables",
+        "the tests of jobs in containers: dockerd needs it",
+    ),
+    (
+        "busybox",
+        "busybox-static",
+        "the images of the tests are made of it",
+    ),
     ("mount", "mount", "the tests of full disks"),
     (
         "chromium",
@@ -51,7 +63,7 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 /// The program's path, if it is on the `PATH`.
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))

@@ -6,11 +6,13 @@
 //! | what a machine needs, and how it gets it | `machine.rs` |
 //! | the rules about files, words and crates | `tidy.rs`, `tidy/` |
 //! | the measurements | `bench.rs`, `bench/` |
+//! | the tests' Docker daemon and images | `lab.rs` |
 //! | how a command is run and timed | `command.rs` |
 
 mod bench;
 mod ci;
 mod command;
+mod lab;
 mod machine;
 mod tidy;
 
@@ -20,8 +22,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask ci              everything that CI runs, after installing what it needs
 cargo xtask test [ARGS]     build and test, ARGS go to cargo nextest run
+cargo xtask lab up|down     the tests' Docker daemon; `test` starts it, `ci` also stops it
 cargo xtask tidy            the rules about files, words and crates
-cargo xtask bench [NAME...] measure the release build: noop lines window idle throughput shim";
+cargo xtask bench [NAME...] measure the release build: noop lines window idle throughput shim
+                            spec docker";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
     let done = match verb {
         "ci" if rest.is_empty() => return ci::ci(),
         "test" => ci::test(rest),
+        "lab" if *rest == ["up"] => lab::up(),
+        "lab" if *rest == ["down"] => lab::down(),
         "tidy" if rest.is_empty() => tidy::run(),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {

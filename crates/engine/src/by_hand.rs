@@ -15,11 +15,11 @@ mod shell;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use windlass_model::{AttemptId, JobPlan, Plan};
 use windlass_shim::order::Order;
 
+use crate::executor::Inside;
 use crate::order::{self, About};
 
 pub use self::prose::prose;
@@ -65,9 +65,12 @@ impl<'a> ByHand<'a> {
     /// The job's order as the shim would get it: what is said of a job is made from this.
     fn order(&self, job: &JobPlan) -> Option<Order> {
         let attempt: AttemptId = "by-hand".parse().ok()?;
-        let nowhere = Path::new("/");
-        let env = order::build_env(&self.about, nowhere, nowhere);
-        Some(order::order(&attempt, job, nowhere, env))
+        let nowhere = Inside {
+            workspace: "/".into(),
+            tmp: "/".into(),
+            env: BTreeMap::new(),
+        };
+        Some(order::order(&attempt, job, &self.about, nowhere))
     }
 
     /// The variables of the job that are known before it runs.

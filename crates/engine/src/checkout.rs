@@ -33,7 +33,7 @@ mod workspace;
 pub use error::CheckoutError;
 pub use mirror::{Fetched, Mirror, default_branch, resolve_head};
 pub use root_file::read_root_file;
-pub use workspace::checkout;
+pub use workspace::{checkout, own_objects};
 
 /// Who we are for the server of a [`Source`]. Sent to exactly that scheme, host and port.
 #[derive(Debug, Clone)]

@@ -3,28 +3,38 @@
 //! An executor knows attempts only by their id and keeps nothing in memory that a restart would
 //! lose: after a crash, a new process calls the same verbs with the same ids.
 
+pub mod docker;
 pub mod process;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use windlass_model::AttemptId;
+use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::order::{Order, Secrets};
+
+use self::docker::DockerExecutor;
+use self::process::ProcessExecutor;
 
 /// A way to run a job somewhere.
 pub trait Executor: Send + Sync {
     /// Its name in the store and on pages: `process`.
     fn name(&self) -> &'static str;
 
-    /// Starts the attempt's shim. Idempotent: an attempt that was started, by this process or by
-    /// one that is dead, is not started again, whether it still runs or has ended.
+    /// What the steps of an attempt will see of their machine: the order is made of it.
+    fn inside(&self, attempt: &AttemptId, job: &JobPlan) -> Inside;
+
+    /// Starts the attempt's shim; lines for people about it. Idempotent: an attempt that was
+    /// started, by this process or by one that is dead, is not started again, whether it still runs
+    /// or has ended.
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
+        job: &'a JobPlan,
         order: &'a Order,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Result<(), ExecutorError>>;
+    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>>;
 
     /// Reads the attempt's journal from a byte offset on. Blocking: use it on a thread that may
     /// block.
@@ -41,6 +51,14 @@ pub trait Executor: Send + Sync {
     /// shim has heard of it (or is gone), not when the tree is dead: the journal tells that.
     fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
+    /// After the job's end: brings what it left behind (workspace, outputs) to this machine, if the
+    /// job promises anything of it; lines for people about its end. Done twice, it does the same.
+    fn collect<'a>(
+        &'a self,
+        attempt: &'a AttemptId,
+        job: &'a JobPlan,
+    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>>;
+
     /// Removes all that is left of one attempt: stray processes, limits, folders.
     fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
@@ -49,12 +67,57 @@ pub trait Executor: Send + Sync {
     ///
     /// # Errors
     /// When that can't be read.
-    fn present(&self) -> Result<Vec<AttemptId>, ExecutorError>;
+    fn present(&self) -> BoxFuture<'_, Result<Vec<AttemptId>, ExecutorError>>;
 
     /// The second half of a sweep, for an attempt that was present and does not live: stops it if
     /// it runs (in its own tidy way; a later sweep finds it again), removes it if it does not. Says
     /// whether it is gone.
     fn discard<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<bool, ExecutorError>>;
+}
+
+/// The executors of this server or laptop.
+#[derive(Clone)]
+pub struct Executors {
+    /// For jobs without an image; knows the folders of all attempts on this machine.
+    pub process: ProcessExecutor,
+    /// For jobs with one.
+    pub docker: DockerExecutor,
+}
+
+impl Executors {
+    /// The one that runs this job.
+    pub fn of(&self, job: &JobPlan) -> &dyn Executor {
+        if job.image.is_some() {
+            &self.docker
+        } else {
+            &self.process
+        }
+    }
+
+    /// The home folder, on this machine, of what caches of this job name with `~/`.
+    pub fn home(&self, attempt: &AttemptId, job: &JobPlan) -> Option<PathBuf> {
+        if job.image.is_some() {
+            return Some(self.docker.home(attempt));
+        }
+        let mut env = self.process.inside(attempt, job).env;
+        env.remove("HOME").map(Into::into)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> [&dyn Executor; 2] {
+        [&self.process, &self.docker]
+    }
+}
+
+/// What steps see of the machine that they run on.
+#[derive(Debug, Clone)]
+pub struct Inside {
+    /// Where the workspace is for them.
+    pub workspace: PathBuf,
+    /// Their `TMPDIR`.
+    pub tmp: PathBuf,
+    /// Variables of the machine or the executor, below those of the build.
+    pub env: BTreeMap<String, String>,
 }
 
 /// An attempt's journal, as it grows.
@@ -64,6 +127,11 @@ pub trait Follower: Send {
     /// # Errors
     /// When the journal can't be read.
     fn read(&mut self, buf: &mut Vec<u8>, wait: Duration) -> Result<Followed, ExecutorError>;
+
+    /// After [`Followed::Gone`]: how the shim died, if anything tells.
+    fn epitaph(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What [`Follower::read`] found.
@@ -97,11 +165,34 @@ pub enum ExecutorError {
         /// What it said, or how it ended.
         reason: String,
     },
+    /// The Docker daemon can't be reached. It may be back in a moment.
+    #[error("the Docker daemon at {host} can't be reached: {reason}")]
+    DaemonGone {
+        /// Its address.
+        host: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The Docker daemon refused. Trying again would be refused again.
+    #[error("could not {doing}: {message}")]
+    Docker {
+        /// "pull the image rust:1", ...
+        doing: String,
+        /// The daemon's words.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
 }
 
 impl ExecutorError {
+    /// Whether trying again soon may help. If not, the attempt ends with this error.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Self::Docker { .. })
+    }
+
     /// What the reader can do about it.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -112,6 +203,11 @@ impl ExecutorError {
                 }
                 _ => "look at the data folder; if it is sound, retry the build",
             },
+            Self::DaemonGone { .. } => {
+                "is dockerd running, and may this user speak to it? `--docker HOST` (or DOCKER_HOST) \
+                 names another one"
+            }
+            Self::Docker { hint, .. } => hint,
             Self::Shim { .. } => {
                 "the data folder must allow programs to run (no `noexec` mount), and the process \
                  limit of the server's user must leave room; then retry the build"

@@ -8,6 +8,8 @@ use windlass_model::plan::{Background, OnResult, OutputMode, Ready, ReadyCheck, 
 use windlass_model::{AttemptId, BuildNumber, Event, JobPlan, Secret, Trigger};
 use windlass_shim::order as shim;
 
+use crate::executor::Inside;
+
 /// How long a process tree has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
 
@@ -61,7 +63,7 @@ pub fn machine_env(further: &[String]) -> BTreeMap<String, String> {
 
 /// The variables that tell a step what it is part of. Texts that strangers wrote (branch, title)
 /// travel only here, never inside a script.
-pub fn build_env(about: &About<'_>, workspace: &Path, tmp: &Path) -> BTreeMap<String, String> {
+fn build_env(about: &About<'_>, workspace: &Path, tmp: &Path) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: &str| {
         // A variable can't hold NUL; nothing that we name here should.
@@ -109,12 +111,13 @@ pub fn build_env(about: &About<'_>, workspace: &Path, tmp: &Path) -> BTreeMap<St
 }
 
 /// The order for `job`: the machine's variables, then the build's, then the job's own.
-pub fn order(
-    attempt: &AttemptId,
-    job: &JobPlan,
-    workspace: &Path,
-    mut env: BTreeMap<String, String>,
-) -> shim::Order {
+pub fn order(attempt: &AttemptId, job: &JobPlan, about: &About<'_>, inside: Inside) -> shim::Order {
+    let Inside {
+        workspace,
+        tmp,
+        mut env,
+    } = inside;
+    env.extend(build_env(about, &workspace, &tmp));
     env.insert("WINDLASS_JOB".to_owned(), job.name.clone());
     for (name, value) in &job.matrix {
         env.insert(
@@ -126,10 +129,11 @@ pub fn order(
     shim::Order {
         version: shim::ORDER_VERSION,
         attempt: attempt.to_string(),
-        workspace: workspace.to_path_buf(),
+        workspace,
         env,
         timeout_ms: Some(ms(job.timeout)),
         grace_ms: ms(GRACE),
+        inherit_env: false,
         limits: shim::Limits {
             memory_bytes: job.limits.memory_bytes,
             pids: job.limits.pids,
@@ -199,9 +203,41 @@ pub fn machine_labels() -> Vec<String> {
     ]
 }
 
-/// What the `process` executor can't do of a job, each as a sentence that says what to do. A job
-/// for which this isn't empty is refused, not run in some other way.
+/// What the executor of this job can't do of it, each as a sentence that says what to do. A job for
+/// which this isn't empty is refused, not run in some other way.
 pub fn refusals(job: &JobPlan) -> Vec<String> {
+    if job.image.is_none() || job.executor.as_deref() == Some("process") {
+        return process_refusals(job);
+    }
+    let mut refused = Vec::new();
+    if job.limits.disk_bytes.is_some() {
+        refused.push("`limits.disk` can't be kept by Docker here: take `disk` away".to_owned());
+    }
+    if let Some(executor) = job.executor.as_ref().filter(|name| *name != "docker") {
+        refused.push(format!(
+            "`executor: {executor}` is not here: write `executor: docker`, or take it away"
+        ));
+    }
+    refused.extend(missing_labels(job));
+    refused
+}
+
+fn missing_labels(job: &JobPlan) -> impl Iterator<Item = String> {
+    let labels = machine_labels();
+    let missing = job
+        .runs_on
+        .iter()
+        .filter(move |label| !labels.contains(label));
+    missing.map(|label| {
+        format!(
+            "`runs-on: {label}` is not a label of this machine, which has {}: take it away, or use one of these",
+            machine_labels().join(", ")
+        )
+    })
+}
+
+/// [`refusals`] of the `process` executor, and of a person with a shell.
+pub fn process_refusals(job: &JobPlan) -> Vec<String> {
     let mut refused = Vec::new();
     let mut refuse = |what: String, advice: &str| {
         refused.push(format!(
@@ -229,19 +265,15 @@ pub fn refusals(job: &JobPlan) -> Vec<String> {
     if job.limits.disk_bytes.is_some() {
         refuse("`limits.disk`".to_owned(), "take `disk` away");
     }
-    let labels = machine_labels();
-    for label in job.runs_on.iter().filter(|label| !labels.contains(label)) {
-        refused.push(format!(
-            "`runs-on: {label}` is not a label of this machine, which has {}: take it away, or use one of these",
-            labels.join(", ")
-        ));
-    }
+    refused.extend(missing_labels(job));
     let mut refuse = |what: String, advice: &str| {
         refused.push(format!(
             "{what} needs another executor, and jobs run as local processes here: {advice}"
         ));
     };
-    if let Some(executor) = job.executor.as_ref().filter(|name| *name != "process") {
+    if job.executor.as_deref() == Some("docker") {
+        refused.push("`executor: docker` needs an `image`: name one".to_owned());
+    } else if let Some(executor) = job.executor.as_ref().filter(|name| *name != "process") {
         refuse(
             format!("`executor: {executor}`"),
             "write `executor: process`, or take it away",
@@ -358,7 +390,19 @@ mod tests {
                 ..JobPlan::default()
             };
             let attempt = "a1".parse().unwrap();
-            let mut order = order(&attempt, &job, Path::new("/w"), BTreeMap::new());
+            let inside = Inside {
+                workspace: "/w".into(),
+                tmp: "/t".into(),
+                env: BTreeMap::new(),
+            };
+            let trigger = Trigger::new(Event::Manual, "a".repeat(40).parse().unwrap(), "HEAD");
+            let about = About {
+                repo: "demo",
+                number: 1,
+                trigger: &trigger,
+                url: None,
+            };
+            let mut order = order(&attempt, &job, &about, inside);
             assert_eq!(order.steps[0].background, None);
             order.steps.remove(1).background.and_then(|b| b.ready)
         };
@@ -383,9 +427,14 @@ mod tests {
     fn what_needs_containers_is_refused_with_advice() {
         let mut job = JobPlan::default();
         assert_eq!(refusals(&job), [""; 0]);
-        job.image = Some("rust".to_owned());
         job.network = false;
-        let refused = refusals(&job);
+        assert_eq!(refusals(&job).len(), 1);
+        job.image = Some("rust".to_owned());
+        assert_eq!(refusals(&job), [""; 0]);
+        job.limits.disk_bytes = Some(1);
+        assert_eq!(refusals(&job).len(), 1);
+        job.limits.disk_bytes = None;
+        let refused = process_refusals(&job);
         assert!(
             refused.len() == 2 && refused[0].contains("take `image` away"),
             "{refused:?}"

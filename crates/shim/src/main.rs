@@ -1,4 +1,5 @@
-//! The program beside a job: `windlass-shim run <attempt folder>`.
+//! The program beside a job: `windlass-shim run <attempt folder>`, or `stream` where the journal is
+//! to go to standard output.
 //!
 //! | I look for | it is in |
 //! | --- | --- |
@@ -29,30 +30,52 @@ mod step;
 mod tree;
 mod writer;
 
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::exit;
+use std::time::Duration;
+
+use windlass_shim::order::{PROBE, STREAM};
+
+use crate::writer::Carrier;
 
 /// The exit code for a wrong command line.
 const EXIT_USAGE: i32 = 2;
 /// The exit code when the journal is missing or not whole.
 const EXIT_BROKEN: i32 = 1;
+/// How long a connection may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 fn main() {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let [verb, folder] = &arguments[..] else {
         usage();
     };
-    if verb != "run" {
-        usage();
-    }
-    let code = run::run(Path::new(folder)).unwrap_or_else(|e| {
+    let carrier = match verb.to_str() {
+        Some("run") => Carrier::File,
+        Some(STREAM) => Carrier::Stdout,
+        Some(PROBE) => exit(probe(&folder.to_string_lossy())),
+        _ => usage(),
+    };
+    let code = run::run(Path::new(folder), carrier).unwrap_or_else(|e| {
         eprintln!("windlass-shim: {}: {e}", Path::new(folder).display());
         EXIT_BROKEN
     });
     exit(code);
 }
 
+/// Whether something accepts connections there: 0, or [`EXIT_BROKEN`].
+fn probe(address: &str) -> i32 {
+    let Ok(address) = address.parse::<SocketAddr>() else {
+        usage();
+    };
+    match TcpStream::connect_timeout(&address, PROBE_LIMIT) {
+        Ok(_) => 0,
+        Err(_) => EXIT_BROKEN,
+    }
+}
+
 fn usage() -> ! {
-    eprintln!("usage: windlass-shim run <attempt folder>");
+    eprintln!("usage: windlass-shim run|stream <attempt folder>, or probe <IP:PORT>");
     exit(EXIT_USAGE)
 }

@@ -31,6 +31,13 @@ pub const JOURNAL_FILE: &str = "journal";
 pub const CONTROL_FILE: &str = "control";
 /// File name of the shim's own stderr.
 pub const SHIM_LOG_FILE: &str = "shim.log";
+/// The shim's verb for a container: the journal goes to standard output, which the container's
+/// engine keeps. The file [`JOURNAL_FILE`] is then made too, but stays empty: it marks the attempt as
+/// taken.
+pub const STREAM: &str = "stream";
+/// The shim's verb that only tries to connect to an address, `IP:PORT`: 0 if that works. For services,
+/// whose images need no tool for it.
+pub const PROBE: &str = "probe";
 /// The control command that stops the job: TERM to the whole tree, KILL after the grace period.
 pub const CANCEL: &str = "cancel";
 /// The variable that every process of an attempt carries, so that a sweep finds strays.
@@ -47,9 +54,12 @@ pub struct Order {
     pub attempt: String,
     /// The folder in which the steps run. Absolute.
     pub workspace: PathBuf,
-    /// The steps' whole environment, apart from secrets and the step's own variables. Nothing is
-    /// inherited from the shim.
+    /// The steps' environment, apart from secrets and the step's own variables.
     pub env: BTreeMap<String, String>,
+    /// Whether the steps have the shim's own variables too, below all others: in a container they
+    /// are the image's. Otherwise nothing is inherited.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inherit_env: bool,
     /// The whole job's limit in milliseconds, counted by the shim from its start.
     pub timeout_ms: Option<u64>,
     /// How long a tree has between TERM and KILL.
@@ -59,6 +69,11 @@ pub struct Order {
     /// What to run, in order. The first step that fails ends the job; the rest is skipped. Steps
     /// in the background run until the last of the others is over.
     pub steps: Vec<StepOrder>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Limits for all processes of one step together, enforced by a cgroup where the system allows it.

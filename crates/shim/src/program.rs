@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -25,6 +26,13 @@ fn environment<'a>(
     step: &'a StepOrder,
 ) -> BTreeMap<&'a str, &'a str> {
     let mut env = BTreeMap::new();
+    if order.inherit_env {
+        env.extend(
+            own_environment()
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str())),
+        );
+    }
     if step.output == OutputMode::Tty {
         env.insert("TERM", TERMINAL);
     }
@@ -33,6 +41,16 @@ fn environment<'a>(
     }
     env.insert(ATTEMPT_VARIABLE, order.attempt.as_str());
     env
+}
+
+/// The shim's own variables; those that aren't UTF-8 are left out, as an order couldn't hold them.
+fn own_environment() -> &'static [(String, String)] {
+    static OWN: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect()
+    })
 }
 
 /// Finds the step's program and makes everything that executing it needs.

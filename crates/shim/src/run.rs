@@ -17,7 +17,7 @@ use crate::control::{self, Control, Stop};
 use crate::crew::Crew;
 use crate::mask::Automaton;
 use crate::step::{self, Job};
-use crate::writer::Writer;
+use crate::writer::{Carrier, Writer};
 
 /// The version of the journal that this shim writes.
 const JOURNAL_VERSION: u32 = 1;
@@ -26,7 +26,7 @@ const JOURNAL_VERSION: u32 = 1;
 ///
 /// # Errors
 /// There is no journal, or not a whole one.
-pub(crate) fn run(folder: &Path) -> io::Result<i32> {
+pub(crate) fn run(folder: &Path, carrier: Carrier) -> io::Result<i32> {
     let begin = Instant::now();
     close_inherited();
     let lock = File::options()
@@ -40,7 +40,7 @@ pub(crate) fn run(folder: &Path) -> io::Result<i32> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(EXIT_ALREADY_TAKEN),
         Err((_, e)) => return Err(e.into()),
     };
-    let mut journal = match Writer::create(&folder.join(JOURNAL_FILE)) {
+    let mut journal = match Writer::create(&folder.join(JOURNAL_FILE), carrier) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(EXIT_ALREADY_TAKEN),
         journal => journal?,
     };

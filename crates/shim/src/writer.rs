@@ -10,6 +10,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use windlass_shim::journal::{Encoder, Record, Stream};
 
+/// What brings the journal to its readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// The file in the attempt's folder.
+    File,
+    /// Standard output, which the engine of this container keeps.
+    Stdout,
+}
+
 /// The journal file and what still has to be written to it.
 ///
 /// What is recorded waits in memory until [`Writer::flush`] has brought it to the file. While the
@@ -17,6 +26,7 @@ use windlass_shim::journal::{Encoder, Record, Stream};
 /// program waits in its own write.
 pub(crate) struct Writer {
     file: File,
+    carrier: Carrier,
     encoder: Encoder,
     pending: Vec<u8>,
     written: usize,
@@ -27,14 +37,20 @@ impl Writer {
     ///
     /// # Errors
     /// `AlreadyExists` if there is one; anything else that the system says.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, carrier: Carrier) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o644)
             .open(path)?;
+        let file = match carrier {
+            Carrier::File => file,
+            // A copy that steps don't inherit.
+            Carrier::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        };
         Ok(Self {
             file,
+            carrier,
             encoder: Encoder::new(),
             pending: Vec::new(),
             written: 0,
@@ -75,6 +91,9 @@ impl Writer {
     /// Brings the file's contents to the disk itself, for the case that the machine dies.
     /// A file system that can't is no reason to fail the job.
     pub(crate) fn sync(&self) {
+        if self.carrier == Carrier::Stdout {
+            return;
+        }
         if let Err(e) = self.file.sync_data() {
             eprintln!("windlass-shim: the journal was written but not synced: {e}");
         }

@@ -18,6 +18,10 @@ use crate::db::{WriteTx, now_ms};
 use crate::queue::{Finish, lost_lease};
 use crate::{Build, Claim, Store, StoreError, outbox, queue, steps};
 
+/// So many jobs of a plan are stored by one statement: six values each, far below SQLite's limit of
+/// 32,766.
+const JOBS_PER_INSERT: usize = 200;
+
 /// A job of a build.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -205,20 +209,31 @@ impl Store {
         if held.rows_affected() == 0 {
             return Err(lost_lease(attempt.id));
         }
-        for (index, job) in plan.jobs.iter().enumerate() {
-            sqlx::query(
-                "insert into jobs (build_id, run, idx, name, plan, state, concurrency)
-                 values (?, ?, ?, ?, ?, 'waiting', ?)",
-            )
-            .bind(build.id)
-            .bind(attempt.run)
-            .bind(index as i64)
-            .bind(&job.name)
-            .bind(to_json("a job's plan", job)?)
-            .bind(job.concurrency.as_ref().map(|group| &group.group))
-            .execute(tx.conn())
-            .await
-            .map_err(StoreError::db("keep the jobs"))?;
+        let mut index = 0_i64;
+        // A statement costs as much as a row: many rows share one.
+        for jobs in plan.jobs.chunks(JOBS_PER_INSERT) {
+            let mut rows = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                rows.push((index, job, to_json("a job's plan", job)?));
+                index += 1;
+            }
+            let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
+                "insert into jobs (build_id, run, idx, name, plan, state, concurrency) ",
+            );
+            insert.push_values(rows, |mut row, (index, job, text)| {
+                row.push_bind(build.id)
+                    .push_bind(attempt.run)
+                    .push_bind(index)
+                    .push_bind(&job.name)
+                    .push_bind(text)
+                    .push("'waiting'")
+                    .push_bind(job.concurrency.as_ref().map(|group| &group.group));
+            });
+            insert
+                .build()
+                .execute(tx.conn())
+                .await
+                .map_err(StoreError::db("keep the jobs"))?;
         }
         if let Some(group) = &plan.concurrency {
             join_group(&mut tx, build, &group.group, group.cancel_in_progress).await?;

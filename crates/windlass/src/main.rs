@@ -14,6 +14,7 @@
 mod cli;
 mod client;
 mod demo;
+mod executors;
 mod folders;
 mod intake;
 mod outputs;

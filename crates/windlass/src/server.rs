@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windlass_engine::executor::process::ProcessExecutor;
+use windlass_engine::executor::Executors;
+use windlass_engine::executor::docker::DockerSettings;
 use windlass_engine::git::Git;
 use windlass_logs::Hub;
 use windlass_model::Secret;
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     /// How many bytes one artifact may have.
     pub(crate) artifact_limit: u64,
     pub(crate) pass_env: Vec<String>,
+    pub(crate) docker: DockerSettings,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
     pub(crate) drain: bool,
@@ -55,7 +57,7 @@ pub(crate) struct Server {
     store: Store,
     token: Secret,
     public_url: String,
-    executor: ProcessExecutor,
+    executors: Executors,
     /// Held as long as the server lives.
     _lock: Flock<std::fs::File>,
 }
@@ -78,7 +80,12 @@ impl Server {
         // This process holds the folder's lock, so whoever has a lease in it is dead.
         store.release_leases(None).await?;
         let token = folders.token()?;
-        let executor = ProcessExecutor::new(folders.work(), folders.shim()?);
+        let executors = crate::executors::new(
+            folders.work(),
+            folders.shim()?,
+            settings.pass_env.clone(),
+            settings.docker.clone(),
+        );
         note_address(&folders, address)?;
         Ok(Self {
             settings,
@@ -87,7 +94,7 @@ impl Server {
             store,
             token,
             public_url,
-            executor,
+            executors,
             _lock: lock,
         })
     }
@@ -110,7 +117,7 @@ impl Server {
         let end_streams = CancellationToken::new();
         let worker = Arc::new(Worker {
             store: self.store.clone(),
-            executor: self.executor.clone(),
+            executors: self.executors.clone(),
             git: git.clone(),
             hub: hub.clone(),
             owner: format!("{}-{}", std::process::id(), windlass_store::db::now_ms()),
@@ -120,7 +127,6 @@ impl Server {
             caches: self.folders.caches(),
             artifact_limit: self.settings.artifact_limit,
             public_url: self.public_url.clone(),
-            pass_env: self.settings.pass_env.clone(),
             slots: self.settings.slots,
             draining: false.into(),
         });

@@ -40,6 +40,21 @@ pub(crate) fn spoil(finish: &mut Finish, problem: &str) {
     }
 }
 
+/// The shim was told to stop, and not by us: a Docker daemon that restarts, a machine that goes down
+/// and `docker stop` all send TERM. Nobody cancelled anything: the attempt is lost, as if by KILL.
+pub(crate) fn stopped_from_outside(finish: &mut Finish) {
+    if finish.state == BuildState::Cancelled {
+        finish.state = BuildState::Error;
+        finish.summary = "stopped from outside, by a signal that Windlass did not send".to_owned();
+        finish.error = Some(finish.summary.clone());
+        finish.hint = Some(
+            "dockerd or the machine was restarted, or somebody stopped the container or the shim: \
+             retry the build (`retry: {on: [infrastructure]}` does it by itself)"
+                .to_owned(),
+        );
+    }
+}
+
 fn cause(state: BuildState, outcome: Option<&Outcome>) -> FailureCause {
     match outcome {
         Some(Outcome::Exited { code } | Outcome::Unexpected { code }) => {
@@ -52,7 +67,14 @@ fn cause(state: BuildState, outcome: Option<&Outcome>) -> FailureCause {
         Some(Outcome::OutOfMemory { .. } | Outcome::NotStarted { .. } | Outcome::Lost { .. }) => {
             FailureCause::Infrastructure
         }
-        None if state == BuildState::Error => FailureCause::Infrastructure,
+        Some(Outcome::Stopped {
+            cause: StopCause::Cancelled,
+        })
+        | None
+            if state == BuildState::Error =>
+        {
+            FailureCause::Infrastructure
+        }
         _ => FailureCause::Other,
     }
 }

@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windlass_engine::executor::Executor as _;
-use windlass_engine::executor::process::ProcessExecutor;
+use windlass_engine::executor::{ExecutorError, Executors};
 use windlass_engine::git::Git;
 use windlass_engine::results::artifacts;
 use windlass_engine::schedule::decide;
@@ -48,7 +47,7 @@ const BODIES_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Everything that seeing a job through needs.
 pub(crate) struct Worker {
     pub(crate) store: Store,
-    pub(crate) executor: ProcessExecutor,
+    pub(crate) executors: Executors,
     pub(crate) git: Git,
     pub(crate) hub: Hub,
     /// Names this worker in leases; new at every start.
@@ -60,8 +59,6 @@ pub(crate) struct Worker {
     /// How many bytes one artifact may have.
     pub(crate) artifact_limit: u64,
     pub(crate) public_url: String,
-    /// Variables of the machine that steps may see, beyond the usual ones.
-    pub(crate) pass_env: Vec<String>,
     /// How many jobs run at once.
     pub(crate) slots: usize,
     /// Set when what runs may end, but nothing more is taken.
@@ -234,12 +231,22 @@ impl Worker {
     }
 
     async fn sweep_once(&self) -> Result<(), Problem> {
-        let present = self.executor.present()?;
-        let living = self.store.living_attempts().await?;
-        for attempt in present {
-            let lives = attempt.row().is_some_and(|row| living.contains(&row));
-            if !lives && self.executor.discard(&attempt).await? {
-                tracing::info!(%attempt, "removed what nobody owned");
+        for executor in self.executors.all() {
+            let present = match executor.present().await {
+                Ok(present) => present,
+                // Most servers have no Docker; jobs that need it say so.
+                Err(error @ ExecutorError::DaemonGone { .. }) => {
+                    tracing::debug!(%error, "nothing swept there");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let living = self.store.living_attempts().await?;
+            for attempt in present {
+                let lives = attempt.row().is_some_and(|row| living.contains(&row));
+                if !lives && executor.discard(&attempt).await? {
+                    tracing::info!(%attempt, executor = executor.name(), "removed what nobody owned");
+                }
             }
         }
         Ok(())

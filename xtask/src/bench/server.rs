@@ -54,11 +54,16 @@ pub(super) struct Server {
 impl Server {
     /// Starts it and waits until it answers.
     pub(super) fn start(data: &Path, slots: usize) -> Result<Self> {
-        Ok(Self::start_timed(data, slots)?.0)
+        Ok(Self::start_with(data, slots, None)?.0)
     }
 
-    /// [`Server::start`], and how long it took from the start of the process to the first answer.
-    pub(super) fn start_timed(data: &Path, slots: usize) -> Result<(Self, Duration)> {
+    /// [`Server::start`] with a Docker daemon, and how long it took from the start of the process to
+    /// the first answer.
+    pub(super) fn start_with(
+        data: &Path,
+        slots: usize,
+        docker: Option<&str>,
+    ) -> Result<(Self, Duration)> {
         // A port that is free now. Asking the server for its own would need its first line.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let begun = Instant::now();
@@ -67,6 +72,7 @@ impl Server {
             .arg(data)
             .args(["serve", "--listen", &address, "--slots", &slots.to_string()])
             .env("WINDLASS_LOG", "warn")
+            .envs(docker.map(|host| ("DOCKER_HOST", host)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

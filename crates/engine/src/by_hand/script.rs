@@ -123,7 +123,7 @@ impl Script<'_, '_> {
         let _ = writeln!(text, "passed_on='{}'", PASSED_ON.join(" "));
         let _ = writeln!(text, "secrets='{}'", self.secrets.join(" "));
         let refused = self.by_hand.planned().find_map(|job| {
-            let refused = order::refusals(job).into_iter().next()?;
+            let refused = order::process_refusals(job).into_iter().next()?;
             Some(format!("the job {} can't run here: {refused}", job.name))
         });
         let _ = writeln!(

@@ -59,6 +59,33 @@ pub async fn checkout(
     result
 }
 
+/// Gives the repositories of a workspace their own objects, so that it can leave this machine: into a
+/// container that has no mirror. Done twice, it does the same.
+///
+/// # Errors
+/// Git fails, or the disk.
+pub async fn own_objects(git: &Git, workspace: &Path) -> Result<(), CheckoutError> {
+    let mut folders = vec![workspace.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let borrowed = folder.join(".git/objects/info/alternates");
+        if borrowed.exists() {
+            let args = ["repack", "-a", "-d", "-q"];
+            let packed = git.call(args).access(Access::None).dir(&folder).run().await;
+            packed.map_err(|e| from_git(e, &folder.display().to_string()))?;
+            fs::remove_file(&borrowed).map_err(CheckoutError::io("removing", &borrowed))?;
+        }
+        let entries = fs::read_dir(&folder).map_err(CheckoutError::io("reading", &folder))?;
+        for entry in entries {
+            let entry = entry.map_err(CheckoutError::io("reading", &folder))?;
+            // Never through a link: only what the checkout itself made.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != ".git" {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What stays the same through all submodules of a checkout.
 pub(super) struct Job<'a> {
     pub(super) git: &'a Git,

@@ -22,14 +22,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::time::Instant;
-use windlass_model::AttemptId;
+use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::journal::{Record, parse_line};
 use windlass_shim::order::{
     CANCEL, CONTROL_FILE, EXIT_ALREADY_TAKEN, JOURNAL_FILE, LOCK_FILE, ORDER_FILE, Order,
     SECRETS_FILE, SHIM_LOG_FILE, Secrets,
 };
 
-use crate::executor::{Executor, ExecutorError, Follower};
+use crate::executor::{Executor, ExecutorError, Follower, Inside};
+use crate::order;
 
 /// How long a shim may take from its start to its journal. It does almost nothing before that.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -39,12 +40,18 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub struct ProcessExecutor {
     root: PathBuf,
     shim: PathBuf,
+    pass_env: Vec<String>,
 }
 
 impl ProcessExecutor {
-    /// `root` is the folder of all attempts, `shim` the program.
-    pub fn new(root: PathBuf, shim: PathBuf) -> Self {
-        Self { root, shim }
+    /// `root` is the folder of all attempts, `shim` the program, `pass_env` names variables of this
+    /// machine that steps may see beyond the usual ones.
+    pub fn new(root: PathBuf, shim: PathBuf, pass_env: Vec<String>) -> Self {
+        Self {
+            root,
+            shim,
+            pass_env,
+        }
     }
 
     /// The folder of everything that belongs to an attempt.
@@ -64,10 +71,15 @@ impl ProcessExecutor {
 
     /// What the attempt's processes and cgroups are marked with. Attempts of another data folder on
     /// this machine have the same ids: they must never be taken for ours.
-    fn mark(&self, attempt: &AttemptId) -> String {
+    pub(super) fn mark(&self, attempt: &AttemptId) -> String {
+        format!("{attempt}-{}", self.owner())
+    }
+
+    /// The part of the marks that is this data folder's.
+    pub(super) fn owner(&self) -> String {
         use sha2::{Digest as _, Sha256};
         let folder = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
-        format!("{attempt}-{}", hex::encode(&folder[..6]))
+        hex::encode(&folder[..6])
     }
 
     fn shim_folder(&self, attempt: &AttemptId) -> PathBuf {
@@ -124,13 +136,25 @@ impl Executor for ProcessExecutor {
         "process"
     }
 
+    fn inside(&self, attempt: &AttemptId, _job: &JobPlan) -> Inside {
+        Inside {
+            workspace: self.workspace(attempt),
+            tmp: self.tmp(attempt),
+            env: order::machine_env(&self.pass_env),
+        }
+    }
+
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
+        _job: &'a JobPlan,
         order: &'a Order,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Result<(), ExecutorError>> {
-        Box::pin(self.start_shim(attempt, order, secrets))
+    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>> {
+        Box::pin(async move {
+            self.start_shim(attempt, order, secrets).await?;
+            Ok(Vec::new())
+        })
     }
 
     fn follow(
@@ -144,6 +168,15 @@ impl Executor for ProcessExecutor {
 
     fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async move { tell_shim(&self.shim_folder(attempt), CANCEL).await })
+    }
+
+    fn collect<'a>(
+        &'a self,
+        _attempt: &'a AttemptId,
+        _job: &'a JobPlan,
+    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>> {
+        // It is all here.
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn remove<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
@@ -166,8 +199,8 @@ impl Executor for ProcessExecutor {
         })
     }
 
-    fn present(&self) -> Result<Vec<AttemptId>, ExecutorError> {
-        attempts_in(&self.root)
+    fn present(&self) -> BoxFuture<'_, Result<Vec<AttemptId>, ExecutorError>> {
+        Box::pin(async { attempts_in(&self.root) })
     }
 
     fn discard<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<bool, ExecutorError>> {
@@ -334,7 +367,7 @@ fn file<'a>(
 }
 
 /// `remove_dir_all`, also where a tool left folders without write permission (Go's module cache).
-fn remove_tree(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove_tree(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {

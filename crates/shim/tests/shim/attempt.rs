@@ -63,6 +63,7 @@ impl Attempt {
                 env: BTreeMap::from([("PATH".to_owned(), path.to_owned())]),
                 timeout_ms: None,
                 grace_ms: 10_000,
+                inherit_env: false,
                 limits: Limits::default(),
                 steps,
             },

@@ -12,7 +12,7 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         name: "image",
         required: false,
         summary: "the container image in which the steps run",
-        details: "A reference such as `rust:1.95`. The `process` executor has no containers and refuses the job with a sentence that says so.",
+        details: "A reference such as `rust:1.95`. All steps of the job run in one container of it, on the Docker daemon that the server (or `windlass run`) was given; variables of the image are seen by the steps, nothing of the machine is. The image needs a shell for steps that are scripts, and nothing of ours: no git, no curl.",
         example: "image: python:3.13\nsteps:\n  - python -m pytest\n",
         schema: || json!({ "type": "string", "minLength": 1 }),
         inside: &[],

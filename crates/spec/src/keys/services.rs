@@ -19,10 +19,11 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         name: "services",
         required: false,
         summary: "containers that run beside the job, such as a database",
-        details: "A map of names; steps reach a service by its name. Each has an `image`, perhaps `env`, `command` \
-                  and `ready`. A service is started before the first step, which waits until it is ready, and is \
-                  stopped with the job. The `process` executor has no containers and refuses the job with a \
-                  sentence that says so; there, a step with `background` can take the part of a service.",
+        details: "A map of names; steps of a job with an `image` reach a service by its name. Each has an `image`, \
+                  perhaps `env`, `command` and `ready`. A service is started before the first step, which waits until \
+                  it is ready (without `ready`: until the image's own health check says so), and is stopped with the \
+                  job. A job without an `image` is refused with a sentence that says so; there, a step with \
+                  `background` can take the part of a service.",
         example: "services:\n  db:\n    image: postgres:17\n    env:\n      POSTGRES_PASSWORD: test\n    ready:\n      \
                   port: 5432\n      timeout: 60s\nsteps:\n  - make test\n",
         schema: || json!({ "type": "object", "additionalProperties": schema::object(KEYS) }),

@@ -12,7 +12,7 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         name: "user",
         required: false,
         summary: "the user as whom the steps run",
-        details: "A name or a number of the image. The `process` executor runs steps as its own user and refuses the job.",
+        details: "A name or a number of the image, as for `docker run --user`; the workspace is that user's. Without an `image`, steps run as the server's own user, and the job is refused.",
         example: "image: node\nuser: node\nsteps:\n  - npm test\n",
         schema: || json!({ "type": "string", "minLength": 1 }),
         inside: &[],

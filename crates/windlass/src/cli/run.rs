@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
-use windlass_engine::checkout::resolve_head;
-use windlass_engine::executor::process::ProcessExecutor;
-use windlass_engine::executor::{Executor, Followed, Follower};
+use windlass_engine::checkout::{own_objects, resolve_head};
+use windlass_engine::executor::{Executor as _, ExecutorError, Executors, Followed, Follower};
 use windlass_engine::git::Git;
 use windlass_engine::local::WorkingTree;
 use windlass_engine::order::{self, About};
@@ -28,6 +27,7 @@ use self::display::Display;
 use self::sequence::Sequence;
 use super::check;
 use super::event::{EventArgs, repo_name};
+use crate::executors::{self, DockerArgs};
 use crate::folders::{install_shim, xdg};
 use crate::report::{EXIT_INTERRUPTED, EXIT_SPEC, Problem};
 use crate::results::Places;
@@ -48,6 +48,8 @@ pub(crate) struct Args {
     /// A further variable of this machine that steps may see (may be given several times)
     #[arg(long, value_name = "NAME")]
     pass_env: Vec<String>,
+    #[command(flatten)]
+    docker: DockerArgs,
     #[command(flatten)]
     event: EventArgs,
     /// Run only this job and those that it needs
@@ -70,7 +72,7 @@ struct Build {
     git: Git,
     tree: WorkingTree,
     root: PathBuf,
-    executor: ProcessExecutor,
+    executors: Executors,
     trigger: Trigger,
     repo: String,
     /// Set when somebody pressed Ctrl-C: no further job begins.
@@ -99,14 +101,21 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
     let root = xdg("XDG_CACHE_HOME", ".cache")?.join("windlass/run");
     std::fs::create_dir_all(&root)
         .map_err(|e| Problem::new(format!("could not create {}: {e}", root.display())))?;
-    let executor = ProcessExecutor::new(root.join("work"), install_shim(&root.join("bin"))?);
+    let executors = executors::new(
+        root.join("work"),
+        install_shim(&root.join("bin"))?,
+        args.pass_env.clone(),
+        args.docker.clone().into(),
+    );
     // What runs of yesterday that were killed left behind.
-    for dead in executor
-        .present()?
-        .iter()
-        .filter(|a| !workspace::is_living(a))
-    {
-        executor.discard(dead).await?;
+    for executor in executors.all() {
+        let present = match executor.present().await {
+            Err(ExecutorError::DaemonGone { .. }) => continue,
+            present => present?,
+        };
+        for dead in present.iter().filter(|a| !workspace::is_living(a)) {
+            executor.discard(dead).await?;
+        }
     }
     let revision = match &args.rev {
         None => tree.head.clone(),
@@ -124,7 +133,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         git,
         tree,
         root,
-        executor,
+        executors,
         trigger,
         repo,
         interrupted: AtomicBool::new(false),
@@ -147,7 +156,7 @@ impl Build {
     async fn run(&self) -> Result<u8, Problem> {
         let first = self.attempt(0)?;
         self.fill(&first, &ClonePlan::default()).await?;
-        let workspace = self.executor.workspace(&first);
+        let workspace = self.executors.process.workspace(&first);
         let (file, text) = spec_file::read(&workspace)?.ok_or_else(spec_file::missing)?;
         let spec = spec_of(&workspace, &file, &text, self.args.rev.is_some()).await?;
         let facts = self
@@ -171,11 +180,19 @@ impl Build {
         } else {
             0
         };
+        let containers = plan.jobs.iter().any(|job| job.image.is_some());
         let mut sequence = Sequence::new(plan, changed);
         let code = sequence.run(self, first).await;
         if !self.args.keep {
             for attempt in sequence.attempts() {
-                self.executor.remove(attempt).await?;
+                if containers {
+                    // One whose start was cut off; of the others nothing is left.
+                    match self.executors.docker.remove(attempt).await {
+                        Err(ExecutorError::DaemonGone { .. }) | Ok(()) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                self.executors.process.remove(attempt).await?;
                 let logs = self.logs(attempt);
                 if logs.exists() {
                     std::fs::remove_dir_all(&logs)?;
@@ -200,13 +217,13 @@ impl Build {
     }
 
     /// Where an attempt's files are. Caches outlive the run; artifacts don't, unless asked for.
-    fn places(&self, attempt: &AttemptId) -> Places {
+    fn places(&self, attempt: &AttemptId, job: &JobPlan) -> Places {
         let mut checkout = DefaultHasher::new();
         self.tree.root.hash(&mut checkout);
         let caches = format!("{}-{:016x}", self.repo, checkout.finish());
         Places {
-            workspace: self.executor.workspace(attempt),
-            home: std::env::var_os("HOME").map(PathBuf::from),
+            workspace: self.executors.process.workspace(attempt),
+            home: self.executors.home(attempt, job),
             caches: self.root.join("caches").join(caches),
             artifacts: self.artifacts(attempt),
         }
@@ -222,7 +239,7 @@ impl Build {
 
     /// A fresh workspace for an attempt, with the changes that are not committed.
     async fn fill(&self, attempt: &AttemptId, clone: &ClonePlan) -> Result<(), Problem> {
-        let workspace = self.executor.workspace(attempt);
+        let workspace = self.executors.process.workspace(attempt);
         if clone.off {
             if workspace.exists() {
                 std::fs::remove_dir_all(&workspace)?;
@@ -242,30 +259,30 @@ impl Build {
         &self,
         attempt: &AttemptId,
         job: &JobPlan,
-        display: Display,
+        mut display: Display,
     ) -> Result<(Vec<Ended>, Display), Problem> {
-        let workspace = self.executor.workspace(attempt);
+        let workspace = self.executors.process.workspace(attempt);
+        let executor = self.executors.of(job);
+        if job.image.is_some() && !job.clone.off {
+            own_objects(&self.git, &workspace).await?;
+        }
         let about = About {
             repo: &self.repo,
             number: 0,
             trigger: &self.trigger,
             url: None,
         };
-        let mut env = order::machine_env(&self.args.pass_env);
-        env.extend(order::build_env(
-            &about,
-            &workspace,
-            &self.executor.tmp(attempt),
-        ));
-        let order = order::order(attempt, job, &workspace, env);
+        let order = order::order(attempt, job, &about, executor.inside(attempt, job));
         let secrets = order::secrets(&secrets(self.args.secrets_file.as_deref(), job)?, &[]);
         let logs = self.logs(attempt);
         if logs.exists() {
             std::fs::remove_dir_all(&logs)?;
         }
-        self.executor.start(attempt, &order, &secrets).await?;
-        let follower = self.executor.follow(attempt, 0)?;
-        let shown = self.follow(attempt, follower, &logs, display).await?;
+        let starting = executor.start(attempt, job, &order, &secrets);
+        let said = self.unless_interrupted(starting).await??;
+        said.iter().for_each(|line| display.said(line));
+        let follower = executor.follow(attempt, 0)?;
+        let shown = self.follow(attempt, job, follower, &logs, display).await?;
         if self.args.keep {
             super::say(format_args!("workspace {}", workspace.display()));
             super::say(format_args!("logs      {}", logs.display()));
@@ -273,11 +290,24 @@ impl Build {
         Ok(shown)
     }
 
+    /// Waits for something that may take long (an image that is pulled), or for Ctrl-C.
+    async fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            done = work => Ok(done),
+            _ = interrupt.recv() => {
+                self.interrupted.store(true, Ordering::SeqCst);
+                Err(Problem::new("interrupted").code(EXIT_INTERRUPTED))
+            }
+        }
+    }
+
     /// Shows the job until it ends. The first Ctrl-C stops the job in its tidy way, the second
     /// leaves it to the shim.
     async fn follow(
         &self,
         attempt: &AttemptId,
+        job: &JobPlan,
         follower: Box<dyn Follower>,
         logs: &Path,
         display: Display,
@@ -297,7 +327,7 @@ impl Build {
             if self.interrupted.swap(true, Ordering::SeqCst) {
                 return Err(Problem::new("interrupted").code(EXIT_INTERRUPTED));
             }
-            self.executor.stop(attempt).await?;
+            self.executors.of(job).stop(attempt).await?;
         }
     }
 }
@@ -396,7 +426,10 @@ fn show(
                 continue;
             }
             Followed::Bytes => recorder.push(&bytes)?,
-            Followed::Gone => recorder.lost("the program beside the job was killed")?,
+            Followed::Gone => {
+                let usual = "the program beside the job was killed";
+                recorder.lost(follower.epitaph().as_deref().unwrap_or(usual))?
+            }
         };
         recorder.confirm()?;
         for event in events {

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::{on_pending, say};
 use crate::demo;
+use crate::executors::DockerArgs;
 use crate::folders::{Folders, xdg};
 use crate::report::Problem;
 use crate::results;
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// A further variable of this machine that steps may see (may be given several times)
     #[arg(long, value_name = "NAME")]
     pass_env: Vec<String>,
+    #[command(flatten)]
+    docker: DockerArgs,
     /// GitHub's API, if it does not follow from the repositories' URLs
     #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
     github_api: Option<String>,
@@ -77,6 +80,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         slots: args.slots.unwrap_or(cores),
         artifact_limit: args.artifact_limit.saturating_mul(1 << 20),
         pass_env: args.pass_env,
+        docker: args.docker.into(),
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use windlass_engine::executor::{Executor, Followed};
+use windlass_engine::executor::{ExecutorError, Executors, Followed};
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
 use windlass_model::plan::Limits;
-use windlass_model::{AttemptId, Secret};
+use windlass_model::{AttemptId, BuildState, JobPlan, Secret};
 use windlass_store::steps::Told;
 use windlass_store::{Claim, Store, failpoint};
 
@@ -23,6 +23,11 @@ use crate::report::Problem;
 /// How long a read of the journal waits before it looks whether the server stops.
 const LOOK_UP: Duration = Duration::from_millis(250);
 
+/// How long a job waits for a Docker daemon that can't be reached, before it counts as failed by its
+/// infrastructure.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(60);
+const DAEMON_PAUSE: Duration = Duration::from_secs(2);
+
 impl Worker {
     /// Starts the shim if it was not, and follows it to its end.
     pub(super) async fn run_job(
@@ -31,22 +36,31 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<(), Setback> {
         let attempt = claim.attempt.attempt_id();
-        self.start(claim, &attempt).await?;
+        let job = planned_job(claim)?;
+        tokio::select! {
+            started = self.start(claim, &attempt, job) => started?,
+            // Pulling an image may take long. Whoever starts next finds what was begun.
+            () = stop.cancelled(), if job.image.is_some() => return Err(Setback::Stopping),
+            asked = self.cancelled(claim.build.id, claim.attempt.job_id), if job.image.is_some() => {
+                asked?;
+                let summary = "cancelled while its container was being made".to_owned();
+                return Err(Setback::Ends(BuildState::Cancelled, Problem::new(summary)));
+            }
+        }
         failpoint::hit(format_args!("after-start"));
         let stopping = Arc::new(AtomicBool::new(false));
-        let recording =
-            Recording {
-                store: self.store.clone(),
-                hub: self.hub.clone(),
-                executor: self.executor.clone(),
-                dir: self.logs.join(attempt.as_str()),
-                attempt: attempt.clone(),
-                row: claim.attempt.id,
-                limited: claim.attempt.plan.as_ref().is_some_and(|plan| {
-                    plan.jobs.iter().any(|job| job.limits != Limits::default())
-                }),
-                stopping: Arc::clone(&stopping),
-            };
+        let recording = Recording {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            executors: self.executors.clone(),
+            job: job.clone(),
+            dir: self.logs.join(attempt.as_str()),
+            attempt: attempt.clone(),
+            row: claim.attempt.id,
+            // In a container the shim has nothing to say about them.
+            limited: job.image.is_none() && job.limits != Limits::default(),
+            stopping: Arc::clone(&stopping),
+        };
         let runtime = tokio::runtime::Handle::current();
         let mut follow = tokio::task::spawn_blocking(move || recording.to_the_end(&runtime));
         let mut cancel_heard = false;
@@ -67,25 +81,21 @@ impl Worker {
                 asked = self.cancelled(claim.build.id, claim.attempt.job_id), if !cancel_heard => {
                     asked?;
                     cancel_heard = true;
-                    let stopped = self.executor.stop(&attempt).await;
+                    let stopped = self.executors.of(job).stop(&attempt).await;
                     stopped.map_err(|e| Setback::Again(e.into()))?;
                 }
             }
         }
     }
 
-    async fn start(&self, claim: &Claim, attempt: &AttemptId) -> Result<(), Setback> {
-        let broken = |words: &str| Setback::Again(Problem::new(words.to_owned()));
-        let plan = claim
-            .attempt
-            .plan
-            .as_ref()
-            .ok_or_else(|| broken("the plan is gone"))?;
-        let job = plan
-            .jobs
-            .first()
-            .ok_or_else(|| broken("the plan is empty"))?;
-        let workspace = self.executor.workspace(attempt);
+    async fn start(
+        &self,
+        claim: &Claim,
+        attempt: &AttemptId,
+        job: &JobPlan,
+    ) -> Result<(), Setback> {
+        let executor = self.executors.of(job);
+        let inside = executor.inside(attempt, job);
         let path = windlass_web::urls::build(&claim.build.repo, claim.build.number);
         let url = format!("{}{path}", self.public_url);
         let about = About {
@@ -94,13 +104,7 @@ impl Worker {
             trigger: &claim.build.trigger,
             url: Some(&url),
         };
-        let mut env = order::machine_env(&self.pass_env);
-        env.extend(order::build_env(
-            &about,
-            &workspace,
-            &self.executor.tmp(attempt),
-        ));
-        let order = order::order(attempt, job, &workspace, env);
+        let order = order::order(attempt, job, &about, inside);
         let values: BTreeMap<String, Secret> = if claim.build.trigger.event.is_untrusted() {
             BTreeMap::new()
         } else {
@@ -111,16 +115,45 @@ impl Worker {
         // The fetching token never enters the job, but a careless tool may still print it.
         let token = self.store.status_token(claim.build.repo_id).await?;
         let secrets = order::secrets(&values, token.as_slice());
-        let started = self.executor.start(attempt, &order, &secrets).await;
-        started.map_err(|e| Setback::Again(e.into()))
+        let mut waited = Duration::ZERO;
+        let said = loop {
+            match executor.start(attempt, job, &order, &secrets).await {
+                Ok(said) => break said,
+                Err(error @ ExecutorError::DaemonGone { .. }) if waited < DAEMON_PATIENCE => {
+                    tracing::warn!(%attempt, %error, "waiting for it");
+                    tokio::time::sleep(DAEMON_PAUSE).await;
+                    waited += DAEMON_PAUSE;
+                }
+                Err(error @ ExecutorError::DaemonGone { .. }) => return Err(ends(error)),
+                Err(error) if error.is_passing() => return Err(Setback::Again(error.into())),
+                Err(error) => return Err(ends(error)),
+            }
+        };
+        let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
+        if !told.is_empty() {
+            self.store.record(claim.attempt.id, &told).await?;
+        }
+        Ok(())
     }
+}
+
+fn ends(error: ExecutorError) -> Setback {
+    Setback::Ends(BuildState::Error, error.into())
+}
+
+/// The one job that an attempt's plan holds.
+pub(super) fn planned_job(claim: &Claim) -> Result<&JobPlan, Setback> {
+    let plan = claim.attempt.plan.as_ref();
+    let job = plan.and_then(|plan| plan.jobs.first());
+    job.ok_or_else(|| Setback::Again(Problem::new("the plan is gone".to_owned())))
 }
 
 /// The thread that reads one journal.
 struct Recording {
     store: Store,
     hub: windlass_logs::Hub,
-    executor: windlass_engine::executor::process::ProcessExecutor,
+    executors: Executors,
+    job: JobPlan,
     dir: PathBuf,
     attempt: AttemptId,
     row: i64,
@@ -134,7 +167,8 @@ impl Recording {
     fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<bool, Problem> {
         let mut recorder = Recorder::open(&self.dir)?;
         let mut follower = self
-            .executor
+            .executors
+            .of(&self.job)
             .follow(&self.attempt, recorder.position().offset)?;
         let mut bytes = Vec::new();
         while !recorder.is_ended() {
@@ -146,7 +180,8 @@ impl Recording {
                 Followed::Quiet => continue,
                 Followed::Bytes => recorder.push(&bytes)?,
                 Followed::Gone => {
-                    recorder.lost("the program beside the job (windlass-shim) was killed")?
+                    let usual = "the program beside the job (windlass-shim) was killed";
+                    recorder.lost(follower.epitaph().as_deref().unwrap_or(usual))?
                 }
             };
             if !events.is_empty() {

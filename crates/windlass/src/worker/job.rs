@@ -11,16 +11,17 @@ use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
 use windlass_engine::schedule::decide;
 use windlass_model::board::AttemptEnd;
-use windlass_model::{AttemptId, Event};
+use windlass_model::{AttemptId, BuildState, Event, JobPlan};
 use windlass_store::queue::{Finish, Phase};
 use windlass_store::steps::Told;
 use windlass_store::{BuildEnd, Claim, Judge, Step, StoreError, failpoint};
 
 use super::Worker;
-use super::prepare::{NotPrepared, mirror_key};
+use super::follow::planned_job;
+use super::prepare::{NotPrepared, ended, first_line, mirror_key};
 use crate::report::Problem;
 use crate::results::{self, Places};
-use crate::verdict::{attempt_end, spoil, verdict};
+use crate::verdict::{attempt_end, spoil, stopped_from_outside, verdict};
 
 /// A mirror with more packs than this is repacked after a build.
 const MAX_PACKS: usize = 40;
@@ -31,6 +32,8 @@ pub(super) enum Setback {
     Stopping,
     /// Another worker has it.
     LeaseLost,
+    /// It is over: what it needs can't be had.
+    Ends(BuildState, Problem),
     /// The store or the disk failed; it may be better in a moment.
     Again(Problem),
 }
@@ -64,6 +67,17 @@ impl Worker {
                         "another worker took this attempt"
                     );
                     break;
+                }
+                Err(Setback::Ends(state, problem)) => {
+                    match self.give_up(&mut claim, state, &problem).await {
+                        // The rest of its life: sealing, cleaning up.
+                        Ok(()) => continue,
+                        Err(Setback::Again(problem)) => {
+                            let attempt = claim.attempt.id;
+                            tracing::error!(attempt, %problem, "could not end the job; trying again");
+                        }
+                        Err(_) => break,
+                    }
                 }
                 Err(Setback::Again(problem)) => {
                     let attempt = claim.attempt.id;
@@ -103,6 +117,11 @@ impl Worker {
             self.run_job(claim, stop).await?;
             let steps = self.store.steps(claim.attempt.id).await?;
             let mut finish = verdict(&steps);
+            let (build, job) = (claim.build.id, claim.attempt.job_id);
+            if !self.store.cancel_requested(build, job).await? {
+                stopped_from_outside(&mut finish);
+            }
+            self.collect(claim, &mut finish).await?;
             self.take_out(claim, &mut finish, &steps).await?;
             failpoint::hit(format_args!("after-take-out"));
             let outputs = self.outputs(claim).unwrap_or_else(|problem| {
@@ -121,14 +140,47 @@ impl Worker {
         Ok(())
     }
 
-    /// The places of an attempt's files.
-    pub(super) fn places(&self, claim: &Claim) -> Places {
+    /// Ends an attempt whose shim never ran.
+    async fn give_up(
+        &self,
+        claim: &mut Claim,
+        state: BuildState,
+        problem: &Problem,
+    ) -> Result<(), Setback> {
+        let mut finish = ended(state, first_line(problem.message()));
+        if state == BuildState::Error {
+            finish.error = Some(problem.message().to_owned());
+            finish.hint = problem.hint_text().map(ToOwned::to_owned);
+        }
+        let end = attempt_end(&finish, &[], BTreeMap::new());
+        self.finish(claim, &finish, &end).await
+    }
+
+    /// Brings what the job left behind to this machine.
+    async fn collect(&self, claim: &Claim, finish: &mut Finish) -> Result<(), Setback> {
+        let job = planned_job(claim)?;
+        let attempt = claim.attempt.attempt_id();
+        match self.executors.of(job).collect(&attempt, job).await {
+            Ok(said) => {
+                let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
+                self.store.record(claim.attempt.id, &told).await?;
+            }
+            Err(error) if error.is_passing() => return Err(Setback::Again(error.into())),
+            Err(error) => {
+                let problem = Problem::from(error);
+                spoil(finish, problem.message());
+                finish.hint = problem.hint_text().map(ToOwned::to_owned);
+            }
+        }
+        Ok(())
+    }
+
+    /// The places of an attempt's files on this machine.
+    pub(super) fn places(&self, claim: &Claim, job: &JobPlan) -> Places {
         let attempt = claim.attempt.attempt_id();
         Places {
-            workspace: self.executor.workspace(&attempt),
-            home: order::machine_env(&self.pass_env)
-                .remove("HOME")
-                .map(Into::into),
+            workspace: self.executors.process.workspace(&attempt),
+            home: self.executors.home(&attempt, job),
             caches: self.caches.join(mirror_key(claim.build.repo_id)),
             artifacts: self.artifacts_of(&attempt),
         }
@@ -160,7 +212,7 @@ impl Worker {
             .into_values()
             .collect::<Vec<_>>();
         let logs = self.logs.join(claim.attempt.attempt_id().as_str());
-        let places = self.places(claim);
+        let places = self.places(claim, &job);
         let is_pull_request = matches!(claim.build.trigger.event, Event::PullRequest { .. });
         let (state, limit) = (finish.state, self.artifact_limit);
         let numbers: Vec<u32> = steps
@@ -205,7 +257,7 @@ impl Worker {
         let Some(job) = plan.and_then(|plan| plan.jobs.first()) else {
             return Ok(BTreeMap::new());
         };
-        let text = crate::outputs::read(&self.executor.tmp(&claim.attempt.attempt_id()))?;
+        let text = crate::outputs::read(&self.executors.process.tmp(&claim.attempt.attempt_id()))?;
         order::read_outputs(&text, &job.outputs)
     }
 
@@ -265,10 +317,16 @@ impl Worker {
         .map_err(|e| Setback::Again(e.into()))?;
         failpoint::hit(format_args!("after-seal"));
         self.hub.bump(attempt.as_str());
-        self.executor
-            .remove(&attempt)
-            .await
-            .map_err(|e| Setback::Again(e.into()))?;
+        let removed = match claim
+            .attempt
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.jobs.first())
+        {
+            Some(job) => self.executors.of(job).remove(&attempt).await,
+            None => self.executors.process.remove(&attempt).await,
+        };
+        removed.map_err(|e| Setback::Again(e.into()))?;
         failpoint::hit(format_args!("after-clean-up"));
         Ok(())
     }

@@ -34,7 +34,7 @@ impl<E: Into<Setback>> From<E> for NotPrepared {
     }
 }
 
-fn ended(state: BuildState, summary: impl Into<String>) -> Finish {
+pub(super) fn ended(state: BuildState, summary: impl Into<String>) -> Finish {
     Finish {
         state,
         summary: summary.into(),
@@ -79,7 +79,7 @@ pub(super) fn mirror_key(repo: i64) -> String {
     format!("r{repo}")
 }
 
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
@@ -159,6 +159,15 @@ impl Worker {
         self.check_secrets(&repo, claim, &[&job]).await?;
         self.put_in(claim, &job, &jobs).await?;
         failpoint::hit(format_args!("after-put-in"));
+        let executor = self.executors.of(&job).name();
+        if job.image.is_some() && !job.clone.off {
+            let workspace = self
+                .executors
+                .process
+                .workspace(&claim.attempt.attempt_id());
+            let own = checkout::own_objects(&self.git, &workspace).await;
+            own.map_err(|error| could_not(&error.into()))?;
+        }
         let file = claim.attempt.spec_file.clone().unwrap_or_default();
         let plan = Plan {
             jobs: vec![job],
@@ -166,7 +175,7 @@ impl Worker {
         };
         let (id, owner) = (claim.attempt.id, &self.owner);
         self.store
-            .launched(id, owner, self.executor.name(), &file, &plan)
+            .launched(id, owner, executor, &file, &plan)
             .await?;
         Ok(())
     }
@@ -202,7 +211,7 @@ impl Worker {
             let folder = artifacts::folder(&into, &artifact.name).unwrap_or(into);
             needed.push((artifact.name, folder));
         }
-        let places = self.places(claim);
+        let places = self.places(claim, job);
         let job = job.clone();
         let put = tokio::task::spawn_blocking(move || results::put_in(&job, &places, &needed));
         let said = put.await.map_err(|e| Setback::Again(e.into()))?;
@@ -213,7 +222,10 @@ impl Worker {
 
     /// Reads the spec and plans the build. Whether this attempt goes on with one of its jobs.
     async fn plan(&self, repo: &Repo, source: &Source, claim: &Claim) -> Result<bool, NotPrepared> {
-        let workspace = self.executor.workspace(&claim.attempt.attempt_id());
+        let workspace = self
+            .executors
+            .process
+            .workspace(&claim.attempt.attempt_id());
         let (file, text) = match spec_file::read(&workspace) {
             Ok(Some(found)) => found,
             Ok(None) => return Err(could_not(&spec_file::missing())),
@@ -333,9 +345,9 @@ impl Worker {
     ) -> Result<(), NotPrepared> {
         let attempt = claim.attempt.attempt_id();
         let revision = &claim.build.trigger.revision;
-        let workspace = self.executor.workspace(&attempt);
+        let workspace = self.executors.process.workspace(&attempt);
         if clone.off {
-            let removed = self.executor.remove(&attempt).await;
+            let removed = self.executors.process.remove(&attempt).await;
             removed.map_err(|e| Setback::Again(e.into()))?;
             let made = std::fs::create_dir_all(&workspace);
             return Ok(made.map_err(|e| Setback::Again(e.into()))?);
@@ -351,7 +363,7 @@ impl Worker {
             )
             .await
         };
-        let removed = self.executor.remove(&attempt).await;
+        let removed = self.executors.process.remove(&attempt).await;
         removed.map_err(|e| Setback::Again(e.into()))?;
         fetched
             .await

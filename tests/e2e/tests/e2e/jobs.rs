@@ -326,11 +326,11 @@ async fn changed_paths_skip_ci_and_parameters_decide() {
 #[tokio::test]
 async fn what_needs_containers_is_refused_with_advice() {
     let lab = Lab::new();
-    lab.hooked("r", "image: rust\nsteps: [cargo test]\n");
+    lab.hooked("r", "user: ci\nsteps: [cargo test]\n");
     let server = lab.serve(&[]);
     lab.push("r", &["HEAD:main"]);
     let build = lab.ended(&server, "r", 1).await;
     assert_eq!(build["state"], "error");
     let hint = build["attempts"][0]["hint"].as_str().unwrap();
-    assert!(hint.contains("take `image` away"), "{hint}");
+    assert!(hint.contains("take `user` away"), "{hint}");
 }

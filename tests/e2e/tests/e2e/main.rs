@@ -11,6 +11,7 @@ mod bridge;
 mod browser;
 mod by_hand;
 mod command_line;
+mod containers;
 mod demo;
 mod examples;
 mod forge;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use windlass_engine::executor::Executor as _;
 use windlass_engine::order;
 use windlass_engine::results::artifacts;
 use windlass_engine::schedule::{apply, decide};
@@ -166,7 +165,7 @@ impl Sequence {
         let alone = self.board.jobs.len() == 1;
         let mut display = self.display.take().unwrap_or_else(Display::new);
         display.job_began(&job, self.board.jobs[index].tries, alone);
-        let places = build.places(&attempt);
+        let places = build.places(&attempt, &job);
         let needed = self.needed(&job);
         let said = results::put_in(&job, &places, &needed)?;
         said.iter().for_each(|line| display.said(line));
@@ -174,6 +173,12 @@ impl Sequence {
         self.display = Some(display);
         let steps = steps(&job, ends);
         let mut finish = verdict::verdict(&steps);
+        if !build.interrupted.load(Ordering::SeqCst) {
+            verdict::stopped_from_outside(&mut finish);
+        }
+        let executor = build.executors.of(&job);
+        let said = executor.collect(&attempt, &job).await?;
+        said.iter().for_each(|line| self.display().said(line));
         let left = results::take_out(&job, &places, finish.state, true, results::ARTIFACT_LIMIT);
         results::trim_caches(&places.caches, results::CACHES_LIMIT)?;
         self.show_left(&left, &build.logs(&attempt), &steps);
@@ -185,17 +190,16 @@ impl Sequence {
             }
         }
         self.keep(index, &job, left, build.args.artifacts.as_deref())?;
-        let written = crate::outputs::read(&build.executor.tmp(&attempt));
+        let written = crate::outputs::read(&build.executors.process.tmp(&attempt));
         let outputs = written.and_then(|text| order::read_outputs(&text, &job.outputs));
         let outputs = outputs.unwrap_or_else(|problem| {
             verdict::spoil(&mut finish, &problem);
             self.display().note(&problem);
             BTreeMap::new()
         });
-        if build.args.keep {
-            // The folders were named already.
-        } else {
-            build.executor.remove(&attempt).await?;
+        // Otherwise the folders were named already.
+        if !build.args.keep {
+            executor.remove(&attempt).await?;
         }
         Ok(verdict::attempt_end(&finish, &steps, outputs))
     }

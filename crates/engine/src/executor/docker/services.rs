@@ -1,0 +1,287 @@
+//! Containers beside a job: a network of the job's own, in which each service has its name, and a
+//! wait until each can be used.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, ExecConfig, HealthStatusEnum, HostConfig,
+    NetworkCreateRequest, NetworkingConfig,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, LogsOptions, StartContainerOptions,
+};
+use futures_util::StreamExt as _;
+use windlass_model::plan::{Ready, ReadyCheck, ServicePlan};
+use windlass_model::{AttemptId, JobPlan};
+use windlass_shim::order::PROBE;
+
+use super::pack::{Item, Owner};
+use super::{DockerExecutor, log_config, words};
+use crate::executor::ExecutorError;
+
+/// The pause between two looks at a service that is not ready.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a service with a health check of its image's own may take.
+const HEALTH_LIMIT: Duration = Duration::from_secs(120);
+
+/// Lines of a service's log in the message that it did not become ready.
+const LAST_LINES: &str = "15";
+
+/// Where the program that tries a port lies in a service's container.
+const PROBE_PROGRAM: &str = "/windlass/windlass-shim";
+
+impl DockerExecutor {
+    /// The network of a job with services.
+    pub(super) fn network(&self, attempt: &AttemptId) -> String {
+        self.container(attempt)
+    }
+
+    /// Starts what runs beside the job, and waits until all of it can be used. Adds lines for people.
+    pub(super) async fn start_services(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        said: &mut Vec<String>,
+    ) -> Result<(), ExecutorError> {
+        if job.services.is_empty() {
+            return Ok(());
+        }
+        let network = NetworkCreateRequest {
+            name: self.network(attempt),
+            driver: Some("bridge".to_owned()),
+            // Without a way out, but the services can be reached.
+            internal: Some(!job.network),
+            labels: Some(self.labels(attempt, job)),
+            ..NetworkCreateRequest::default()
+        };
+        docker
+            .create_network(network)
+            .await
+            .map_err(|e| self.failed("make a network for the services", e))?;
+        for service in &job.services {
+            self.start_service(docker, attempt, job, service, said)
+                .await?;
+        }
+        for service in &job.services {
+            let begun = Instant::now();
+            self.await_service(docker, attempt, service).await?;
+            let took = begun.elapsed().as_secs_f64();
+            said.push(format!("service {}: ready after {took:.1} s", service.name));
+        }
+        Ok(())
+    }
+
+    fn service_container(&self, attempt: &AttemptId, service: &ServicePlan) -> String {
+        format!("{}-{}", self.container(attempt), service.name)
+    }
+
+    async fn start_service(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        service: &ServicePlan,
+        said: &mut Vec<String>,
+    ) -> Result<(), ExecutorError> {
+        let image = self.images.have(docker, &service.image, said).await;
+        let image = image.map_err(|failure| failure.into_error(self))?;
+        let name = self.service_container(attempt, service);
+        let endpoint = EndpointSettings {
+            aliases: Some(vec![service.name.clone()]),
+            ..EndpointSettings::default()
+        };
+        let network = self.network(attempt);
+        let env = service.env.iter().map(|(k, v)| format!("{k}={v}"));
+        let body = ContainerCreateBody {
+            image: Some(image.id),
+            cmd: service.command.clone(),
+            env: Some(env.collect()),
+            hostname: Some(service.name.clone()),
+            labels: Some(self.labels(attempt, job)),
+            host_config: Some(HostConfig {
+                network_mode: Some(network.clone()),
+                log_config: Some(log_config()),
+                security_opt: Some(words(&["no-new-privileges:true"])),
+                cap_drop: Some(words(super::DROPPED)),
+                ..HostConfig::default()
+            }),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(network, endpoint)])),
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptions {
+            name: Some(name.clone()),
+            ..CreateContainerOptions::default()
+        };
+        docker
+            .create_container(Some(options), body)
+            .await
+            .map_err(|e| self.failed(format!("make the service {}", service.name), e))?;
+        if let Some(Ready {
+            check: ReadyCheck::Port(_),
+            ..
+        }) = service.ready
+        {
+            let items = vec![
+                Item::Folder("windlass", 0o755),
+                Item::Copy(
+                    "windlass/windlass-shim".to_owned(),
+                    0o755,
+                    self.shim.clone(),
+                ),
+            ];
+            self.upload(docker, &name, items, Owner::default(), &self.shim)
+                .await?;
+        }
+        docker
+            .start_container(&name, None::<StartContainerOptions>)
+            .await
+            .map_err(|e| self.failed(format!("start the service {}", service.name), e))
+    }
+
+    /// Waits until the service can be used.
+    async fn await_service(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        service: &ServicePlan,
+    ) -> Result<(), ExecutorError> {
+        let name = self.service_container(attempt, service);
+        let limit = match &service.ready {
+            Some(ready) => ready.timeout,
+            None => HEALTH_LIMIT,
+        };
+        let end = Instant::now() + limit;
+        loop {
+            let found = docker
+                .inspect_container(&name, None::<InspectContainerOptions>)
+                .await
+                .map_err(|e| self.failed(format!("look at the service {}", service.name), e))?;
+            let state = found.state.unwrap_or_default();
+            if state.running != Some(true) {
+                let code = state.exit_code.unwrap_or_default();
+                let reason = format!("it ended with exit code {code}");
+                return Err(self.not_ready(docker, &name, service, reason).await);
+            }
+            let ready = match &service.ready {
+                Some(ready) => {
+                    let networks = found.network_settings.and_then(|n| n.networks);
+                    let address = networks
+                        .unwrap_or_default()
+                        .remove(&self.network(attempt))
+                        .and_then(|endpoint| endpoint.ip_address)
+                        .unwrap_or_default();
+                    let check = self.check(docker, &name, &ready.check, &address);
+                    let checked = tokio::time::timeout(limit, check).await;
+                    checked.unwrap_or(Ok(false)).map_err(|e| {
+                        self.failed(format!("check the service {}", service.name), e)
+                    })?
+                }
+                // Its image may have a check of its own; otherwise it is ready when it runs.
+                None => matches!(
+                    state.health.and_then(|health| health.status),
+                    None | Some(
+                        HealthStatusEnum::HEALTHY
+                            | HealthStatusEnum::NONE
+                            | HealthStatusEnum::EMPTY
+                    )
+                ),
+            };
+            if ready {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let reason = format!("it was not ready after {} s", limit.as_secs());
+                return Err(self.not_ready(docker, &name, service, reason).await);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn check(
+        &self,
+        docker: &Docker,
+        container: &str,
+        check: &ReadyCheck,
+        address: &str,
+    ) -> Result<bool, Error> {
+        match check {
+            ReadyCheck::Output(text) => Ok(log_of(docker, container, "all").await.contains(text)),
+            ReadyCheck::Run(argv) => succeeds(docker, container, argv.clone()).await,
+            ReadyCheck::Port(port) => {
+                let target = format!("{address}:{port}");
+                let argv = [PROBE_PROGRAM, PROBE, &target].map(ToOwned::to_owned);
+                succeeds(docker, container, argv.to_vec()).await
+            }
+        }
+    }
+
+    async fn not_ready(
+        &self,
+        docker: &Docker,
+        container: &str,
+        service: &ServicePlan,
+        reason: String,
+    ) -> ExecutorError {
+        let log = log_of(docker, container, LAST_LINES).await;
+        let said = match log.trim() {
+            "" => "it printed nothing".to_owned(),
+            log => format!("its last lines:\n{log}"),
+        };
+        ExecutorError::Docker {
+            doing: format!("use the service {}", service.name),
+            message: format!("{reason}; {said}"),
+            hint: "look at its `image`, `env` and `command`, or give `ready` a longer `timeout`"
+                .to_owned(),
+        }
+    }
+}
+
+/// Whether a command in the container ends with 0.
+async fn succeeds(docker: &Docker, container: &str, argv: Vec<String>) -> Result<bool, Error> {
+    let config = ExecConfig {
+        cmd: Some(argv),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..ExecConfig::default()
+    };
+    let exec = docker.create_exec(container, config).await?.id;
+    let started = docker.start_exec(&exec, None::<StartExecOptions>).await;
+    match started {
+        Ok(StartExecResults::Attached { mut output, .. }) => while output.next().await.is_some() {},
+        Ok(StartExecResults::Detached) => {}
+        // The program is not there, or the container has just ended.
+        Err(Error::DockerResponseServerError { .. }) => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    Ok(docker.inspect_exec(&exec).await?.exit_code == Some(0))
+}
+
+/// What a service printed, in as far as it can be had.
+async fn log_of(docker: &Docker, container: &str, tail: &str) -> String {
+    let options = LogsOptions {
+        stdout: true,
+        stderr: true,
+        tail: tail.to_owned(),
+        ..LogsOptions::default()
+    };
+    let mut stream = std::pin::pin!(docker.logs(container, Some(options)));
+    let mut text = Vec::new();
+    while let Some(Ok(item)) = stream.next().await {
+        let bytes = LogOutput::into_bytes(item);
+        text.extend_from_slice(&bytes);
+        // A service that prints without end is not looked through for ever.
+        if text.len() > 4 << 20 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}

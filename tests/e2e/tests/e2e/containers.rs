@@ -1,0 +1,539 @@
+//! Jobs in containers, on a real dockerd: what goes in and comes out, and that killing the server,
+//! the container or the daemon itself loses no line and leaves nothing behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::lab::{Lab, Server};
+
+/// The daemon that `cargo xtask lab up` starts.
+fn daemon() -> String {
+    let socket = std::env::temp_dir().join("windlass-lab/docker.sock");
+    assert!(
+        std::os::unix::net::UnixStream::connect(&socket).is_ok(),
+        "no Docker daemon answers at {}: run `cargo xtask lab up` (`cargo xtask test` does)",
+        socket.display()
+    );
+    format!("unix://{}", socket.display())
+}
+
+#[track_caller]
+fn docker(host: &str, args: &[&str]) -> String {
+    let output = Command::new("docker")
+        .args(args)
+        .env("DOCKER_HOST", host)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "docker {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// What things of this test's data folder are marked with.
+fn owner(lab: &Lab) -> String {
+    let work = lab.data().join("work");
+    let digest = hex::encode(Sha256::digest(work.as_os_str().as_encoded_bytes()));
+    digest[..12].to_owned()
+}
+
+fn ours_by_name(lab: &Lab, name: &str) -> bool {
+    name.contains(&owner(lab))
+}
+
+/// The containers of this test's data folder.
+fn ours(lab: &Lab, host: &str) -> Vec<String> {
+    let filter = format!("label=windlass.owner={}", owner(lab));
+    let list = docker(host, &["ps", "-aq", "--no-trunc", "--filter", &filter]);
+    list.lines().map(ToOwned::to_owned).collect()
+}
+
+fn serve(lab: &Lab, host: &str) -> Server {
+    lab.serve(&["--docker", host, "--docker-pull", "never"])
+}
+
+fn attempts(build: &Value) -> usize {
+    build["attempts"].as_array().unwrap().len()
+}
+
+const WHOLE: &str = r#"
+image: windlass-test/tiny:1
+jobs:
+  make:
+    user: ci
+    outputs: [version]
+    artifacts: [out/**]
+    cache: [{ key: home, paths: ~/kept }, { key: here, paths: deps }]
+    secrets: [TOKEN]
+    steps:
+      - test "$FROM_IMAGE" = yes && test "$(id -u)" = 1000 && test "$PWD" = "$WINDLASS_WORKSPACE"
+      - test -d .git/objects/pack && test ! -e .git/objects/info/alternates && test ! -e /var/run/docker.sock
+      - mkdir out && echo made > out/a && ln -s /etc/passwd out/link && echo "version=7" >> "$WINDLASS_OUTPUT"
+      - if [ -e ~/kept/x ] && [ -e deps/y ]; then echo "cache hit"; else echo "cache miss"; mkdir -p ~/kept deps; echo 1 > ~/kept/x; echo 2 > deps/y; fi
+      - echo "token $TOKEN" && cat /proc/1/cmdline
+  use:
+    needs: [{ job: make, artifacts: true }]
+    network: none
+    env: { VERSION: "${{ needs.make.outputs.version }}" }
+    limits: { memory: 200M, pids: 50 }
+    steps:
+      - test "$(cat out/a)$VERSION" = made7 && test ! -e out/link
+      - test "$(ls /sys/class/net)" = lo
+      - test "$(id -u)" = 0
+"#;
+
+#[tokio::test]
+async fn a_job_in_a_container_gets_and_leaves_what_any_job_does() {
+    let (lab, host) = (Lab::new(), daemon());
+    lab.hooked("r", WHOLE);
+    let file = lab.path("secret");
+    std::fs::write(&file, "hunter2-hunter2").unwrap();
+    lab.ok(&[
+        "secret",
+        "set",
+        "r",
+        "TOKEN",
+        "--from-file",
+        file.to_str().unwrap(),
+    ]);
+    let server = serve(&lab, &host);
+    for (number, cache) in [(1, "cache miss"), (2, "cache hit")] {
+        if number == 2 {
+            lab.commit("r", WHOLE, "Again");
+        }
+        lab.push("r", &["HEAD:main"]);
+        let build = lab.ended(&server, "r", number).await;
+        assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+        let jobs = build["jobs"].as_array().unwrap();
+        let attempt = &jobs.iter().find(|job| job["name"] == "make").unwrap()["attempt"];
+        let log = |step| format!("/repos/r/builds/{number}/steps/{step}/log?attempt={attempt}");
+        let text = lab.text(&server, &log(4)).await + &lab.text(&server, &log(5)).await;
+        assert!(text.contains(cache), "{cache}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_description_of_the_container() {
+    let (lab, host) = (Lab::new(), daemon());
+    let spec = "image: windlass-test/tiny:1\nsecrets: [TOKEN]\nsteps:\n  - test ${#TOKEN} = 15 && echo ready && sleep 60\n";
+    lab.hooked("r", spec);
+    let file = lab.path("secret");
+    std::fs::write(&file, "hunter2-hunter2").unwrap();
+    lab.ok(&[
+        "secret",
+        "set",
+        "r",
+        "TOKEN",
+        "--from-file",
+        file.to_str().unwrap(),
+    ]);
+    let server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    lab.until(&server, "/api/v1/repos/r/builds/1", |b| {
+        b["state"] == "running"
+    })
+    .await;
+    lab.wait("it is ready", || {
+        ours(&lab, &host)
+            .first()
+            .is_some_and(|id| docker(&host, &["logs", id]).contains("ready"))
+    });
+    let id = ours(&lab, &host).remove(0);
+    let inspect = docker(&host, &["inspect", &id]);
+    assert!(!inspect.contains("hunter2"), "{inspect}");
+    assert!(!docker(&host, &["logs", &id]).contains("hunter2"));
+    assert!(inspect.contains("no-new-privileges") && inspect.contains("\"Privileged\": false"));
+    assert!(inspect.contains("\"Mounts\": []"), "{inspect}");
+    // Who cancels gets a tidy end, and nothing stays.
+    let cancelled = lab
+        .http
+        .post(format!("{}/api/v1/repos/r/builds/1/cancel", server.url))
+        .bearer_auth(lab.token())
+        .send()
+        .await
+        .unwrap();
+    assert!(cancelled.status().is_success(), "{cancelled:?}");
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "cancelled", "{build:#}");
+    lab.wait("nothing is left", || ours(&lab, &host).is_empty());
+}
+
+const LINES: usize = 150_000;
+
+fn counting() -> String {
+    format!(
+        "image: windlass-test/tiny:1\nsteps:\n  - name: count\n    run: |\n      seq 1 {LINES}\n      \
+         for i in $(seq 1 300); do echo slow $i; sleep 0.01; done\n      \
+         printf 'ümläut \\377\\000 no newline'\n"
+    )
+}
+
+fn counted() -> Vec<u8> {
+    let mut bytes: Vec<u8> = (1..=LINES)
+        .flat_map(|i| format!("{i}\n").into_bytes())
+        .collect();
+    bytes.extend((1..=300).flat_map(|i| format!("slow {i}\n").into_bytes()));
+    bytes.extend("ümläut ".as_bytes());
+    bytes.extend(b"\xff\0 no newline");
+    bytes
+}
+
+#[tokio::test]
+async fn a_killed_server_loses_no_line_of_a_container() {
+    let (lab, host) = (Lab::new(), daemon());
+    lab.hooked("r", &counting());
+    let mut server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    for pause in [900, 700, 500] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        server = serve(&lab, &host);
+    }
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build), 1, "{build:#}");
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    assert!(log == counted(), "the log has {} bytes", log.len());
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+}
+
+#[tokio::test]
+async fn a_killed_container_is_told_and_tried_again() {
+    let (lab, host) = (Lab::new(), daemon());
+    let spec = "image: windlass-test/tiny:1\nretry: { count: 1, backoff: 1s, on: [infrastructure] }\nsteps:\n  \
+                - echo begun && sleep 4\n";
+    lab.hooked("r", spec);
+    let server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    lab.wait("it runs", || {
+        ours(&lab, &host)
+            .first()
+            .is_some_and(|id| docker(&host, &["logs", id]).contains("begun"))
+    });
+    docker(&host, &["kill", &ours(&lab, &host)[0]]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}");
+    assert_eq!(attempts(&build), 2, "{build:#}");
+    let text = build.to_string();
+    assert!(text.contains("killed from outside"), "{text}");
+    lab.wait("nothing is left", || ours(&lab, &host).is_empty());
+}
+
+#[tokio::test]
+async fn what_can_not_run_says_why() {
+    let (lab, host) = (Lab::new(), daemon());
+    let cases = [
+        ("none", "windlass-test/none:1", "sh", "never pulls images"),
+        (
+            "bare",
+            "windlass-test/bare:1",
+            "sh",
+            "could not start: /bin/sh",
+        ),
+        (
+            "user",
+            "windlass-test/tiny:1\nuser: nobody",
+            "sh",
+            "no user \"nobody\"",
+        ),
+    ];
+    let server = serve(&lab, &host);
+    for (name, image, shell, words) in cases {
+        lab.hooked(
+            name,
+            &format!("image: {image}\nshell: {shell}\nsteps: [\"true\"]\n"),
+        );
+        lab.push(name, &["HEAD:main"]);
+        let build = lab.ended(&server, name, 1).await;
+        assert_eq!(build["state"], "error", "{build:#}");
+        let text = build.to_string().replace("\\\"", "\"");
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // Memory is the last one: the kernel needs a moment.
+    let eat = "image: windlass-test/tiny:1\nlimits: { memory: 40M }\nsteps:\n  - awk 'BEGIN { s = \"x\"; while (1) s = s s }'\n";
+    lab.hooked("memory", eat);
+    lab.push("memory", &["HEAD:main"]);
+    let build = lab.ended(&server, "memory", 1).await;
+    assert_ne!(build["state"], "passed", "{build:#}");
+    assert!(build.to_string().contains("memory"), "{build:#}");
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+}
+
+#[tokio::test]
+async fn without_a_daemon_a_laptop_says_so_and_other_jobs_run() {
+    let lab = Lab::new();
+    let host = format!("unix://{}", lab.path("no.sock").display());
+    lab.repository(
+        "r",
+        "jobs:\n  a: { image: windlass-test/tiny:1, steps: [\"true\"] }\n",
+    );
+    let run = |name: &str, host: &str| {
+        lab.command(crate::lab::windlass())
+            .args(["run", "--docker", host, "--docker-pull", "never", "--dir"])
+            .arg(lab.path(name))
+            .output()
+            .unwrap()
+    };
+    let refused = run("r", &host);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && words.contains("can't be reached"),
+        "{words}"
+    );
+    assert!(words.contains("is dockerd running"), "{words}");
+    lab.repository("p", "steps: [\"true\"]\n");
+    assert!(run("p", &host).status.success());
+    // And with one, the laptop does as the server does.
+    let passed = run("r", &daemon());
+    assert!(passed.status.success(), "{passed:?}");
+}
+
+const SERVICES: &str = r#"
+image: windlass-test/tiny:1
+jobs:
+  good:
+    services:
+      web:
+        image: windlass-test/tiny:1
+        env: { GREETING: hello }
+        command: [sh, -c, "sleep 1; mkdir /w; echo $GREETING > /w/index.html; exec httpd -f -p 8080 -h /w"]
+        ready: { port: 8080 }
+      file:
+        image: windlass-test/tiny:1
+        command: [sh, -c, "sleep 1; touch /tmp/ready; echo up and running; exec sleep 1000"]
+        ready: { run: test -e /tmp/ready }
+      words:
+        image: windlass-test/tiny:1
+        command: [sh, -c, "sleep 1; echo up and running; exec sleep 1000"]
+        ready: { output: up and running }
+    network: none
+    steps:
+      - |
+        address=$(nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')
+        test "$(wget -q -O - "http://$address:8080/")" = hello
+  bad:
+    services:
+      db: { image: windlass-test/tiny:1, command: [sh, -c, "echo no disk here; exit 7"], ready: { port: 1 } }
+    steps: ["true"]
+  late:
+    services:
+      db: { image: windlass-test/tiny:1, command: [sleep, "1000"], ready: { port: 1, timeout: 2s } }
+    steps: ["true"]
+"#;
+
+#[tokio::test]
+async fn services_are_awaited_and_reached_by_name() {
+    let (lab, host) = (Lab::new(), daemon());
+    lab.hooked("r", SERVICES);
+    let server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    let jobs = build["jobs"].as_array().unwrap();
+    let of = |name: &str| jobs.iter().find(|job| job["name"] == name).unwrap();
+    assert_eq!(
+        of("good")["state"],
+        "passed",
+        "{build:#}\n{}",
+        server.said()
+    );
+    for (name, words) in [
+        ("bad", "exit code 7"),
+        ("bad", "no disk here"),
+        ("late", "not ready after 2 s"),
+    ] {
+        assert_eq!(of(name)["state"], "error", "{build:#}");
+        assert!(build.to_string().contains(words), "{words}: {build:#}");
+    }
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+    let networks = docker(&host, &["network", "ls", "--format", "{{.Name}}"]);
+    assert!(
+        !networks.lines().any(|name| ours_by_name(&lab, name)),
+        "{networks}"
+    );
+}
+
+/// A daemon of one test's own, to be killed. As on a real machine, containerd is a service of its
+/// own; a network namespace keeps the daemon away from the bridge of others.
+struct Daemon {
+    containerd: Child,
+    dockerd: Child,
+    dir: PathBuf,
+    args: Vec<String>,
+}
+
+impl Daemon {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        std::fs::create_dir_all(dir).unwrap();
+        let containerd = Command::new("containerd")
+            .arg("--root")
+            .arg(dir.join("c/root"))
+            .arg("--state")
+            .arg(dir.join("c/state"))
+            .arg("--address")
+            .arg(dir.join("c.sock"))
+            .args(["--log-level", "warn"])
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("containerd.log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self {
+            containerd,
+            dockerd: Self::spawn(dir, &args),
+            dir: dir.to_path_buf(),
+            args,
+        }
+    }
+
+    fn spawn(dir: &Path, args: &[String]) -> Child {
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let host = format!("unix://{}", dir.join("d.sock").display());
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd", "--data-root"])
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("exec"))
+            .arg("--pidfile")
+            .arg(dir.join("pid"))
+            .arg("--containerd")
+            .arg(dir.join("c.sock"))
+            .args(["--host", &host])
+            .args(["--bridge=none", "--iptables=false", "--log-level=warn"])
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let deadline = std::time::Instant::now() + crate::lab::PATIENCE;
+        let answers = || {
+            let mut version = Command::new("docker");
+            version.arg("version").env("DOCKER_HOST", &host);
+            version.output().unwrap().status.success()
+        };
+        while !answers() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "dockerd does not start: {}",
+                std::fs::read_to_string(dir.join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        child
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.dir.join("d.sock").display())
+    }
+
+    fn kill_and_start(&mut self, pause: Duration) {
+        self.dockerd.kill().unwrap();
+        self.dockerd.wait().unwrap();
+        std::thread::sleep(pause);
+        std::fs::remove_file(self.dir.join("pid")).ok();
+        self.dockerd = Self::spawn(&self.dir, &self.args);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let docker = |args: &[&str]| {
+            let mut command = Command::new("docker");
+            command.args(args).env("DOCKER_HOST", self.host());
+            let output = command.output();
+            output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        };
+        // What runs would outlive it: the daemon can be told to let it live.
+        for id in docker(&["ps", "-q"]).unwrap_or_default().lines() {
+            docker(&["rm", "-f", id]).ok();
+        }
+        for child in [&mut self.dockerd, &mut self.containerd] {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).ok();
+            child.wait().ok();
+        }
+    }
+}
+
+async fn killed_daemon(args: &[&str]) -> (Lab, Server, Daemon, Value) {
+    let (lab, shared) = (Lab::new(), daemon());
+    let mut own = Daemon::start(&lab.path("d"), args);
+    let image = lab.path("image.tar");
+    docker(
+        &shared,
+        &[
+            "save",
+            "-o",
+            image.to_str().unwrap(),
+            "windlass-test/tiny:1",
+        ],
+    );
+    docker(&own.host(), &["load", "-q", "-i", image.to_str().unwrap()]);
+    let retry = "network: none\nretry: { count: 1, backoff: 1s, on: [infrastructure] }\n";
+    lab.hooked("r", &format!("{retry}{}", counting()));
+    let server = serve(&lab, &own.host());
+    lab.push("r", &["HEAD:main"]);
+    let host = own.host();
+    lab.wait("it prints slowly", || {
+        ours(&lab, &host)
+            .first()
+            .is_some_and(|id| docker(&host, &["logs", "--tail", "3", id]).contains("slow"))
+    });
+    own.kill_and_start(Duration::from_millis(300));
+    let build = lab.ended(&server, "r", 1).await;
+    (lab, server, own, build)
+}
+
+#[tokio::test]
+async fn a_killed_daemon_that_lets_containers_live_loses_nothing() {
+    let (lab, server, own, build) = killed_daemon(&["--live-restore"]).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build), 1, "{build:#}");
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    assert!(log == counted(), "the log has {} bytes", log.len());
+    lab.wait("nothing is left", || ours(&lab, &own.host()).is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_daemon_that_takes_containers_along_costs_one_attempt() {
+    let (lab, server, own, build) = killed_daemon(&[]).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build), 2, "{build:#}");
+    let log = lab
+        .bytes(&server, "/repos/r/builds/1/steps/1/log?attempt=2")
+        .await;
+    assert!(log == counted(), "the log has {} bytes", log.len());
+    lab.wait("nothing is left", || ours(&lab, &own.host()).is_empty());
+}
+
+/// Many short jobs, and a server that is killed all the time.
+#[tokio::test]
+async fn nothing_is_left_of_many_jobs_and_many_kills() {
+    let (lab, host) = (Lab::new(), daemon());
+    let spec = "image: windlass-test/tiny:1\nnetwork: none\njobs:\n  j:\n    matrix: { n: [1,2,3,4,5,6,7,8,9,10] }\n    steps: [\"echo $MATRIX_N\"]\n";
+    lab.hooked("r", spec);
+    let mut server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    for pause in [700, 300, 900, 100, 500] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        server = serve(&lab, &host);
+    }
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+}

@@ -1,0 +1,171 @@
+//! A Docker daemon for the tests, with images made of nothing but this machine's busybox: there is no
+//! registry. It has a folder and a socket of its own and does not touch one that is installed.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{output, program, run, works};
+
+/// How long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A shell and the usual tools, root and a user `ci`.
+pub(crate) const TINY: &str = "windlass-test/tiny:1";
+/// One program that is no shell, and no user at all.
+const BARE: &str = "windlass-test/bare:1";
+
+/// Where everything of the daemon lies. The tests know the same place.
+fn folder() -> PathBuf {
+    std::env::temp_dir().join("windlass-lab")
+}
+
+/// Its address.
+pub(crate) fn host() -> String {
+    format!("unix://{}", folder().join("docker.sock").display())
+}
+
+fn docker(args: &[&str]) -> std::process::Command {
+    let mut command = program("docker", args);
+    command.env("DOCKER_HOST", host());
+    command
+}
+
+/// Starts the daemon if it does not run, and makes the images that it lacks.
+pub(crate) fn up() -> Result<()> {
+    if !works(docker(&["version"])) {
+        start()?;
+    }
+    if !works(docker(&["image", "inspect", TINY])) {
+        image(TINY, true)?;
+    }
+    if !works(docker(&["run", "--rm", "--network=none", TINY, "true"])) {
+        bail!(
+            "no container runs here: `docker -H {} run --rm {TINY} true` says why (is busybox the \
+             static one, of Debian's package busybox-static?)",
+            host()
+        );
+    }
+    if !works(docker(&["image", "inspect", BARE])) {
+        image(BARE, false)?;
+    }
+    println!("the tests' Docker daemon: {}", host());
+    Ok(())
+}
+
+/// Stops the daemon and removes its folder.
+pub(crate) fn down() -> Result<()> {
+    let pid = std::fs::read_to_string(folder().join("pid"));
+    if let Ok(pid) = &pid {
+        // One that is gone already is as good.
+        works(as_root("kill", &[pid.trim()]));
+        let end = Instant::now() + PATIENCE;
+        while Path::new("/proc").join(pid.trim()).exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    if folder().exists() {
+        run(as_root(
+            "rm",
+            &["-rf", "--one-file-system", &folder().to_string_lossy()],
+        ))?;
+    }
+    Ok(())
+}
+
+fn as_root(name: &str, args: &[&str]) -> std::process::Command {
+    if output(program("id", &["-u"])).is_ok_and(|id| id == "0") {
+        return program(name, args);
+    }
+    let mut command = program("sudo", &["-n", name]);
+    command.args(args);
+    command
+}
+
+fn start() -> Result<()> {
+    let folder = folder();
+    std::fs::create_dir_all(&folder)?;
+    let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let group = output(program("id", &["-g"]))?;
+    // A network namespace of its own: neither its bridge nor its packet filter may meet those of a
+    // daemon that is installed (two daemons take each other's bridge away).
+    let args = [
+        "unshare",
+        "--net",
+        "dockerd",
+        "--data-root",
+        &at("data"),
+        "--exec-root",
+        &at("exec"),
+        "--pidfile",
+        &at("pid"),
+        "--host",
+        &host(),
+        "--group",
+        &group,
+        "--log-level",
+        "warn",
+    ];
+    let log = std::fs::File::create(folder.join("log"))?;
+    let mut child = as_root("setsid", &args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("could not run dockerd")?;
+    let end = Instant::now() + PATIENCE;
+    while !works(docker(&["version"])) {
+        let gone = child.try_wait()?.is_some_and(|status| !status.success());
+        if gone || Instant::now() > end {
+            let said = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            bail!(
+                "dockerd did not start; root is needed, and a kernel with overlayfs, cgroups and \
+                 iptables. It said:\n{said}"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Makes an image of the static busybox: with a shell and users, or with `sleep` alone.
+fn image(name: &str, with_shell: bool) -> Result<()> {
+    let dir = folder().join(if with_shell { "tiny" } else { "bare" });
+    let bin = dir.join("bin");
+    std::fs::create_dir_all(&bin)?;
+    std::fs::create_dir_all(dir.join("tmp"))?;
+    let busybox = crate::machine::find("busybox").context("busybox is missing")?;
+    std::fs::copy(&busybox, bin.join("busybox"))?;
+    let applets = output(program(&busybox.to_string_lossy(), &["--list"]))?;
+    let wanted = |applet: &&str| with_shell && *applet != "busybox" || *applet == "sleep";
+    for applet in applets.lines().filter(wanted) {
+        let link = bin.join(applet);
+        if !link.exists() {
+            symlink("busybox", link)?;
+        }
+    }
+    if with_shell {
+        std::fs::create_dir_all(dir.join("etc"))?;
+        std::fs::write(
+            dir.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nci:x:1000:1000::/tmp:/bin/sh\n",
+        )?;
+        std::fs::write(dir.join("etc/group"), "root:x:0:\nci:x:1000:\n")?;
+    }
+    let archive = dir.with_extension("tar");
+    let (dir, archive) = (dir.to_string_lossy(), archive.to_string_lossy());
+    run(program(
+        "tar",
+        &["--owner=0", "--group=0", "-C", &dir, "-cf", &archive, "."],
+    ))?;
+    run(docker(&[
+        "import",
+        "--change",
+        "ENV PATH=/bin FROM_IMAGE=yes",
+        &archive,
+        name,
+    ]))
+}
