@@ -56,24 +56,49 @@ pub(crate) fn up() -> Result<()> {
     Ok(())
 }
 
-/// Stops the daemon and removes its folder.
+/// Stops the daemon, if it runs, and removes its folder with everything that it mounted.
 pub(crate) fn down() -> Result<()> {
-    let pid = std::fs::read_to_string(folder().join("pid"));
-    if let Ok(pid) = &pid {
+    let folder = folder();
+    let path = folder.to_string_lossy();
+    // A containerd outlives a daemon that was killed, and the next one would wait for it in vain.
+    for pid in processes(&path) {
         // One that is gone already is as good.
-        works(as_root("kill", &[pid.trim()]));
+        works(as_root("kill", &[&pid]));
         let end = Instant::now() + PATIENCE;
-        while Path::new("/proc").join(pid.trim()).exists() && Instant::now() < end {
+        while Path::new("/proc").join(&pid).exists() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(50));
         }
+        works(as_root("kill", &["-9", &pid]));
     }
-    if folder().exists() {
-        run(as_root(
-            "rm",
-            &["-rf", "--one-file-system", &folder().to_string_lossy()],
-        ))?;
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for mount in ours.filter(|mount| Path::new(mount).starts_with(&folder)) {
+        works(as_root("umount", &["-l", mount]));
+    }
+    if folder.exists() {
+        run(as_root("rm", &["-rf", "--one-file-system", &path]))?;
     }
     Ok(())
+}
+
+/// Daemons (dockerd, containerd) whose command line names the folder, the parents first.
+fn processes(folder: &str) -> Vec<String> {
+    let names = |pid: &str| {
+        let line = std::fs::read(Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let program = line.split('\0').next().unwrap_or_default();
+        (program.ends_with("dockerd") || program.ends_with("containerd")) && line.contains(folder)
+    };
+    let mut found: Vec<u32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|pid| names(pid))
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    found.sort_unstable();
+    found.iter().map(ToString::to_string).collect()
 }
 
 fn as_root(name: &str, args: &[&str]) -> std::process::Command {
@@ -86,6 +111,8 @@ fn as_root(name: &str, args: &[&str]) -> std::process::Command {
 }
 
 fn start() -> Result<()> {
+    // What one that was killed left behind.
+    down()?;
     let folder = folder();
     std::fs::create_dir_all(&folder)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
