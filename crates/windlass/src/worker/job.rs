@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::Mirror;
-use windlass_engine::executor::Executor as _;
+use windlass_engine::executor::{Executor as _, ExecutorError};
 use windlass_engine::order;
 use windlass_engine::schedule::decide;
 use windlass_model::board::AttemptEnd;
@@ -323,7 +323,14 @@ impl Worker {
             .as_ref()
             .and_then(|plan| plan.jobs.first())
         {
-            Some(job) => self.executors.of(job).remove(&attempt).await,
+            Some(job) => match self.executors.of(job).remove(&attempt).await {
+                // The job is over and its log is here: nothing waits for the daemon. When it is back, a
+                // sweep finds what nobody owns.
+                Err(ExecutorError::DaemonGone { .. }) => {
+                    self.executors.process.remove(&attempt).await
+                }
+                removed => removed,
+            },
             None => self.executors.process.remove(&attempt).await,
         };
         removed.map_err(|e| Setback::Again(e.into()))?;
