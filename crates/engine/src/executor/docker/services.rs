@@ -253,16 +253,20 @@ async fn succeeds(docker: &Docker, container: &str, argv: Vec<String>) -> Result
         attach_stderr: Some(true),
         ..ExecConfig::default()
     };
-    let exec = docker.create_exec(container, config).await?.id;
-    let started = docker.start_exec(&exec, None::<StartExecOptions>).await;
-    match started {
-        Ok(StartExecResults::Attached { mut output, .. }) => while output.next().await.is_some() {},
-        Ok(StartExecResults::Detached) => {}
-        // The program is not there, or the container has just ended.
-        Err(Error::DockerResponseServerError { .. }) => return Ok(false),
-        Err(e) => return Err(e),
+    let ran = async {
+        let exec = docker.create_exec(container, config).await?.id;
+        let started = docker.start_exec(&exec, None::<StartExecOptions>).await?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while output.next().await.is_some() {}
+        }
+        Ok(docker.inspect_exec(&exec).await?.exit_code == Some(0))
+    };
+    match ran.await {
+        // The program is not there; or the container has just ended, which the next look at it tells
+        // better than this answer.
+        Err(Error::DockerResponseServerError { .. }) => Ok(false),
+        ran => ran,
     }
-    Ok(docker.inspect_exec(&exec).await?.exit_code == Some(0))
 }
 
 /// What a service printed, in as far as it can be had.
