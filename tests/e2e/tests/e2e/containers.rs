@@ -56,6 +56,14 @@ fn serve(lab: &Lab, host: &str) -> Server {
     lab.serve(&["--docker", host, "--docker-pull", "never"])
 }
 
+/// Gives the repository `r` its secret.
+fn set_token(lab: &Lab) {
+    let file = lab.path("secret");
+    std::fs::write(&file, "hunter2-hunter2").unwrap();
+    let from = ["--from-file", file.to_str().unwrap()];
+    lab.ok(&[&["secret", "set", "r", "TOKEN"], &from[..]].concat());
+}
+
 fn attempts(build: &Value) -> usize {
     build["attempts"].as_array().unwrap().len()
 }
@@ -90,16 +98,7 @@ jobs:
 async fn a_job_in_a_container_gets_and_leaves_what_any_job_does() {
     let (lab, host) = (Lab::new(), daemon());
     lab.hooked("r", WHOLE);
-    let file = lab.path("secret");
-    std::fs::write(&file, "hunter2-hunter2").unwrap();
-    lab.ok(&[
-        "secret",
-        "set",
-        "r",
-        "TOKEN",
-        "--from-file",
-        file.to_str().unwrap(),
-    ]);
+    set_token(&lab);
     let server = serve(&lab, &host);
     for (number, cache) in [(1, "cache miss"), (2, "cache hit")] {
         if number == 2 {
@@ -125,16 +124,7 @@ async fn secrets_are_in_no_description_of_the_container() {
     let (lab, host) = (Lab::new(), daemon());
     let spec = "image: windlass-test/tiny:1\nsecrets: [TOKEN]\nsteps:\n  - test ${#TOKEN} = 15 && echo ready && sleep 60\n";
     lab.hooked("r", spec);
-    let file = lab.path("secret");
-    std::fs::write(&file, "hunter2-hunter2").unwrap();
-    lab.ok(&[
-        "secret",
-        "set",
-        "r",
-        "TOKEN",
-        "--from-file",
-        file.to_str().unwrap(),
-    ]);
+    set_token(&lab);
     let server = serve(&lab, &host);
     lab.push("r", &["HEAD:main"]);
     lab.until(&server, "/api/v1/repos/r/builds/1", |b| {
