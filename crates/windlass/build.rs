@@ -11,6 +11,7 @@ fn main() {
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("../..");
     for path in [
         "crates/shim/src",
+        "crates/shim/stub",
         "crates/shim/Cargo.toml",
         "Cargo.toml",
         "Cargo.lock",
@@ -49,6 +50,24 @@ fn main() {
         Ok(status) if status.success() => {}
         other => panic!("the shim did not build ({other:?}); try `cargo build -p windlass-shim`"),
     }
-    let program = out.join(target).join("shim/windlass-shim");
+    let program = out.join(&target).join("shim/windlass-shim");
     println!("cargo::rustc-env=WINDLASS_SHIM={}", program.display());
+
+    // No crate of the workspace: it has no standard library, and needs no dependency.
+    let starter = PathBuf::from(variable("OUT_DIR")).join("windlass-start");
+    let status = Command::new(variable("RUSTC"))
+        .arg(workspace.join("crates/shim/stub/stub.rs"))
+        .args(["--edition", "2024", "--crate-name", "windlass_start"])
+        .args(["--target", &target, "-Copt-level=s", "-Cpanic=abort"])
+        .args(["-Cstrip=symbols", "-Crelocation-model=static"])
+        .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"])
+        .args(["-Clink-arg=-static", "-Clink-arg=-Wl,--build-id=none"])
+        .arg("-o")
+        .arg(&starter)
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        other => panic!("crates/shim/stub/stub.rs did not build ({other:?})"),
+    }
+    println!("cargo::rustc-env=WINDLASS_STARTER={}", starter.display());
 }

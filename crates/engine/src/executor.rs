@@ -3,19 +3,42 @@
 //! An executor knows attempts only by their id and keeps nothing in memory that a restart would
 //! lose: after a crash, a new process calls the same verbs with the same ids.
 
+pub mod chunks;
+pub mod daemon;
 pub mod docker;
 pub mod process;
+pub mod swarm;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::order::{Order, Secrets};
 
 use self::docker::DockerExecutor;
 use self::process::ProcessExecutor;
+use self::swarm::SwarmExecutor;
+
+/// Lines for people, told while something takes its time.
+#[derive(Debug, Clone)]
+pub struct Said(UnboundedSender<String>);
+
+impl Said {
+    /// Both ends.
+    pub fn channel() -> (Self, UnboundedReceiver<String>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Tells one line.
+    pub fn line(&self, line: impl Into<String>) {
+        // Nobody listens any more: then nobody misses it.
+        self.0.send(line.into()).unwrap_or_default();
+    }
+}
 
 /// A way to run a job somewhere.
 pub trait Executor: Send + Sync {
@@ -25,7 +48,7 @@ pub trait Executor: Send + Sync {
     /// What the steps of an attempt will see of their machine: the order is made of it.
     fn inside(&self, attempt: &AttemptId, job: &JobPlan) -> Inside;
 
-    /// Starts the attempt's shim; lines for people about it. Idempotent: an attempt that was
+    /// Starts the attempt's shim; tells people about it through `said`. Idempotent: an attempt that was
     /// started, by this process or by one that is dead, is not started again, whether it still runs
     /// or has ended.
     fn start<'a>(
@@ -34,7 +57,8 @@ pub trait Executor: Send + Sync {
         job: &'a JobPlan,
         order: &'a Order,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>>;
+        said: &'a Said,
+    ) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
     /// Reads the attempt's journal from a byte offset on. Blocking: use it on a thread that may
     /// block.
@@ -82,30 +106,43 @@ pub struct Executors {
     pub process: ProcessExecutor,
     /// For jobs with one.
     pub docker: DockerExecutor,
+    /// For jobs with an image, instead of `docker`, if the server is set up for it.
+    pub swarm: Option<SwarmExecutor>,
 }
 
 impl Executors {
     /// The one that runs this job.
     pub fn of(&self, job: &JobPlan) -> &dyn Executor {
-        if job.image.is_some() {
-            &self.docker
-        } else {
-            &self.process
+        match &self.swarm {
+            _ if job.image.is_none() => &self.process,
+            Some(swarm) if job.executor.as_deref() != Some("docker") => swarm,
+            _ => &self.docker,
+        }
+    }
+
+    /// What jobs are refused here for.
+    pub fn here(&self) -> crate::order::Here {
+        crate::order::Here {
+            swarm: self.swarm.is_some(),
         }
     }
 
     /// The home folder, on this machine, of what caches of this job name with `~/`.
     pub fn home(&self, attempt: &AttemptId, job: &JobPlan) -> Option<PathBuf> {
         if job.image.is_some() {
-            return Some(self.docker.home(attempt));
+            return Some(self.process.home(attempt));
         }
         let mut env = self.process.inside(attempt, job).env;
         env.remove("HOME").map(Into::into)
     }
 
     /// All of them.
-    pub fn all(&self) -> [&dyn Executor; 2] {
-        [&self.process, &self.docker]
+    pub fn all(&self) -> Vec<&dyn Executor> {
+        let mut all: Vec<&dyn Executor> = vec![&self.process, &self.docker];
+        if let Some(swarm) = &self.swarm {
+            all.push(swarm);
+        }
+        all
     }
 }
 
@@ -173,6 +210,13 @@ pub enum ExecutorError {
         /// What went wrong.
         reason: String,
     },
+    /// What ran the job is gone: a node that went down, a service that somebody removed. The job is as
+    /// sound as before.
+    #[error("lost: {reason}")]
+    Lost {
+        /// What happened.
+        reason: String,
+    },
     /// The Docker daemon refused. Trying again would be refused again.
     #[error("could not {doing}: {message}")]
     Docker {
@@ -188,7 +232,7 @@ pub enum ExecutorError {
 impl ExecutorError {
     /// Whether trying again soon may help. If not, the attempt ends with this error.
     pub fn is_passing(&self) -> bool {
-        !matches!(self, Self::Docker { .. })
+        !matches!(self, Self::Docker { .. } | Self::Lost { .. })
     }
 
     /// What the reader can do about it.
@@ -208,6 +252,9 @@ impl ExecutorError {
                  names another one"
             }
             Self::Docker { hint, .. } => hint,
+            Self::Lost { .. } => {
+                "retry the build (`retry: {on: [infrastructure]}` does it by itself, on another node)"
+            }
             Self::Shim { .. } => {
                 "the data folder must allow programs to run (no `noexec` mount), and the process \
                  limit of the server's user must leave room; then retry the build"

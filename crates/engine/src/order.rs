@@ -8,7 +8,7 @@ use windlass_model::plan::{Background, OnResult, OutputMode, Ready, ReadyCheck, 
 use windlass_model::{AttemptId, BuildNumber, Event, JobPlan, Secret, Trigger};
 use windlass_shim::order as shim;
 
-use crate::executor::Inside;
+use crate::executor::{Inside, swarm};
 
 /// How long a process tree has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -203,11 +203,21 @@ pub fn machine_labels() -> Vec<String> {
     ]
 }
 
+/// What there is to run jobs on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Here {
+    /// Jobs with an image run on a Swarm.
+    pub swarm: bool,
+}
+
 /// What the executor of this job can't do of it, each as a sentence that says what to do. A job for
 /// which this isn't empty is refused, not run in some other way.
-pub fn refusals(job: &JobPlan) -> Vec<String> {
+pub fn refusals(job: &JobPlan, here: Here) -> Vec<String> {
     if job.image.is_none() || job.executor.as_deref() == Some("process") {
         return process_refusals(job);
+    }
+    if here.swarm && job.executor.as_deref() != Some("docker") {
+        return swarm::refusals(job);
     }
     let mut refused = Vec::new();
     if job.limits.disk_bytes.is_some() {
@@ -426,13 +436,13 @@ mod tests {
     #[test]
     fn what_needs_containers_is_refused_with_advice() {
         let mut job = JobPlan::default();
-        assert_eq!(refusals(&job), [""; 0]);
+        assert_eq!(refusals(&job, Here::default()), [""; 0]);
         job.network = false;
-        assert_eq!(refusals(&job).len(), 1);
+        assert_eq!(refusals(&job, Here::default()).len(), 1);
         job.image = Some("rust".to_owned());
-        assert_eq!(refusals(&job), [""; 0]);
+        assert_eq!(refusals(&job, Here::default()), [""; 0]);
         job.limits.disk_bytes = Some(1);
-        assert_eq!(refusals(&job).len(), 1);
+        assert_eq!(refusals(&job, Here::default()).len(), 1);
         job.limits.disk_bytes = None;
         let refused = process_refusals(&job);
         assert!(

@@ -7,5 +7,7 @@
 //! This crate uses no other crate of ours and no async runtime: the program must stay small and
 //! static, because later it is copied into containers.
 
+pub mod archive;
 pub mod journal;
 pub mod order;
+pub mod remote;

@@ -1,5 +1,5 @@
 //! The program beside a job: `windlass-shim run <attempt folder>`, or `stream` where the journal is
-//! to go to standard output.
+//! to go to standard output, or `ship <assignment>` on a machine that is not the server's.
 //!
 //! | I look for | it is in |
 //! | --- | --- |
@@ -15,6 +15,7 @@
 //! | masking, and the forms of a secret | `mask.rs`, `needles.rs` |
 //! | cancel, signals, waiting | `control.rs` |
 //! | the journal file, a full disk | `writer.rs` |
+//! | on another machine: files from the server, the journal to it | `ship.rs`, `ship/` |
 
 mod cgroup;
 mod control;
@@ -25,17 +26,19 @@ mod output;
 mod program;
 mod ready;
 mod run;
+mod ship;
 mod spawn;
 mod step;
 mod tree;
 mod writer;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::exit;
 use std::time::Duration;
 
 use windlass_shim::order::{PROBE, STREAM};
+use windlass_shim::remote::SHIP;
 
 use crate::writer::Carrier;
 
@@ -54,6 +57,7 @@ fn main() {
     let carrier = match verb.to_str() {
         Some("run") => Carrier::File,
         Some(STREAM) => Carrier::Stdout,
+        Some(SHIP) => exit(ship::ship(Path::new(folder))),
         Some(PROBE) => exit(probe(&folder.to_string_lossy())),
         _ => usage(),
     };
@@ -66,16 +70,19 @@ fn main() {
 
 /// Whether something accepts connections there: 0, or [`EXIT_BROKEN`].
 fn probe(address: &str) -> i32 {
-    let Ok(address) = address.parse::<SocketAddr>() else {
-        usage();
-    };
-    match TcpStream::connect_timeout(&address, PROBE_LIMIT) {
-        Ok(_) => 0,
-        Err(_) => EXIT_BROKEN,
+    // A name (a service's own, for example) may have several addresses.
+    let addresses = address.to_socket_addrs().into_iter().flatten();
+    let mut tried = addresses.map(|at| TcpStream::connect_timeout(&at, PROBE_LIMIT));
+    if tried.any(|connected| connected.is_ok()) {
+        0
+    } else {
+        EXIT_BROKEN
     }
 }
 
 fn usage() -> ! {
-    eprintln!("usage: windlass-shim run|stream <attempt folder>, or probe <IP:PORT>");
+    eprintln!(
+        "usage: windlass-shim run|stream <attempt folder>, ship <assignment>, or probe <HOST:PORT>"
+    );
     exit(EXIT_USAGE)
 }

@@ -35,7 +35,7 @@ pub const SHIM_LOG_FILE: &str = "shim.log";
 /// engine keeps. The file [`JOURNAL_FILE`] is then made too, but stays empty: it marks the attempt as
 /// taken.
 pub const STREAM: &str = "stream";
-/// The shim's verb that only tries to connect to an address, `IP:PORT`: 0 if that works. For services,
+/// The shim's verb that only tries to connect to an address, `HOST:PORT`: 0 if that works. For services,
 /// whose images need no tool for it.
 pub const PROBE: &str = "probe";
 /// The control command that stops the job: TERM to the whole tree, KILL after the grace period.

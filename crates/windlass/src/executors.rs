@@ -1,13 +1,19 @@
 //! The executors of this program, and the options that choose their Docker daemon: the same for
 //! `serve` and `run`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use windlass_engine::executor::Executors;
-use windlass_engine::executor::docker::{DEFAULT_HOST, DockerExecutor, DockerSettings, PullPolicy};
+use windlass_engine::executor::daemon::DEFAULT_HOST;
+use windlass_engine::executor::docker::{DockerExecutor, DockerSettings, PullPolicy};
 use windlass_engine::executor::process::ProcessExecutor;
+use windlass_engine::executor::swarm::{SwarmExecutor, SwarmSettings};
+
+/// The program that puts the shim together in a container of a Swarm, as the build script made it.
+const STARTER: &[u8] = include_bytes!(env!("WINDLASS_STARTER"));
 
 /// Which Docker daemon runs the jobs that have an `image`.
 #[derive(Debug, Clone, ClapArgs)]
@@ -47,16 +53,91 @@ impl From<DockerArgs> for DockerSettings {
     }
 }
 
+/// Which machine runs the jobs that have an `image`, and how a Swarm's nodes reach this server.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct SwarmArgs {
+    /// Where jobs with an `image` run: on one docker daemon, or on the swarm that it manages
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "WINDLASS_EXECUTOR",
+        default_value = "docker"
+    )]
+    executor: Containers,
+    /// Where the nodes of the Swarm reach this server; nothing but running jobs is served there
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "WINDLASS_NODES_LISTEN",
+        default_value = "0.0.0.0:8081"
+    )]
+    nodes_listen: SocketAddr,
+    /// The same address as the nodes write it [default: this manager's address in the Swarm]
+    #[arg(long, value_name = "URL", env = "WINDLASS_NODES_URL")]
+    nodes_url: Option<String>,
+    /// A placement constraint of every job, such as node.role==worker (may be given several times)
+    #[arg(long, value_name = "CONSTRAINT")]
+    swarm_constraint: Vec<String>,
+    /// How many seconds a job waits for a node that could run it
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    placement_limit: u64,
+}
+
+/// What runs jobs with an `image`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Containers {
+    /// One Docker daemon.
+    Docker,
+    /// The Swarm that it manages.
+    Swarm,
+}
+
+/// What `serve` needs to know of a Swarm before there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct SwarmChoice {
+    pub(crate) listen: SocketAddr,
+    pub(crate) url: Option<String>,
+    constraints: Vec<String>,
+    placement_limit: Duration,
+}
+
+impl From<SwarmArgs> for Option<SwarmChoice> {
+    fn from(args: SwarmArgs) -> Self {
+        (args.executor == Containers::Swarm).then(|| SwarmChoice {
+            listen: args.nodes_listen,
+            url: args
+                .nodes_url
+                .map(|url| url.trim_end_matches('/').to_owned()),
+            constraints: args.swarm_constraint,
+            placement_limit: Duration::from_secs(args.placement_limit),
+        })
+    }
+}
+
+impl SwarmChoice {
+    /// With the address that the nodes use.
+    pub(crate) fn settings(self, host: String, url: String) -> SwarmSettings {
+        SwarmSettings {
+            host,
+            url,
+            constraints: self.constraints,
+            placement_limit: self.placement_limit,
+        }
+    }
+}
+
 /// `root` is the folder of all attempts.
 pub(crate) fn new(
     root: PathBuf,
     shim: PathBuf,
     pass_env: Vec<String>,
     docker: DockerSettings,
+    swarm: Option<SwarmSettings>,
 ) -> Executors {
     let process = ProcessExecutor::new(root, shim.clone(), pass_env);
     Executors {
-        docker: DockerExecutor::new(docker, process.clone(), shim),
+        docker: DockerExecutor::new(docker, process.clone(), shim.clone()),
+        swarm: swarm.map(|swarm| SwarmExecutor::new(swarm, process.clone(), shim, STARTER)),
         process,
     }
 }

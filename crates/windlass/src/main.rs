@@ -14,6 +14,7 @@
 mod cli;
 mod client;
 mod demo;
+mod door;
 mod executors;
 mod folders;
 mod intake;

@@ -22,6 +22,8 @@ use windlass_store::Store;
 use windlass_store::db::OnPending;
 use windlass_web::AppState;
 
+use crate::door::{self, Door};
+use crate::executors::SwarmChoice;
 use crate::folders::Folders;
 use crate::intake::Intake;
 use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
@@ -38,11 +40,14 @@ const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<String>,
-    pub(crate) slots: usize,
+    /// How many jobs run at once, if somebody said so.
+    pub(crate) slots: Option<usize>,
     /// How many bytes one artifact may have.
     pub(crate) artifact_limit: u64,
     pub(crate) pass_env: Vec<String>,
     pub(crate) docker: DockerSettings,
+    /// Jobs with an image run on a Swarm.
+    pub(crate) swarm: Option<SwarmChoice>,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
     pub(crate) drain: bool,
@@ -58,6 +63,8 @@ pub(crate) struct Server {
     token: Secret,
     public_url: String,
     executors: Executors,
+    slots: usize,
+    door: Option<Door>,
     /// Held as long as the server lives.
     _lock: Flock<std::fs::File>,
 }
@@ -80,12 +87,29 @@ impl Server {
         // This process holds the folder's lock, so whoever has a lease in it is dead.
         store.release_leases(None).await?;
         let token = folders.token()?;
+        let (mut swarm, mut listener_for_nodes, mut cores) = (None, None, own_cores());
+        if let Some(choice) = settings.swarm.clone() {
+            let (nodes_listener, found) = door::open(choice, &settings.docker.host).await?;
+            cores = found.cores;
+            listener_for_nodes = Some((nodes_listener, found.settings.url.clone()));
+            swarm = Some(found.settings);
+        }
         let executors = crate::executors::new(
             folders.work(),
             folders.shim()?,
             settings.pass_env.clone(),
             settings.docker.clone(),
+            swarm,
         );
+        let door = match (listener_for_nodes, &executors.swarm) {
+            (Some((listener, url)), Some(swarm)) => Some(Door {
+                listener,
+                url,
+                desk: swarm.desk(),
+            }),
+            _ => None,
+        };
+        let slots = settings.slots.unwrap_or(cores);
         note_address(&folders, address)?;
         Ok(Self {
             settings,
@@ -95,8 +119,15 @@ impl Server {
             token,
             public_url,
             executors,
+            slots,
+            door,
             _lock: lock,
         })
+    }
+
+    /// Where the nodes of a Swarm reach it, if jobs run there.
+    pub(crate) fn nodes_url(&self) -> Option<&str> {
+        self.door.as_ref().map(|door| door.url.as_str())
     }
 
     /// Where people reach it.
@@ -127,7 +158,7 @@ impl Server {
             caches: self.folders.caches(),
             artifact_limit: self.settings.artifact_limit,
             public_url: self.public_url.clone(),
-            slots: self.settings.slots,
+            slots: self.slots,
             draining: false.into(),
         });
         let app = windlass_web::router(AppState {
@@ -167,6 +198,13 @@ impl Server {
         tasks.spawn(Arc::clone(&worker).sweep());
         tasks.spawn(Arc::clone(&worker).keep_schedules());
         tasks.spawn(Arc::clone(&worker).run(stop.clone(), jobs.clone()));
+        if let Some(door) = self.door {
+            tasks.spawn(async move {
+                if let Err(error) = door.serve().await {
+                    tracing::error!(%error, "the nodes' HTTP server ended");
+                }
+            });
+        }
         let listener = self.listener;
         tasks.spawn(async move {
             if let Err(error) = windlass_web::serve(listener, app).await {
@@ -213,6 +251,10 @@ impl Server {
         std::fs::remove_file(self.folders.server_file()).unwrap_or_default();
         stopped
     }
+}
+
+fn own_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 async fn until_stopped() {

@@ -30,7 +30,8 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Crates of others that only some of ours may use: whoever reads a page needs no SQL in mind.
 const ONLY: &[(&str, &[&str])] = &[
     ("sqlx", &["store", "migrate"]),
-    ("axum", &["web"]),
+    // Pages and API are web's; the binary has the door for the nodes of a Swarm.
+    ("axum", &["web", "windlass"]),
     ("reqwest", &["forge", "windlass"]),
     ("granit-parser", &["spec"]),
 ];

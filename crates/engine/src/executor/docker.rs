@@ -15,13 +15,12 @@
 
 mod follow;
 mod image;
-mod pack;
 mod services;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -39,25 +38,19 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc::channel;
 use windlass_model::{AttemptId, JobPlan};
+use windlass_shim::archive::{self, Item, Owner};
 use windlass_shim::order::{ORDER_FILE, Order, SECRETS_FILE, STREAM, Secrets};
 
 use self::follow::ContainerLog;
 use self::image::Images;
 pub use self::image::PullPolicy;
-use self::pack::{ChunkReader, ChunkWriter, Item, Owner, QUEUE};
+use super::chunks::{ChunkReader, ChunkWriter, QUEUE};
+use super::daemon::{
+    ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_missing, refused,
+    words,
+};
 use super::process::ProcessExecutor;
-use super::{Executor, ExecutorError, Follower, Inside};
-
-/// Where a daemon is looked for if nobody says otherwise.
-pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-
-/// How long the daemon may take to begin an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-
-/// The label that says which server a container belongs to.
-const OWNER_LABEL: &str = "windlass.owner";
-/// The label that says which attempt.
-const ATTEMPT_LABEL: &str = "windlass.attempt";
+use super::{Executor, ExecutorError, Follower, Inside, Said};
 
 const SHIM_FOLDER: &str = "/windlass/shim";
 const WORKSPACE: &str = "/windlass/src";
@@ -66,10 +59,6 @@ const HOME: &str = "/windlass/home";
 
 /// No limit that a build reaches: the journal must stay whole, whatever the daemon's own settings.
 const LOG_SIZE: &str = "1000g";
-
-/// What Docker grants by default and builds don't need: raw sockets (spoofing neighbours), device
-/// files, the audit log, file capabilities (a way around no-new-privileges).
-const DROPPED: &[&str] = &["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"];
 
 /// Which daemon, and how images are had.
 #[derive(Debug, Clone)]
@@ -95,11 +84,10 @@ impl Default for DockerSettings {
 /// Runs jobs in containers.
 #[derive(Clone)]
 pub struct DockerExecutor {
-    settings: DockerSettings,
     /// Knows the attempts' folders on this machine.
     local: ProcessExecutor,
     shim: PathBuf,
-    connected: Arc<Mutex<Option<Docker>>>,
+    daemon: Daemon,
     images: Arc<Images>,
 }
 
@@ -109,50 +97,19 @@ impl DockerExecutor {
     pub fn new(settings: DockerSettings, local: ProcessExecutor, shim: PathBuf) -> Self {
         let images = Images::new(settings.pull, settings.pull_limit);
         Self {
-            settings,
             local,
             shim,
-            connected: Arc::default(),
+            daemon: Daemon::new(settings.host),
             images: Arc::new(images),
         }
     }
 
-    /// The home folder that caches with `~/` are put into and taken from.
-    pub fn home(&self, attempt: &AttemptId) -> PathBuf {
-        self.local.folder(attempt).join("home")
-    }
-
     fn docker(&self) -> Result<Docker, ExecutorError> {
-        let mut connected = self
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(docker) = &*connected {
-            return Ok(docker.clone());
-        }
-        let host = &self.settings.host;
-        let docker = Docker::connect_with_host(host)
-            .map_err(|e| self.unreachable(&e))?
-            .with_timeout(ANSWER_LIMIT);
-        *connected = Some(docker.clone());
-        Ok(docker)
+        self.daemon.docker()
     }
 
-    fn unreachable(&self, error: &Error) -> ExecutorError {
-        ExecutorError::DaemonGone {
-            host: self.settings.host.clone(),
-            reason: chain(error),
-        }
-    }
-
-    /// What the daemon's refusal means.
     fn failed(&self, doing: impl Into<String>, error: Error) -> ExecutorError {
-        match error {
-            Error::DockerResponseServerError { message, .. } => {
-                refused(doing.into(), message.trim().to_owned())
-            }
-            error => self.unreachable(&error),
-        }
+        self.daemon.failed(doing, error)
     }
 
     fn container(&self, attempt: &AttemptId) -> String {
@@ -200,22 +157,21 @@ impl DockerExecutor {
         job: &JobPlan,
         order: &Order,
         secrets: &Secrets,
-    ) -> Result<Vec<String>, ExecutorError> {
+        said: &Said,
+    ) -> Result<(), ExecutorError> {
         let docker = self.docker()?;
         let name = self.container(attempt);
         match self.inspect(&docker, &name).await? {
-            Some(found) if was_started(&found) => return Ok(Vec::new()),
+            Some(found) if was_started(&found) => return Ok(()),
             // Killed between making and starting it: what is in it may be half of it.
             Some(_) => self.clear(&docker, attempt).await?,
             None if !job.services.is_empty() => self.clear(&docker, attempt).await?,
             None => {}
         }
         let wanted = job.image.as_deref().unwrap_or_default();
-        let mut said = Vec::new();
-        let image = self.images.have(&docker, wanted, &mut said).await;
-        let image = image.map_err(|failure| failure.into_error(self))?;
-        self.start_services(&docker, attempt, job, &mut said)
-            .await?;
+        let image = self.images.have(&docker, wanted, said).await;
+        let image = image.map_err(|failure| failure.into_error(&self.daemon))?;
+        self.start_services(&docker, attempt, job, said).await?;
         let user = job.user.clone().unwrap_or(image.user);
         let body = self.body(attempt, job, &image.id, &user);
         let options = CreateContainerOptions {
@@ -233,15 +189,17 @@ impl DockerExecutor {
             .start_container(&name, None::<StartContainerOptions>)
             .await
             .map_err(|e| self.failed(format!("start a container of {wanted}"), e))?;
-        said.extend(limits_in_words(job));
-        Ok(said)
+        if let Some(line) = limits_in_words(job) {
+            said.line(line);
+        }
+        Ok(())
     }
 
     fn labels(&self, attempt: &AttemptId, job: &JobPlan) -> HashMap<String, String> {
         let labels = [
             (OWNER_LABEL, self.owner_label()),
             (ATTEMPT_LABEL, attempt.to_string()),
-            ("windlass.job", job.name.clone()),
+            (JOB_LABEL, job.name.clone()),
         ];
         labels.map(|(k, v)| (k.to_owned(), v)).into()
     }
@@ -298,11 +256,11 @@ impl DockerExecutor {
     ) -> Result<Owner, ExecutorError> {
         let numbers = |text: &str| text.split(':').all(|part| part.parse::<u64>().is_ok());
         if user.is_empty() || user.contains(':') && numbers(user) {
-            return pack::owner(user, "", "").map_err(|e| refused("use `user`".to_owned(), e));
+            return archive::owner(user, "", "").map_err(|e| refused("use `user`".to_owned(), e));
         }
         let passwd = self.small_file(docker, container, "/etc/passwd").await?;
         let group = self.small_file(docker, container, "/etc/group").await?;
-        pack::owner(user, &passwd, &group)
+        archive::owner(user, &passwd, &group)
             .map_err(|reason| refused(format!("run as the user {user:?}"), reason))
     }
 
@@ -356,7 +314,7 @@ impl DockerExecutor {
         let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
         let inside = |name: &str| format!("windlass/shim/{name}");
         let workspace = self.local.workspace(attempt);
-        let home = self.home(attempt);
+        let home = self.local.home(attempt);
         let mut items = vec![
             Item::Folder("windlass", 0o755),
             Item::Folder("windlass/shim", 0o700),
@@ -368,10 +326,10 @@ impl DockerExecutor {
                 json(serde_json::to_vec(secrets)),
             ),
             Item::Folder("windlass/tmp", 0o1777),
-            Item::Tree("windlass/src", workspace.clone()),
+            Item::Tree("windlass/src".to_owned(), workspace.clone()),
         ];
         if home.exists() {
-            items.push(Item::Tree("windlass/home", home));
+            items.push(Item::Tree("windlass/home".to_owned(), home));
         }
         self.upload(docker, container, items, owner, &workspace)
             .await
@@ -389,7 +347,7 @@ impl DockerExecutor {
         let (sender, receiver) = channel(QUEUE);
         let packing = tokio::task::spawn_blocking(move || {
             let mut out = ChunkWriter::new(sender.clone());
-            let packed = pack::pack(&items, owner, &mut out);
+            let packed = archive::pack(&items, owner, &mut out);
             if let Err(e) = &packed {
                 // Nobody may take half an archive for a whole one.
                 let told = io::Error::new(e.kind(), e.to_string());
@@ -439,8 +397,9 @@ impl DockerExecutor {
         }
         let (sender, receiver) = channel(QUEUE);
         let folder = into.clone();
-        let unpacking =
-            tokio::task::spawn_blocking(move || pack::unpack(ChunkReader::new(receiver), &folder));
+        let unpacking = tokio::task::spawn_blocking(move || {
+            archive::unpack(ChunkReader::new(receiver), &folder)
+        });
         let mut stream = stream.map_err(io::Error::other);
         while let Some(chunk) = stream.next().await {
             if sender.send(chunk).await.is_err() {
@@ -482,7 +441,7 @@ impl DockerExecutor {
                 .await?;
         }
         if names_home(job) {
-            remove_tree(&self.home(attempt))?;
+            remove_tree(&self.local.home(attempt))?;
             self.take_back(&docker, &container, HOME, folder.clone())
                 .await?;
         }
@@ -571,8 +530,9 @@ impl Executor for DockerExecutor {
         job: &'a JobPlan,
         order: &'a Order,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>> {
-        Box::pin(self.start_container(attempt, job, order, secrets))
+        said: &'a Said,
+    ) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(self.start_container(attempt, job, order, secrets, said))
     }
 
     fn follow(
@@ -643,10 +603,6 @@ impl Executor for DockerExecutor {
     }
 }
 
-fn words(list: &[&str]) -> Vec<String> {
-    list.iter().map(|&word| word.to_owned()).collect()
-}
-
 fn log_config() -> HostConfigLogConfig {
     let config = [("max-size", LOG_SIZE), ("max-file", "1")];
     HostConfigLogConfig {
@@ -656,7 +612,7 @@ fn log_config() -> HostConfigLogConfig {
 }
 
 /// Whether a cache of the job lies in the home folder: then the container gets one of ours.
-fn names_home(job: &JobPlan) -> bool {
+pub(super) fn names_home(job: &JobPlan) -> bool {
     let mut paths = job.caches.iter().flat_map(|cache| &cache.paths);
     paths.any(|path| path.starts_with("~/"))
 }
@@ -682,37 +638,6 @@ fn was_started(found: &ContainerInspectResponse) -> bool {
     started.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"))
 }
 
-fn is_missing(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::DockerResponseServerError {
-            status_code: 404,
-            ..
-        }
-    )
-}
-
-fn refused(doing: String, message: String) -> ExecutorError {
-    let has = |text: &str| message.to_lowercase().contains(text);
-    let hint = if has("no space left") {
-        "the disk of the Docker daemon is full: `docker system df` shows what takes it, \
-         `docker system prune` frees what nobody uses"
-    } else if has("no such image") {
-        "is the image's name right, and is it there? `docker pull` on the daemon's machine shows"
-    } else if has("user") {
-        "write a user that the image has, or numbers: `user: \"1000:1000\"`"
-    } else if has("exec format error") {
-        "the image is made for another kind of processor than the daemon's machine has"
-    } else {
-        "this is what the Docker daemon said; its own log tells more"
-    };
-    ExecutorError::Docker {
-        doing,
-        message,
-        hint: hint.to_owned(),
-    }
-}
-
 fn remove_tree(path: &Path) -> Result<(), ExecutorError> {
     super::process::remove_tree(path).map_err(file("remove", path))
 }
@@ -726,18 +651,4 @@ fn file<'a>(
         path: path.to_path_buf(),
         source,
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
-        }
-        next = cause.source();
-    }
-    words
 }

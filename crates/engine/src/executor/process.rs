@@ -9,7 +9,7 @@
 //! No process id is ever stored or trusted: whether a shim lives is asked of its lock (the kernel
 //! releases it with the process), and it is spoken to through its FIFO.
 
-mod follow;
+pub(super) mod follow;
 mod strays;
 
 use std::fs::{File, OpenOptions};
@@ -29,7 +29,7 @@ use windlass_shim::order::{
     SECRETS_FILE, SHIM_LOG_FILE, Secrets,
 };
 
-use crate::executor::{Executor, ExecutorError, Follower, Inside};
+use crate::executor::{Executor, ExecutorError, Follower, Inside, Said};
 use crate::order;
 
 /// How long a shim may take from its start to its journal. It does almost nothing before that.
@@ -69,6 +69,11 @@ impl ProcessExecutor {
         self.folder(attempt).join("tmp")
     }
 
+    /// The home folder of an attempt in a container, for caches that name `~/`.
+    pub(super) fn home(&self, attempt: &AttemptId) -> PathBuf {
+        self.folder(attempt).join("home")
+    }
+
     /// What the attempt's processes and cgroups are marked with. Attempts of another data folder on
     /// this machine have the same ids: they must never be taken for ours.
     pub(super) fn mark(&self, attempt: &AttemptId) -> String {
@@ -82,7 +87,8 @@ impl ProcessExecutor {
         hex::encode(&folder[..6])
     }
 
-    fn shim_folder(&self, attempt: &AttemptId) -> PathBuf {
+    /// What its shim and the server know of each other.
+    pub(super) fn shim_folder(&self, attempt: &AttemptId) -> PathBuf {
         self.folder(attempt).join("shim")
     }
 
@@ -150,11 +156,9 @@ impl Executor for ProcessExecutor {
         _job: &'a JobPlan,
         order: &'a Order,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>> {
-        Box::pin(async move {
-            self.start_shim(attempt, order, secrets).await?;
-            Ok(Vec::new())
-        })
+        _said: &'a Said,
+    ) -> BoxFuture<'a, Result<(), ExecutorError>> {
+        Box::pin(self.start_shim(attempt, order, secrets))
     }
 
     fn follow(
@@ -162,7 +166,10 @@ impl Executor for ProcessExecutor {
         attempt: &AttemptId,
         from_offset: u64,
     ) -> Result<Box<dyn Follower>, ExecutorError> {
-        let follower = follow::JournalFile::open(&self.shim_folder(attempt), from_offset)?;
+        let dir = self.shim_folder(attempt);
+        let lock = dir.clone();
+        let lives = Box::new(move || is_locked(&lock));
+        let follower = follow::JournalFile::open(&dir, from_offset, lives)?;
         Ok(Box::new(follower))
     }
 
@@ -335,11 +342,11 @@ fn is_no_reader(e: &std::io::Error) -> bool {
     e.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32)
 }
 
-fn create_dir(path: &Path) -> Result<(), ExecutorError> {
+pub(super) fn create_dir(path: &Path) -> Result<(), ExecutorError> {
     std::fs::create_dir_all(path).map_err(file("create", path))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ExecutorError> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ExecutorError> {
     let mut out = OpenOptions::new()
         .write(true)
         .create(true)
@@ -350,12 +357,12 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ExecutorError> {
     out.write_all(bytes).map_err(file("write", path))
 }
 
-fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
     // Structs with text keys: can't fail.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn file<'a>(
+pub(super) fn file<'a>(
     doing: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(std::io::Error) -> ExecutorError + use<'a> {

@@ -14,7 +14,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_engine::checkout::{own_objects, resolve_head};
-use windlass_engine::executor::{Executor as _, ExecutorError, Executors, Followed, Follower};
+use windlass_engine::executor::{
+    Executor as _, ExecutorError, Executors, Followed, Follower, Said,
+};
 use windlass_engine::git::Git;
 use windlass_engine::local::WorkingTree;
 use windlass_engine::order::{self, About};
@@ -106,6 +108,7 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         install_shim(&root.join("bin"))?,
         args.pass_env.clone(),
         args.docker.clone().into(),
+        None,
     );
     // What runs of yesterday that were killed left behind.
     for executor in executors.all() {
@@ -168,7 +171,10 @@ impl Build {
             keep_only(&mut plan, only)?;
         }
         for job in plan.jobs.iter().filter(|job| job.skipped.is_none()) {
-            if let Some(refused) = order::refusals(job).into_iter().next() {
+            if let Some(refused) = order::refusals(job, self.executors.here())
+                .into_iter()
+                .next()
+            {
                 return Err(
                     Problem::new(format!("the job {} can't run here", job.name)).hint(refused)
                 );
@@ -278,9 +284,21 @@ impl Build {
         if logs.exists() {
             std::fs::remove_dir_all(&logs)?;
         }
-        let starting = executor.start(attempt, job, &order, &secrets);
-        let said = self.unless_interrupted(starting).await??;
-        said.iter().for_each(|line| display.said(line));
+        let (said, mut lines) = Said::channel();
+        let starting = async {
+            let mut starting = executor.start(attempt, job, &order, &secrets, &said);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(line) = lines.recv() => display.said(&line),
+                    started = &mut starting => break started,
+                }
+            }
+        };
+        self.unless_interrupted(starting).await??;
+        while let Ok(line) = lines.try_recv() {
+            display.said(&line);
+        }
         let follower = executor.follow(attempt, 0)?;
         let shown = self.follow(attempt, job, follower, &logs, display).await?;
         if self.args.keep {

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::{on_pending, say};
 use crate::demo;
-use crate::executors::DockerArgs;
+use crate::executors::{DockerArgs, SwarmArgs};
 use crate::folders::{Folders, xdg};
 use crate::report::Problem;
 use crate::results;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Where people and forges reach this server, if not at --listen: `https://ci.example.org`
     #[arg(long, value_name = "URL", env = "WINDLASS_PUBLIC_URL")]
     public_url: Option<String>,
-    /// How many jobs run at once [default: the number of cores]
+    /// How many jobs run at once [default: the number of cores, here or of the Swarm]
     #[arg(long, value_name = "N")]
     slots: Option<usize>,
     /// How many MiB one artifact may have
@@ -37,6 +37,8 @@ pub(crate) struct Args {
     pass_env: Vec<String>,
     #[command(flatten)]
     docker: DockerArgs,
+    #[command(flatten)]
+    swarm: SwarmArgs,
     /// GitHub's API, if it does not follow from the repositories' URLs
     #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
     github_api: Option<String>,
@@ -71,16 +73,16 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         return Err(Problem::new("with --slots 0 nothing would ever run")
             .hint("give at least 1, or leave it out"));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         listen: args.listen,
         public_url: args
             .public_url
             .map(|url| url.trim_end_matches('/').to_owned()),
-        slots: args.slots.unwrap_or(cores),
+        slots: args.slots,
         artifact_limit: args.artifact_limit.saturating_mul(1 << 20),
         pass_env: args.pass_env,
         docker: args.docker.into(),
+        swarm: args.swarm.into(),
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,
@@ -94,6 +96,11 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         "  token  {} (for buttons, and for everything that changes something)",
         folders.root.join("admin.token").display()
     ));
+    if let Some(url) = server.nodes_url() {
+        say(format_args!(
+            "  nodes  {url} (the nodes of the Swarm must reach it)"
+        ));
+    }
     if open_to_all {
         say(
             "  note   everybody who reaches this address can read builds and logs; \

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use windlass_engine::executor::{ExecutorError, Executors, Followed};
+use windlass_engine::executor::{ExecutorError, Executors, Followed, Said};
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
 use windlass_model::plan::Limits;
@@ -116,9 +116,22 @@ impl Worker {
         let token = self.store.status_token(claim.build.repo_id).await?;
         let secrets = order::secrets(&values, token.as_slice());
         let mut waited = Duration::ZERO;
-        let said = loop {
-            match executor.start(attempt, job, &order, &secrets).await {
-                Ok(said) => break said,
+        loop {
+            let (said, mut lines) = Said::channel();
+            let mut starting = executor.start(attempt, job, &order, &secrets, &said);
+            let started = loop {
+                tokio::select! {
+                    biased;
+                    Some(line) = lines.recv() => self.remark(claim, line).await?,
+                    started = &mut starting => break started,
+                }
+            };
+            drop(starting);
+            while let Ok(line) = lines.try_recv() {
+                self.remark(claim, line).await?;
+            }
+            match started {
+                Ok(()) => return Ok(()),
                 Err(error @ ExecutorError::DaemonGone { .. }) if waited < DAEMON_PATIENCE => {
                     tracing::warn!(%attempt, %error, "waiting for it");
                     tokio::time::sleep(DAEMON_PAUSE).await;
@@ -128,11 +141,14 @@ impl Worker {
                 Err(error) if error.is_passing() => return Err(Setback::Again(error.into())),
                 Err(error) => return Err(ends(error)),
             }
-        };
-        let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
-        if !told.is_empty() {
-            self.store.record(claim.attempt.id, &told).await?;
         }
+    }
+
+    /// A line for people about the attempt.
+    async fn remark(&self, claim: &Claim, line: String) -> Result<(), Setback> {
+        let told = [Told::Remark(line)];
+        self.store.record(claim.attempt.id, &told).await?;
+        self.hub.bump(claim.attempt.attempt_id().as_str());
         Ok(())
     }
 }

@@ -166,6 +166,15 @@ impl Worker {
                 self.store.record(claim.attempt.id, &told).await?;
             }
             Err(error) if error.is_passing() => return Err(Setback::Again(error.into())),
+            Err(error @ ExecutorError::Lost { .. }) => {
+                // Whatever the steps did: without what they made, it is as if nothing was run.
+                let problem = Problem::from(error);
+                finish.state = BuildState::Error;
+                finish.failed_step = None;
+                problem.message().clone_into(&mut finish.summary);
+                finish.error = Some(problem.message().to_owned());
+                finish.hint = problem.hint_text().map(ToOwned::to_owned);
+            }
             Err(error) => {
                 let problem = Problem::from(error);
                 spoil(finish, problem.message());

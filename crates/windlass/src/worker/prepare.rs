@@ -259,7 +259,10 @@ impl Worker {
             .filter(|job| job.skipped.is_none())
             .collect();
         for job in &jobs {
-            if let Some(refused) = order::refusals(job).into_iter().next() {
+            if let Some(refused) = order::refusals(job, self.executors.here())
+                .into_iter()
+                .next()
+            {
                 let problem = Problem::new(format!("the job {} can't run here", job.name));
                 return Err(could_not(&problem.hint(refused)));
             }

@@ -16,7 +16,8 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::{is_missing, was_started};
+use super::was_started;
+use crate::executor::daemon::is_missing;
 use crate::executor::{ExecutorError, Followed, Follower};
 
 /// Chunks (of at most 16 KiB) that wait for the reader.

@@ -10,8 +10,8 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::TryStreamExt as _;
 
-use super::{DockerExecutor, is_missing};
-use crate::executor::ExecutorError;
+use crate::executor::daemon::{Daemon, is_missing};
+use crate::executor::{ExecutorError, Said};
 
 /// When an image is pulled from its registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,9 +58,9 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn into_error(self, executor: &DockerExecutor) -> ExecutorError {
+    pub(super) fn into_error(self, daemon: &Daemon) -> ExecutorError {
         match self {
-            Self::Unreachable(error) => executor.unreachable(&error),
+            Self::Unreachable(error) => daemon.unreachable(&error),
             Self::Refused {
                 doing,
                 message,
@@ -94,7 +94,7 @@ impl Images {
         &self,
         docker: &Docker,
         name: &str,
-        said: &mut Vec<String>,
+        said: &Said,
     ) -> Result<Image, Failure> {
         let here = match self.policy {
             PullPolicy::Always => None,
@@ -116,7 +116,7 @@ impl Images {
         let id = found.id.clone().unwrap_or_else(|| name.to_owned());
         check_platform(docker, name, &found).await?;
         let digest = found.repo_digests.and_then(|all| all.into_iter().next());
-        said.push(match digest {
+        said.line(match digest {
             Some(digest) => format!("image {name}: {digest}"),
             None => format!("image {name}: {id}"),
         });
@@ -130,7 +130,7 @@ impl Images {
         &self,
         docker: &Docker,
         name: &str,
-        said: &mut Vec<String>,
+        said: &Said,
     ) -> Result<ImageInspect, Failure> {
         let gate = {
             let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +178,7 @@ impl Images {
             }
         }
         let took = begun.elapsed().as_secs_f64();
-        said.push(format!("image {name}: pulled in {took:.1} s"));
+        said.line(format!("image {name}: pulled in {took:.1} s"));
         inspect(docker, name).await?.ok_or_else(|| {
             refused(
                 "it was pulled, and is not there".to_owned(),

@@ -18,11 +18,12 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use windlass_model::plan::{Ready, ReadyCheck, ServicePlan};
 use windlass_model::{AttemptId, JobPlan};
+use windlass_shim::archive::{Item, Owner};
 use windlass_shim::order::PROBE;
 
-use super::pack::{Item, Owner};
-use super::{DockerExecutor, log_config, words};
-use crate::executor::ExecutorError;
+use super::{DockerExecutor, log_config};
+use crate::executor::daemon::{DROPPED, words};
+use crate::executor::{ExecutorError, Said};
 
 /// The pause between two looks at a service that is not ready.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -48,7 +49,7 @@ impl DockerExecutor {
         docker: &Docker,
         attempt: &AttemptId,
         job: &JobPlan,
-        said: &mut Vec<String>,
+        said: &Said,
     ) -> Result<(), ExecutorError> {
         if job.services.is_empty() {
             return Ok(());
@@ -73,7 +74,7 @@ impl DockerExecutor {
             let begun = Instant::now();
             self.await_service(docker, attempt, service).await?;
             let took = begun.elapsed().as_secs_f64();
-            said.push(format!("service {}: ready after {took:.1} s", service.name));
+            said.line(format!("service {}: ready after {took:.1} s", service.name));
         }
         Ok(())
     }
@@ -88,10 +89,10 @@ impl DockerExecutor {
         attempt: &AttemptId,
         job: &JobPlan,
         service: &ServicePlan,
-        said: &mut Vec<String>,
+        said: &Said,
     ) -> Result<(), ExecutorError> {
         let image = self.images.have(docker, &service.image, said).await;
-        let image = image.map_err(|failure| failure.into_error(self))?;
+        let image = image.map_err(|failure| failure.into_error(&self.daemon))?;
         let name = self.service_container(attempt, service);
         let endpoint = EndpointSettings {
             aliases: Some(vec![service.name.clone()]),
@@ -109,7 +110,7 @@ impl DockerExecutor {
                 network_mode: Some(network.clone()),
                 log_config: Some(log_config()),
                 security_opt: Some(words(&["no-new-privileges:true"])),
-                cap_drop: Some(words(super::DROPPED)),
+                cap_drop: Some(words(DROPPED)),
                 ..HostConfig::default()
             }),
             networking_config: Some(NetworkingConfig {

@@ -17,20 +17,28 @@ use crate::executor::{ExecutorError, Followed, Follower};
 const CHUNK: usize = 256 * 1024;
 
 /// Even with inotify, look at least this often: whether the shim lives is not a file event.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Without inotify, look this often.
 const POLL: Duration = Duration::from_millis(20);
 
-pub(super) struct JournalFile {
-    dir: PathBuf,
+/// Whether the shim lives.
+type Lives = Box<dyn Fn() -> Result<bool, ExecutorError> + Send>;
+
+pub(in crate::executor) struct JournalFile {
+    lives: Lives,
     path: PathBuf,
     file: File,
     inotify: Option<Inotify>,
 }
 
 impl JournalFile {
-    pub(super) fn open(dir: &Path, from_offset: u64) -> Result<Self, ExecutorError> {
+    /// Of the attempt whose shim has this folder.
+    pub(in crate::executor) fn open(
+        dir: &Path,
+        from_offset: u64,
+        lives: Lives,
+    ) -> Result<Self, ExecutorError> {
         let path = dir.join(JOURNAL_FILE);
         let mut file = File::open(&path).map_err(super::file("open", &path))?;
         file.seek(SeekFrom::Start(from_offset))
@@ -43,7 +51,7 @@ impl JournalFile {
             })
             .ok();
         Ok(Self {
-            dir: dir.to_path_buf(),
+            lives,
             path,
             file,
             inotify,
@@ -83,7 +91,7 @@ impl Follower for JournalFile {
             if self.take(buf)? > 0 {
                 return Ok(Followed::Bytes);
             }
-            if !super::is_locked(&self.dir)? {
+            if !(self.lives)()? {
                 // It may have written between our look and its end.
                 return Ok(if self.take(buf)? > 0 {
                     Followed::Bytes

@@ -1,44 +1,40 @@
-//! Files into a container and out of it: tar archives that go through the Docker API, so that
-//! nothing of the host is mounted and the image needs no tool. Never follows a link of the workspace.
+//! Files into a container and out of it: tar archives that go through the Docker API or over HTTP, so
+//! that nothing of the host is mounted and the image needs no tool. Never follows a link of the
+//! workspace.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use tar::{Builder, EntryType, Header};
-use tokio::sync::mpsc::{Receiver, Sender};
-
-/// How much goes through a channel at once.
-const CHUNK: usize = 128 * 1024;
-
-/// How many chunks wait in a channel.
-pub(super) const QUEUE: usize = 4;
 
 /// Who owns what is put into a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u64,
-    pub(super) gid: u64,
+pub struct Owner {
+    /// The user's number.
+    pub uid: u64,
+    /// The group's number.
+    pub gid: u64,
 }
 
 /// Something to be put into a container.
-pub(super) enum Item {
+#[derive(Debug, Clone)]
+pub enum Item {
     /// An empty folder with these permissions.
     Folder(&'static str, u32),
     /// A file with these permissions.
     File(String, u32, Vec<u8>),
     /// A file of this machine.
     Copy(String, u32, PathBuf),
-    /// A folder of this machine with everything in it.
-    Tree(&'static str, PathBuf),
+    /// A folder of this machine with everything in it, or a single file.
+    Tree(String, PathBuf),
 }
 
 /// Writes the items as one archive. Blocking.
 ///
 /// # Errors
 /// A file can't be read, or nobody takes the archive any more.
-pub(super) fn pack(items: &[Item], owner: Owner, out: impl Write) -> io::Result<()> {
+pub fn pack(items: &[Item], owner: Owner, out: impl Write) -> io::Result<()> {
     let mut tar = Builder::new(out);
     for item in items {
         match item {
@@ -107,82 +103,49 @@ fn tree(tar: &mut Builder<impl Write>, at: &Path, from: &Path, owner: Owner) -> 
 ///
 /// # Errors
 /// The disk, or an archive that breaks off.
-pub(super) fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
+pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     std::fs::create_dir_all(into)?;
     let mut tar = tar::Archive::new(archive);
     // Permissions without set-user-id: a stranger's file becomes ours here.
     tar.set_preserve_permissions(false);
     tar.set_preserve_mtime(true);
     tar.set_overwrite(true);
-    tar.unpack(into)
+    tar.unpack(into)?;
+    whole(tar.into_inner())
 }
 
-/// The writing end of a channel of chunks.
-pub(super) struct ChunkWriter {
-    sender: Sender<io::Result<Bytes>>,
-    chunk: Vec<u8>,
-}
-
-impl ChunkWriter {
-    pub(super) fn new(sender: Sender<io::Result<Bytes>>) -> Self {
-        Self {
-            sender,
-            chunk: Vec::with_capacity(CHUNK),
+/// Unpacks an archive of our own making below `into`, for an owner that may be another user than
+/// this process. Blocking.
+///
+/// # Errors
+/// The disk, an archive that breaks off, or a user who may not give files away.
+pub fn unpack_for(archive: impl Read, into: &Path, owner: Option<Owner>) -> io::Result<()> {
+    let number = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("no such user number"));
+    let mut tar = tar::Archive::new(archive);
+    tar.set_preserve_permissions(true);
+    tar.set_preserve_mtime(true);
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let path = into.join(entry.path()?);
+        if entry.unpack_in(into)?
+            && let Some(owner) = owner
+        {
+            let (uid, gid) = (number(owner.uid)?, number(owner.gid)?);
+            std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
         }
     }
-
-    fn send(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.sender
-            .blocking_send(Ok(chunk.into()))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
+    whole(tar.into_inner())
 }
 
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = bytes.len().min(CHUNK - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..n]);
-        if self.chunk.len() == CHUNK {
-            self.send()?;
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        self.send()
-    }
-}
-
-/// The reading end of a channel of chunks.
-pub(super) struct ChunkReader {
-    receiver: Receiver<io::Result<Bytes>>,
-    chunk: Bytes,
-}
-
-impl ChunkReader {
-    pub(super) fn new(receiver: Receiver<io::Result<Bytes>>) -> Self {
-        Self {
-            receiver,
-            chunk: Bytes::new(),
-        }
-    }
-}
-
-impl Read for ChunkReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.receiver.blocking_recv() {
-                None => return Ok(0),
-                Some(chunk) => self.chunk = chunk?,
-            }
-        }
-        let n = buf.len().min(self.chunk.len());
-        buf[..n].copy_from_slice(&self.chunk.split_to(n));
-        Ok(n)
+/// An archive ends with two empty blocks, of which one is still to be read: one that was cut off
+/// between two files must not be taken for a whole one.
+fn whole(mut rest: impl Read) -> io::Result<()> {
+    match io::copy(&mut rest, &mut io::sink())? {
+        0 => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the archive breaks off",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -191,7 +154,7 @@ impl Read for ChunkReader {
 ///
 /// # Errors
 /// A name that the image doesn't know.
-pub(super) fn owner(user: &str, passwd: &str, group: &str) -> Result<Owner, String> {
+pub fn owner(user: &str, passwd: &str, group: &str) -> Result<Owner, String> {
     let field = |line: &str, n: usize| line.split(':').nth(n).map(ToOwned::to_owned);
     let number = |text: &str, what: &str| {
         text.parse()
@@ -262,7 +225,7 @@ mod tests {
         let items = [
             Item::Folder("x", 0o755),
             Item::File("x/f".to_owned(), 0o600, b"secret".to_vec()),
-            Item::Tree("x/src", from),
+            Item::Tree("x/src".to_owned(), from),
         ];
         let mut archive = Vec::new();
         pack(&items, Owner { uid: 5, gid: 6 }, &mut archive).unwrap();

@@ -1,0 +1,148 @@
+//! The Docker daemon that an executor speaks to, and what its answers mean.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+
+use super::ExecutorError;
+
+/// Where a daemon is looked for if nobody says otherwise.
+pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// How long the daemon may take to begin an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// The label that says which server something belongs to.
+pub(super) const OWNER_LABEL: &str = "windlass.owner";
+/// The label that says which attempt.
+pub(super) const ATTEMPT_LABEL: &str = "windlass.attempt";
+/// The label with the job's name, for people.
+pub(super) const JOB_LABEL: &str = "windlass.job";
+
+/// What Docker grants by default and builds don't need: raw sockets (spoofing neighbours), device
+/// files, the audit log, file capabilities (a way around no-new-privileges).
+pub(super) const DROPPED: &[&str] = &["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"];
+
+/// One daemon. Nothing is asked of it before there is something to do.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    host: String,
+    connected: Arc<Mutex<Option<Docker>>>,
+}
+
+impl Daemon {
+    /// `host` is `unix:///path`, `tcp://host:port` or `http://host:port`.
+    pub fn new(host: String) -> Self {
+        Self {
+            host,
+            connected: Arc::default(),
+        }
+    }
+
+    /// The client for it.
+    pub(super) fn docker(&self) -> Result<Docker, ExecutorError> {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(docker) = &*connected {
+            return Ok(docker.clone());
+        }
+        let docker = Docker::connect_with_host(&self.host)
+            .map_err(|e| self.unreachable(&e))?
+            .with_timeout(ANSWER_LIMIT);
+        *connected = Some(docker.clone());
+        Ok(docker)
+    }
+
+    pub(super) fn unreachable(&self, error: &Error) -> ExecutorError {
+        self.gone(chain(error))
+    }
+
+    pub(super) fn gone(&self, reason: String) -> ExecutorError {
+        ExecutorError::DaemonGone {
+            host: self.host.clone(),
+            reason,
+        }
+    }
+
+    /// What the daemon's refusal means.
+    pub(super) fn failed(&self, doing: impl Into<String>, error: Error) -> ExecutorError {
+        match error {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => {
+                let message = message.trim().to_owned();
+                if status_code >= 500 && has_no_leader(&message) {
+                    return self.gone(message);
+                }
+                refused(doing.into(), message)
+            }
+            error => self.unreachable(&error),
+        }
+    }
+}
+
+/// A Swarm whose managers have lost each other, or are just choosing another leader, answers so.
+fn has_no_leader(message: &str) -> bool {
+    let has = |text: &str| message.contains(text);
+    has("does not have a leader")
+        || has("DeadlineExceeded")
+        || has("deadline exceeded")
+        || has("Unavailable")
+        || has("not ready")
+        || has("transport is closing")
+}
+
+pub(super) fn is_missing(error: &Error) -> bool {
+    has_status(error, 404)
+}
+
+pub(super) fn has_status(error: &Error, wanted: u16) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == wanted)
+}
+
+pub(super) fn refused(doing: String, message: String) -> ExecutorError {
+    let has = |text: &str| message.to_lowercase().contains(text);
+    let hint = if has("no space left") {
+        "the disk of the Docker daemon is full: `docker system df` shows what takes it, \
+         `docker system prune` frees what nobody uses"
+    } else if has("no such image") {
+        "is the image's name right, and is it there? `docker pull` on the daemon's machine shows"
+    } else if has("not a swarm manager") {
+        "`--executor swarm` needs a manager of the Swarm: name one with `--docker HOST` (`docker node ls` \
+         there shows the managers), or make one with `docker swarm init`"
+    } else if has("user") {
+        "write a user that the image has, or numbers: `user: \"1000:1000\"`"
+    } else if has("exec format error") {
+        "the image is made for another kind of processor than the daemon's machine has"
+    } else {
+        "this is what the Docker daemon said; its own log tells more"
+    };
+    ExecutorError::Docker {
+        doing,
+        message,
+        hint: hint.to_owned(),
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        next = cause.source();
+    }
+    words
+}
+
+pub(super) fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&word| word.to_owned()).collect()
+}

@@ -1,0 +1,405 @@
+//! From an order to a container that runs: whatever was begun before, by this process or by one that is
+//! dead, is taken up.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard::Docker;
+use bollard::models::SecretSpec;
+use tokio::sync::OwnedMutexGuard;
+use windlass_model::{AttemptId, JobPlan};
+use windlass_shim::order::{Limits, Order, Secrets};
+use windlass_shim::remote::Assignment;
+
+use super::desk::{Place, new_token};
+use super::standing::{Standing, waits_for_capacity};
+use super::tasks::Subscription;
+use super::{MISSING, SwarmExecutor, nodes, spec};
+use crate::executor::daemon::{has_status, is_missing};
+use crate::executor::{ExecutorError, Said};
+
+/// The pause before another try while the managers are away.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// So long a job may wait for its node without a word about it.
+const SILENT_WAIT: Duration = Duration::from_secs(2);
+
+/// How often the reason for which a job waits is looked at.
+const REASON_PAUSE: Duration = Duration::from_secs(10);
+
+/// A Docker secret has at most 500 KiB.
+const SECRET_LIMIT: usize = 500 * 1024 - 1;
+
+impl SwarmExecutor {
+    /// Starts the attempt and returns when its container runs. Waits for managers that are away as long
+    /// as it takes.
+    pub(super) async fn launch(
+        &self,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        order: &Order,
+        secrets: &Secrets,
+        said: &Said,
+    ) -> Result<(), ExecutorError> {
+        let mut away = false;
+        loop {
+            match self.try_launch(attempt, job, order, secrets, said).await {
+                Err(error @ ExecutorError::DaemonGone { .. }) => {
+                    if !away {
+                        said.line(format!("waiting for a manager of the Swarm: {error}"));
+                        away = true;
+                    }
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_launch(
+        &self,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        order: &Order,
+        secrets: &Secrets,
+        said: &Said,
+    ) -> Result<(), ExecutorError> {
+        let place = Place::of(&self.local, attempt);
+        if place.is_begun() {
+            return Ok(());
+        }
+        let docker = self.docker()?;
+        let name = self.name_of(attempt);
+        let mut turn = None;
+        if self.service(&docker, &name).await?.is_none() {
+            // Half of it may be there, and the secret's token is nobody's any more.
+            self.clear(&docker, attempt).await?;
+            let wanted = job.image.as_deref().unwrap_or_default();
+            let image = self.image(&docker, wanted, said).await?;
+            let network = self.start_services(&docker, attempt, job, said).await?;
+            let order = Order {
+                attempt: self.local.mark(attempt),
+                inherit_env: true,
+                // Swarm keeps them.
+                limits: Limits::default(),
+                ..order.clone()
+            };
+            let token = new_token()?;
+            place.prepare(&order, &token)?;
+            let user = job.user.clone().or(image.user);
+            let assignment = Assignment {
+                url: format!("{}/attempts/{attempt}", self.settings.url),
+                token,
+                user: user.clone(),
+                bring: Self::bring(job),
+                secrets: secrets.clone(),
+            };
+            let secret_id = self.make_secret(&docker, attempt, job, &assignment).await?;
+            // Jobs come to the scheduler one by one, in the order in which they came here.
+            turn = Some(std::sync::Arc::clone(&self.gate).lock_owned().await);
+            let grace = Duration::from_millis(order.grace_ms);
+            let mut tries = 0;
+            loop {
+                let wanted = spec::Wanted {
+                    name: name.clone(),
+                    labels: self.labels(attempt, job),
+                    image: image.reference.clone(),
+                    as_root: user.is_some(),
+                    program: self.program.files(&self.daemon, &docker).await?,
+                    secret_id: secret_id.clone(),
+                    network: network.clone(),
+                    constraints: &self.settings.constraints,
+                    grace,
+                };
+                match docker
+                    .create_service(spec::service(job, wanted), None)
+                    .await
+                {
+                    Ok(_) => break,
+                    Err(e) if has_status(&e, 409) => break,
+                    // Somebody removed the configs.
+                    Err(e) if tries == 0 && e.to_string().contains("config") => {
+                        self.program.forget().await;
+                        tries += 1;
+                    }
+                    Err(e) => return Err(self.daemon.failed("make the service", e)),
+                }
+            }
+            self.program.sweep(&docker).await;
+        }
+        self.await_container(&docker, attempt, job, turn, said)
+            .await
+    }
+
+    async fn make_secret(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        assignment: &Assignment,
+    ) -> Result<String, ExecutorError> {
+        let data = serde_json::to_vec(assignment).unwrap_or_default();
+        if data.len() > SECRET_LIMIT {
+            return Err(ExecutorError::Docker {
+                doing: "hand the secrets to the job".to_owned(),
+                message: format!("they have {} bytes", data.len()),
+                hint: format!(
+                    "a Docker secret holds {SECRET_LIMIT} bytes: give the job fewer, or smaller ones"
+                ),
+            });
+        }
+        let spec = SecretSpec {
+            name: Some(self.name_of(attempt)),
+            labels: Some(self.labels(attempt, job)),
+            data: Some(STANDARD.encode(data)),
+            ..SecretSpec::default()
+        };
+        let made = docker.create_secret(spec).await;
+        Ok(made
+            .map_err(|e| self.daemon.failed("make the secret", e))?
+            .id)
+    }
+
+    /// Waits until the container runs, and tells what is waited for meanwhile.
+    async fn await_container(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        mut turn: Option<OwnedMutexGuard<()>>,
+        said: &Said,
+    ) -> Result<(), ExecutorError> {
+        let place = Place::of(&self.local, attempt);
+        let mut tasks = self.tasks.subscribe();
+        let mut wait = Wait {
+            begun: Instant::now(),
+            told: None,
+            looked: None,
+            trouble: false,
+            node: None,
+        };
+        loop {
+            if place.is_begun() {
+                return Ok(());
+            }
+            let snapshot = tasks.latest();
+            if let Some(trouble) = &snapshot.trouble
+                && !std::mem::replace(&mut wait.trouble, true)
+            {
+                said.line(format!("waiting for a manager of the Swarm: {trouble}"));
+            }
+            match snapshot.standing(attempt) {
+                Some(Standing::Waiting(reason)) => {
+                    let reason = reason.unwrap_or("the scheduler has not looked at it yet");
+                    if !waits_for_capacity(reason) && wait.begun.elapsed() > SILENT_WAIT {
+                        // It may wait for a node that does not exist: the others need not.
+                        drop(turn.take());
+                    }
+                    self.waiting(docker, attempt, job, reason, &mut wait, said)
+                        .await?;
+                }
+                Some(Standing::Preparing { node }) => {
+                    drop(turn.take());
+                    self.tell_node(node, &mut wait, said).await;
+                }
+                Some(Standing::Running { node }) => {
+                    self.tell_node(node, &mut wait, said).await;
+                    return Ok(());
+                }
+                Some(Standing::Ended(_)) if place.is_begun() => return Ok(()),
+                Some(Standing::Ended(end)) => {
+                    return Err(self.not_started(docker, attempt, job, &end).await?);
+                }
+                Some(Standing::Lost { node, .. }) => {
+                    let reason = self.lost_words(node).await;
+                    return Err(ExecutorError::Lost { reason });
+                }
+                None => self.look_for(docker, attempt, &mut tasks).await?,
+            }
+            // The shim may ask for its files before Swarm tells that it runs.
+            let look = Duration::from_millis(100);
+            tokio::time::timeout(look, tasks.changed())
+                .await
+                .unwrap_or(());
+        }
+    }
+
+    async fn tell_node(&self, node: &str, wait: &mut Wait, said: &Said) {
+        if wait.node.is_some() {
+            return;
+        }
+        let all = nodes::list(&self.daemon).await.unwrap_or_default();
+        let name = all.into_iter().find(|n| n.id == node).map(|n| n.name);
+        let name = name.unwrap_or_else(|| node.to_owned());
+        let waited = match wait.told {
+            Some(_) => format!(", after {} s of waiting", wait.begun.elapsed().as_secs()),
+            None => String::new(),
+        };
+        said.line(format!("node: {name}{waited}"));
+        wait.node = Some(name);
+    }
+
+    async fn waiting(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        reason: &str,
+        wait: &mut Wait,
+        said: &Said,
+    ) -> Result<(), ExecutorError> {
+        let waited = wait.begun.elapsed();
+        let recently = wait.looked.is_some_and(|at| at.elapsed() < REASON_PAUSE);
+        if waited > SILENT_WAIT && !recently {
+            wait.looked = Some(Instant::now());
+            let all = nodes::list(&self.daemon).await.unwrap_or_default();
+            let words = nodes::shortage(job, &all, reason);
+            if wait.told.as_ref() != Some(&words) {
+                said.line(format!("waiting for a node: {words}"));
+                wait.told = Some(words);
+            }
+        }
+        if waited < self.settings.placement_limit {
+            return Ok(());
+        }
+        self.clear(docker, attempt).await?;
+        let words = wait.told.take().unwrap_or_else(|| reason.to_owned());
+        Err(ExecutorError::Docker {
+            doing: "find a node for the job".to_owned(),
+            message: format!("{words}; it waited for {} s", waited.as_secs()),
+            hint: "`windlass nodes` shows what there is: add a node or a label (`docker node update \
+                   --label-add`), or lower the job's `limits` and `runs-on`; `--placement-limit` says how \
+                   long to wait"
+                .to_owned(),
+        })
+    }
+
+    /// Why a task ended before its shim asked for anything.
+    async fn not_started(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        job: &JobPlan,
+        end: &super::standing::End<'_>,
+    ) -> Result<ExecutorError, ExecutorError> {
+        let said = match end.ran {
+            true => self.last_words(docker, &self.name_of(attempt), "5").await,
+            false => String::new(),
+        };
+        let image = job.image.as_deref().unwrap_or_default();
+        let message = match said.as_str() {
+            "" => end.to_string(),
+            said => format!("{end}; it said: {said}"),
+        };
+        let has = |text: &str| message.to_lowercase().contains(text);
+        let hint = if has("can't be reached") {
+            "the container found no way to this server: `--nodes-url` must be an address that every node \
+             reaches (`windlass cluster doctor` tries it)"
+        } else if has("no such image") || has("pull") || has("manifest") {
+            "the node has not got the image and could not pull it: is its name right, can the nodes reach the \
+             registry? An image that no registry has must be loaded on every node"
+        } else if has("user") {
+            "write a user that the image has, or numbers: `user: \"1000:1000\"`"
+        } else {
+            "`docker service ps --no-trunc` and the log of dockerd on the node tell more"
+        };
+        Ok(ExecutorError::Docker {
+            doing: format!("start a container of {image}"),
+            message,
+            hint: hint.to_owned(),
+        })
+    }
+
+    /// There is no task: not yet, or not any more.
+    async fn look_for(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        tasks: &mut Subscription,
+    ) -> Result<(), ExecutorError> {
+        if tasks.missing_for(attempt) < MISSING {
+            return Ok(());
+        }
+        if self
+            .service(docker, &self.name_of(attempt))
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        Err(ExecutorError::Lost {
+            reason: "its service was removed".to_owned(),
+        })
+    }
+
+    /// How the nodes shall name the image, and the user that it names, if that can be known here.
+    pub(super) async fn image(
+        &self,
+        docker: &Docker,
+        name: &str,
+        said: &Said,
+    ) -> Result<Image, ExecutorError> {
+        let (reference, user) = match docker.inspect_image(name).await {
+            Ok(found) => {
+                let digest = found.repo_digests.and_then(|all| all.into_iter().next());
+                let user = found.config.and_then(|config| config.user);
+                // Without a digest it is of no registry: its id is the same on every node that loaded it.
+                let reference = digest.or(found.id).unwrap_or_else(|| name.to_owned());
+                let user = user.filter(|user| !user.is_empty());
+                (reference, Some(user.unwrap_or_else(|| "0".to_owned())))
+            }
+            Err(e) if is_missing(&e) => {
+                let asked = docker.inspect_registry_image(name, None).await;
+                let digest = asked.ok().and_then(|found| found.descriptor.digest);
+                let reference = match digest {
+                    Some(digest) => pinned(name, &digest),
+                    None => name.to_owned(),
+                };
+                (reference, None)
+            }
+            Err(e) => return Err(self.daemon.failed(format!("use the image {name}"), e)),
+        };
+        said.line(format!("image {name}: {reference}"));
+        Ok(Image { reference, user })
+    }
+}
+
+/// What a node needs to know of an image.
+pub(super) struct Image {
+    pub(super) reference: String,
+    pub(super) user: Option<String>,
+}
+
+/// What is known, and was told, of a job that waits.
+struct Wait {
+    begun: Instant,
+    told: Option<String>,
+    looked: Option<Instant>,
+    trouble: bool,
+    node: Option<String>,
+}
+
+/// `name@digest`, without the tag: Swarm would keep both, and only the digest counts.
+fn pinned(name: &str, digest: &str) -> String {
+    let name = name.split('@').next().unwrap_or(name);
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    let name = match name[last..].find(':') {
+        Some(colon) => &name[..last + colon],
+        None => name,
+    };
+    format!("{name}@{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_image_has_no_tag() {
+        assert_eq!(pinned("alpine:3", "sha256:0"), "alpine@sha256:0");
+        let port = pinned("r.example:5000/a/b", "sha256:0");
+        assert_eq!(port, "r.example:5000/a/b@sha256:0");
+        assert_eq!(pinned("a/b:1@sha256:1", "sha256:0"), "a/b@sha256:0");
+    }
+}
