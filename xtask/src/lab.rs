@@ -1,5 +1,6 @@
-//! A Docker daemon for the tests, with images made of nothing but this machine's busybox: there is no
-//! registry. It has a folder and a socket of its own and does not touch one that is installed.
+//! A Docker daemon and a Swarm of three nodes for the tests, with images made of nothing but this
+//! machine's busybox: there is no registry. They have a folder and sockets of their own and do not touch
+//! a daemon that is installed.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -53,12 +54,40 @@ pub(crate) fn up() -> Result<()> {
         image(BARE, false)?;
     }
     println!("the tests' Docker daemon: {}", host());
-    Ok(())
+    swarm_up()
+}
+
+/// A script of ours that makes Swarms, with what the tests' common one is called.
+fn swarm(args: &[&str]) -> std::process::Command {
+    let script = crate::root().join("tests/lab/swarm.sh");
+    let lab = format!("LAB={}", folder().join("swarm").display());
+    let script = script.to_string_lossy();
+    // A heartbeat of a second: a node that is lost is missed after three.
+    let environment = [&lab, "LAB_ID=wlt", "LAB_NET=10.78.0", "HEARTBEAT=1s"];
+    let all = [&environment, &["bash", &script][..], args].concat();
+    as_root("env", &all)
+}
+
+/// Starts the Swarm if it does not run, with the image that the tests use on every node.
+fn swarm_up() -> Result<()> {
+    let image = folder().join("tiny-image.tar");
+    if !image.exists() {
+        let path = image.to_string_lossy();
+        run(docker(&["save", "-o", &path, TINY]))?;
+    }
+    let up = ["up", "3", &image.to_string_lossy()];
+    run(swarm(&up)).context(
+        "the tests' Swarm did not start: it needs root, network namespaces (`ip netns add`) and the \
+         kernel's vxlan",
+    )
 }
 
 /// Stops the daemon, if it runs, and removes its folder with everything that it mounted.
 pub(crate) fn down() -> Result<()> {
     let folder = folder();
+    if folder.join("swarm").exists() {
+        run(swarm(&["down"]))?;
+    }
     let path = folder.to_string_lossy();
     // A containerd outlives a daemon that was killed, and the next one would wait for it in vain.
     for pid in processes(&path) {

@@ -33,6 +33,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "iptables",
         "the tests of jobs in containers: dockerd needs it",
     ),
+    ("ip", "iproute2", "the tests' Swarm"),
+    ("docker-init", "docker.io", "the tests' Swarm"),
     (
         "busybox",
         "busybox-static",

@@ -6,6 +6,7 @@
 //! | what is asked of Swarm for a job: placement, limits, files. Pure | `spec.rs` |
 //! | where an attempt's task stands, asked of the manager for all attempts at once | `tasks.rs` |
 //! | what a task's state means; why a job waits. Pure | `standing.rs` |
+//! | which of the jobs that wait is placed next | `turns.rs` |
 //! | the program in the container, as configs | `program.rs` |
 //! | containers beside the job, on an overlay network of its own | `services.rs` |
 //! | the server's side of what the shim asks for: files, journal, results | `desk.rs` |
@@ -24,6 +25,7 @@ mod services;
 mod spec;
 mod standing;
 mod tasks;
+mod turns;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ use self::program::Program;
 pub(crate) use self::spec::refusals;
 use self::standing::Standing;
 use self::tasks::{Subscription, Tasks};
+use self::turns::Turns;
 use super::daemon::{ATTEMPT_LABEL, Daemon, OWNER_LABEL, has_status, is_missing};
 use super::docker::names_home;
 use super::process::ProcessExecutor;
@@ -90,8 +93,8 @@ pub struct SwarmExecutor {
     local: ProcessExecutor,
     program: Arc<Program>,
     tasks: Tasks,
-    /// Held by the one job that Swarm has to place: its own order among those that wait is none.
-    gate: Arc<tokio::sync::Mutex<()>>,
+    /// One job at a time waits for Swarm to place it: the order of Swarm's own queue is none.
+    turns: Arc<Turns>,
 }
 
 impl SwarmExecutor {
@@ -111,7 +114,7 @@ impl SwarmExecutor {
             settings,
             daemon,
             local,
-            gate: Arc::default(),
+            turns: Arc::default(),
         }
     }
 

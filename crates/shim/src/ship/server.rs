@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long the first answer is waited for: a server that was never reached won't be missed by
 /// anybody, and an address that is wrong must be told.
-const FIRST: Duration = Duration::from_secs(120);
+const FIRST: Duration = Duration::from_secs(60);
 /// How long a server that was there is waited for.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 

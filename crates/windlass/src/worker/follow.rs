@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use windlass_engine::executor::{ExecutorError, Executors, Followed, Said};
+use windlass_engine::executor::{ExecutorError, Executors, Followed as News, Said};
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
 use windlass_model::plan::Limits;
@@ -68,8 +68,12 @@ impl Worker {
             tokio::select! {
                 ended = &mut follow => {
                     return match ended {
-                        Ok(Ok(true)) => Ok(()),
-                        Ok(Ok(false)) => Err(Setback::Stopping),
+                        Ok(Ok(Followed::ToTheEnd)) => Ok(()),
+                        Ok(Ok(Followed::NotYet)) => Err(Setback::Stopping),
+                        Ok(Ok(Followed::NothingCame(why))) => {
+                            let hint = "the program beside the job ended before it could begin: retry the build";
+                            Err(Setback::Ends(BuildState::Error, Problem::new(why).hint(hint)))
+                        }
                         Ok(Err(problem)) => Err(Setback::Again(problem)),
                         Err(error) => Err(Setback::Again(error.into())),
                     };
@@ -164,6 +168,16 @@ pub(super) fn planned_job(claim: &Claim) -> Result<&JobPlan, Setback> {
     job.ok_or_else(|| Setback::Again(Problem::new("the plan is gone".to_owned())))
 }
 
+/// How far a journal was followed.
+enum Followed {
+    /// The job has ended.
+    ToTheEnd,
+    /// The server stops before that.
+    NotYet,
+    /// The job has ended, or never begun, without a single record; why.
+    NothingCame(String),
+}
+
 /// The thread that reads one journal.
 struct Recording {
     store: Store,
@@ -179,8 +193,7 @@ struct Recording {
 }
 
 impl Recording {
-    /// `true` when the job has ended, `false` when the server stops before that.
-    fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<bool, Problem> {
+    fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<Followed, Problem> {
         let mut recorder = Recorder::open(&self.dir)?;
         let mut follower = self
             .executors
@@ -189,15 +202,19 @@ impl Recording {
         let mut bytes = Vec::new();
         while !recorder.is_ended() {
             if self.stopping.load(Ordering::SeqCst) {
-                return Ok(false);
+                return Ok(Followed::NotYet);
             }
             bytes.clear();
             let events = match follower.read(&mut bytes, LOOK_UP)? {
-                Followed::Quiet => continue,
-                Followed::Bytes => recorder.push(&bytes)?,
-                Followed::Gone => {
+                News::Quiet => continue,
+                News::Bytes => recorder.push(&bytes)?,
+                News::Gone => {
                     let usual = "the program beside the job (windlass-shim) was killed";
-                    recorder.lost(follower.epitaph().as_deref().unwrap_or(usual))?
+                    let why = follower.epitaph().unwrap_or_else(|| usual.to_owned());
+                    if recorder.position().offset == 0 {
+                        return Ok(Followed::NothingCame(why));
+                    }
+                    recorder.lost(&why)?
                 }
             };
             if !events.is_empty() {
@@ -207,7 +224,7 @@ impl Recording {
             failpoint::hit(format_args!("after-record"));
             self.hub.bump(self.attempt.as_str());
         }
-        Ok(true)
+        Ok(Followed::ToTheEnd)
     }
 
     async fn keep(&self, events: &[LogEvent]) -> Result<(), Problem> {

@@ -23,4 +23,5 @@ mod lab;
 mod live;
 mod restart;
 mod results;
+mod swarm;
 mod triggers;

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::Docker;
 use bollard::models::SecretSpec;
-use tokio::sync::OwnedMutexGuard;
 use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::order::{Limits, Order, Secrets};
 use windlass_shim::remote::Assignment;
@@ -15,6 +14,7 @@ use windlass_shim::remote::Assignment;
 use super::desk::{Place, new_token};
 use super::standing::{Standing, waits_for_capacity};
 use super::tasks::Subscription;
+use super::turns::Turn;
 use super::{MISSING, SwarmExecutor, nodes, spec};
 use crate::executor::daemon::{has_status, is_missing};
 use crate::executor::{ExecutorError, Said};
@@ -25,6 +25,9 @@ const AWAY_PAUSE: Duration = Duration::from_secs(1);
 /// So long a job may wait for its node without a word about it.
 const SILENT_WAIT: Duration = Duration::from_secs(2);
 
+/// A container that runs asks for its files at once; so long it may take before that is worth a word.
+const ASKING: Duration = Duration::from_secs(10);
+
 /// How often the reason for which a job waits is looked at.
 const REASON_PAUSE: Duration = Duration::from_secs(10);
 
@@ -32,7 +35,7 @@ const REASON_PAUSE: Duration = Duration::from_secs(10);
 const SECRET_LIMIT: usize = 500 * 1024 - 1;
 
 impl SwarmExecutor {
-    /// Starts the attempt and returns when its container runs. Waits for managers that are away as long
+    /// Starts the attempt and returns when its shim has asked for its files. Waits for managers that are away as long
     /// as it takes.
     pub(super) async fn launch(
         &self,
@@ -97,7 +100,7 @@ impl SwarmExecutor {
             };
             let secret_id = self.make_secret(&docker, attempt, job, &assignment).await?;
             // Jobs come to the scheduler one by one, in the order in which they came here.
-            turn = Some(std::sync::Arc::clone(&self.gate).lock_owned().await);
+            turn = Some(self.turn(attempt, said).await);
             let grace = Duration::from_millis(order.grace_ms);
             let mut tries = 0;
             loop {
@@ -130,6 +133,20 @@ impl SwarmExecutor {
         }
         self.await_container(&docker, attempt, job, turn, said)
             .await
+    }
+
+    /// Waits until all jobs that came before have their nodes.
+    async fn turn(&self, attempt: &AttemptId, said: &Said) -> Turn {
+        let begun = Instant::now();
+        let mut turn = std::pin::pin!(self.turns.turn(attempt));
+        if let Ok(turn) = tokio::time::timeout(SILENT_WAIT, turn.as_mut()).await {
+            return turn;
+        }
+        said.line("waiting for its turn: jobs that came before it wait for a node");
+        let turn = turn.await;
+        let waited = begun.elapsed().as_secs();
+        said.line(format!("its turn came after {waited} s"));
+        turn
     }
 
     async fn make_secret(
@@ -167,7 +184,7 @@ impl SwarmExecutor {
         docker: &Docker,
         attempt: &AttemptId,
         job: &JobPlan,
-        mut turn: Option<OwnedMutexGuard<()>>,
+        mut turn: Option<Turn>,
         said: &Said,
     ) -> Result<(), ExecutorError> {
         let place = Place::of(&self.local, attempt);
@@ -178,6 +195,8 @@ impl SwarmExecutor {
             looked: None,
             trouble: false,
             node: None,
+            runs_since: None,
+            deaf: false,
         };
         loop {
             if place.is_begun() {
@@ -204,8 +223,15 @@ impl SwarmExecutor {
                     self.tell_node(node, &mut wait, said).await;
                 }
                 Some(Standing::Running { node }) => {
+                    drop(turn.take());
                     self.tell_node(node, &mut wait, said).await;
-                    return Ok(());
+                    let since = *wait.runs_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > ASKING && !std::mem::replace(&mut wait.deaf, true) {
+                        said.line(format!(
+                            "its container runs, and has not asked for its files yet: can it reach {}?",
+                            self.settings.url
+                        ));
+                    }
                 }
                 Some(Standing::Ended(_)) if place.is_begun() => return Ok(()),
                 Some(Standing::Ended(end)) => {
@@ -378,6 +404,9 @@ struct Wait {
     looked: Option<Instant>,
     trouble: bool,
     node: Option<String>,
+    runs_since: Option<Instant>,
+    /// It was told that the container does not reach us.
+    deaf: bool,
 }
 
 /// `name@digest`, without the tag: Swarm would keep both, and only the digest counts.

@@ -1,0 +1,638 @@
+//! Jobs on a real Docker Swarm of three nodes: placed, followed, finished; and what happens when the
+//! server, a node, a cable or a manager is lost.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::lab::{Lab, PATIENCE, Server};
+
+/// A Swarm of `tests/lab/swarm.sh`.
+struct Swarm {
+    folder: PathBuf,
+    id: String,
+    net: String,
+    managers: u32,
+    /// It is this test's own, and is taken down with it.
+    own: bool,
+}
+
+impl Swarm {
+    /// The one that `cargo xtask lab up` makes, for tests that break nothing.
+    fn shared() -> Self {
+        let swarm = Self {
+            folder: std::env::temp_dir().join("windlass-lab/swarm"),
+            id: "wlt".to_owned(),
+            net: "10.78.0".to_owned(),
+            managers: 1,
+            own: false,
+        };
+        let socket = swarm.folder.join("n1/docker.sock");
+        assert!(
+            std::os::unix::net::UnixStream::connect(&socket).is_ok(),
+            "no Swarm answers at {}: run `cargo xtask lab up` (`cargo xtask test` does)",
+            socket.display()
+        );
+        swarm
+    }
+
+    /// One of this test's own, to be broken. `number` tells it from those of other tests.
+    fn own(lab: &Lab, number: u32, managers: u32) -> Self {
+        let swarm = Self {
+            folder: lab.path("swarm"),
+            id: format!("wl{number}"),
+            net: format!("10.78.{number}"),
+            managers,
+            own: true,
+        };
+        let image = std::env::temp_dir().join("windlass-lab/tiny-image.tar");
+        assert!(
+            image.exists(),
+            "{} is missing: run `cargo xtask lab up`",
+            image.display()
+        );
+        // What a run of this test that was killed left behind.
+        swarm.script(&["down"]);
+        swarm.script(&["up", "3", image.to_str().unwrap()]);
+        swarm
+    }
+
+    #[track_caller]
+    fn script(&self, args: &[&str]) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/swarm.sh");
+        let output = Command::new("bash")
+            .arg(script)
+            .args(args)
+            .env("LAB", &self.folder)
+            .env("LAB_ID", &self.id)
+            .env("LAB_NET", &self.net)
+            .env("HEARTBEAT", "1s")
+            .env("MANAGERS", self.managers.to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "swarm.sh {args:?}: {output:?}");
+    }
+
+    fn host(&self, node: u32) -> String {
+        format!("unix://{}/n{node}/docker.sock", self.folder.display())
+    }
+
+    fn try_docker(&self, node: u32, args: &[&str]) -> Option<String> {
+        let output = Command::new("docker")
+            .args(args)
+            .env("DOCKER_HOST", self.host(node))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    }
+
+    #[track_caller]
+    fn docker(&self, node: u32, args: &[&str]) -> String {
+        self.try_docker(node, args)
+            .unwrap_or_else(|| panic!("docker {args:?} failed on n{node}"))
+    }
+
+    /// A port of this machine that its nodes reach, and that is free.
+    fn free_port(&self) -> String {
+        let address = format!("{}.254:0", self.net);
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    /// Everything of this test's data folder that Docker has, on all nodes.
+    fn left(&self, lab: &Lab) -> Vec<String> {
+        let filter = format!("label=windlass.owner={}", owner(lab));
+        let mut left = Vec::new();
+        for kind in ["service", "secret", "network"] {
+            let list = self.docker(1, &[kind, "ls", "-q", "--filter", &filter]);
+            left.extend(list.lines().map(|id| format!("{kind} {id}")));
+        }
+        for node in 1..=3 {
+            let list = self.try_docker(node, &["ps", "-aq", "--filter", &filter]);
+            let list = list.unwrap_or_default();
+            left.extend(list.lines().map(|id| format!("container {id} on n{node}")));
+        }
+        left
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        if self.own {
+            self.script(&["down"]);
+        }
+    }
+}
+
+/// A server whose jobs run on a Swarm, and how to start it again.
+struct Place {
+    lab: Lab,
+    address: String,
+    swarm: Swarm,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (lab, swarm) = (Lab::new(), Swarm::shared());
+        let address = swarm.free_port();
+        Self {
+            lab,
+            address,
+            swarm,
+        }
+    }
+
+    fn own(number: u32, managers: u32) -> Self {
+        let lab = Lab::new();
+        let swarm = Swarm::own(&lab, number, managers);
+        let address = swarm.free_port();
+        Self {
+            lab,
+            address,
+            swarm,
+        }
+    }
+
+    fn serve(&self, args: &[&str]) -> Server {
+        self.serve_on(1, args)
+    }
+
+    /// Speaks to the manager on this node.
+    fn serve_on(&self, node: u32, args: &[&str]) -> Server {
+        let host = self.swarm.host(node);
+        let url = format!("http://{}", self.address);
+        let own = [
+            "--executor",
+            "swarm",
+            "--docker",
+            &host,
+            "--nodes-listen",
+            &self.address,
+            "--nodes-url",
+            &url,
+        ];
+        self.lab.serve(&[&own, args].concat())
+    }
+
+    fn nothing_is_left(&self) {
+        self.lab.wait("nothing is left", || {
+            let left = self.swarm.left(&self.lab);
+            left.is_empty() && self.lab.work().is_empty()
+        });
+    }
+}
+
+fn owner(lab: &Lab) -> String {
+    let work = lab.data().join("work");
+    let digest = hex::encode(Sha256::digest(work.as_os_str().as_encoded_bytes()));
+    digest[..12].to_owned()
+}
+
+fn attempts(build: &Value) -> &Vec<Value> {
+    build["attempts"].as_array().unwrap()
+}
+
+/// The node that an attempt's remarks name.
+fn node_of(attempt: &Value) -> String {
+    let remarks = attempt["remarks"].as_str().unwrap();
+    let line = remarks.lines().find_map(|l| l.strip_prefix("node: "));
+    let name = line.and_then(|l| l.split(',').next());
+    name.unwrap_or_default().to_owned()
+}
+
+async fn running_on(lab: &Lab, server: &Server, number: i64) -> String {
+    let path = format!("/api/v1/repos/r/builds/{number}");
+    let build = lab
+        .until(server, &path, |b| {
+            let all = b["attempts"].as_array();
+            all.and_then(|all| all.last())
+                .is_some_and(|a| a["state"] == "running" && !node_of(a).is_empty())
+        })
+        .await;
+    node_of(attempts(&build).last().unwrap())
+}
+
+async fn cancel(lab: &Lab, server: &Server, number: i64) {
+    let url = format!("{}/api/v1/repos/r/builds/{number}/cancel", server.url);
+    let asked = lab.http.post(url).bearer_auth(lab.token()).send().await;
+    assert!(asked.unwrap().status().is_success());
+}
+
+const WHOLE: &str = r#"
+image: windlass-test/tiny:1
+jobs:
+  make:
+    user: ci
+    outputs: [version]
+    artifacts: [out/**]
+    cache: [{ key: home, paths: ~/kept }, { key: here, paths: deps }]
+    secrets: [TOKEN]
+    steps:
+      - test "$FROM_IMAGE" = yes && test "$(id -u)" = 1000 && test "$PWD" = "$WINDLASS_WORKSPACE"
+      - test -d .git/objects/pack && test ! -e .git/objects/info/alternates && test ! -e /var/run/docker.sock
+      - mkdir out && echo made > out/a && ln -s /etc/passwd out/link && echo "version=7" >> "$WINDLASS_OUTPUT"
+      - if [ -e ~/kept/x ] && [ -e deps/y ]; then echo "cache hit"; else echo "cache miss"; mkdir -p ~/kept deps; echo 1 > ~/kept/x; echo 2 > deps/y; fi
+      - test ${#TOKEN} = 15 && echo "token $TOKEN" && ! cat /run/secrets/windlass && grep -q "NoNewPrivs.*1" /proc/self/status
+  use:
+    needs: [{ job: make, artifacts: true }]
+    env: { VERSION: "${{ needs.make.outputs.version }}" }
+    limits: { memory: 200M, pids: 50, cpus: 0.5 }
+    steps:
+      - test "$(cat out/a)$VERSION" = made7 && test ! -e out/link
+      - test "$(id -u)" = 0
+"#;
+
+#[tokio::test]
+async fn a_job_on_a_node_gets_and_leaves_what_any_job_does() {
+    let place = Place::new();
+    let lab = &place.lab;
+    lab.hooked("r", WHOLE);
+    let file = lab.path("secret");
+    std::fs::write(&file, "hunter2-hunter2").unwrap();
+    let from = ["--from-file", file.to_str().unwrap()];
+    lab.ok(&[&["secret", "set", "r", "TOKEN"], &from[..]].concat());
+    let server = place.serve(&[]);
+    for (number, cache) in [(1, "cache miss"), (2, "cache hit")] {
+        if number == 2 {
+            lab.commit("r", WHOLE, "Again");
+        }
+        lab.push("r", &["HEAD:main"]);
+        let build = lab.ended(&server, "r", number).await;
+        assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+        assert_eq!(attempts(&build)[0]["executor"], "swarm");
+        let jobs = build["jobs"].as_array().unwrap();
+        let attempt = &jobs.iter().find(|job| job["name"] == "make").unwrap()["attempt"];
+        let log = |step| format!("/repos/r/builds/{number}/steps/{step}/log?attempt={attempt}");
+        let text = lab.text(&server, &log(4)).await + &lab.text(&server, &log(5)).await;
+        assert!(text.contains(cache), "{cache}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn secrets_are_in_nothing_that_swarm_tells() {
+    let place = Place::new();
+    let lab = &place.lab;
+    let spec = "image: windlass-test/tiny:1\nsecrets: [TOKEN]\nsteps:\n  - test ${#TOKEN} = 15 && echo ready && sleep 60\n";
+    lab.hooked("r", spec);
+    let file = lab.path("secret");
+    std::fs::write(&file, "hunter2-hunter2").unwrap();
+    let from = ["--from-file", file.to_str().unwrap()];
+    lab.ok(&[&["secret", "set", "r", "TOKEN"], &from[..]].concat());
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let node = running_on(lab, &server, 1).await;
+    let path = "/repos/r/builds/1/steps/1/log";
+    let deadline = Instant::now() + PATIENCE;
+    while !lab.text(&server, path).await.contains("ready") {
+        assert!(Instant::now() < deadline, "the step does not begin");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let filter = format!("label=windlass.owner={}", owner(lab));
+    let one = |node, kind: &str| {
+        let list: &[&str] = match kind {
+            "container" => &["ps", "-q", "--filter", &filter],
+            kind => &[kind, "ls", "-q", "--filter", &filter],
+        };
+        place
+            .swarm
+            .docker(node, list)
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let number = node.trim_start_matches('n').parse().unwrap();
+    let (service, secret) = (one(1, "service"), one(1, "secret"));
+    let container = one(number, "container");
+    let told = [
+        place.swarm.docker(1, &["service", "inspect", &service]),
+        place.swarm.docker(1, &["secret", "inspect", &secret]),
+        place.swarm.docker(number, &["inspect", &container]),
+        place.swarm.docker(number, &["logs", &container]),
+    ];
+    for text in &told {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert!(!told[2].contains("docker.sock"), "{}", told[2]);
+    // Who cancels gets a tidy end, soon, and nothing stays.
+    cancel(lab, &server, 1).await;
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "cancelled", "{build:#}");
+    place.nothing_is_left();
+}
+
+const LINES: usize = 150_000;
+
+fn counting() -> String {
+    format!(
+        "image: windlass-test/tiny:1\nsteps:\n  - name: count\n    run: |\n      seq 1 {LINES}\n      \
+         for i in $(seq 1 300); do echo slow $i; sleep 0.01; done\n      \
+         printf 'ümläut \\377\\000 no newline'\n"
+    )
+}
+
+fn counted() -> Vec<u8> {
+    let mut bytes: Vec<u8> = (1..=LINES)
+        .flat_map(|i| format!("{i}\n").into_bytes())
+        .collect();
+    bytes.extend((1..=300).flat_map(|i| format!("slow {i}\n").into_bytes()));
+    bytes.extend("ümläut ".as_bytes());
+    bytes.extend(b"\xff\0 no newline");
+    bytes
+}
+
+#[tokio::test]
+async fn a_killed_server_loses_no_line_of_a_node() {
+    let place = Place::new();
+    let lab = &place.lab;
+    lab.hooked("r", &counting());
+    let mut server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    for pause in [1200, 700, 500] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        // Longer than the shim's first pauses: it has to wait for the server.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        server = place.serve(&[]);
+    }
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build).len(), 1, "{build:#}");
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    assert!(log == counted(), "the log has {} bytes", log.len());
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_million_lines_of_a_node_arrive_byte_for_byte() {
+    let place = Place::new();
+    let lab = &place.lab;
+    let spec = "image: windlass-test/tiny:1\nsteps:\n  - seq 1000001 2000000\n";
+    lab.hooked("r", spec);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    let wanted: Vec<u8> = (1_000_001..=2_000_000)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    assert!(log == wanted, "the log has {} bytes", log.len());
+}
+
+const SERVICES: &str = r#"
+image: windlass-test/tiny:1
+jobs:
+  good:
+    services:
+      web:
+        image: windlass-test/tiny:1
+        env: { GREETING: hello }
+        command: [sh, -c, "sleep 1; mkdir /w; echo $GREETING > /w/index.html; exec httpd -f -p 8080 -h /w"]
+        ready: { port: 8080 }
+      file:
+        image: windlass-test/tiny:1
+        command: [sh, -c, "sleep 1; touch /tmp/ready; echo up and running; exec sleep 1000"]
+        ready: { run: test -e /tmp/ready }
+      words:
+        image: windlass-test/tiny:1
+        command: [sh, -c, "sleep 1; echo up and running; exec sleep 1000"]
+        ready: { output: up and running }
+    steps:
+      - |
+        address=$(nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')
+        test "$(wget -q -O - "http://$address:8080/")" = hello
+  bad:
+    services:
+      db: { image: windlass-test/tiny:1, command: [sh, -c, "echo no disk here; exit 7"], ready: { port: 1 } }
+    steps: ["true"]
+  late:
+    services:
+      db: { image: windlass-test/tiny:1, command: [sleep, "1000"], ready: { port: 1, timeout: 5s } }
+    steps: ["true"]
+"#;
+
+#[tokio::test]
+async fn services_on_any_node_are_awaited_and_reached_by_name() {
+    let place = Place::new();
+    let lab = &place.lab;
+    lab.hooked("r", SERVICES);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    let jobs = build["jobs"].as_array().unwrap();
+    let of = |name: &str| jobs.iter().find(|job| job["name"] == name).unwrap();
+    assert_eq!(
+        of("good")["state"],
+        "passed",
+        "{build:#}\n{}",
+        server.said()
+    );
+    for (name, words) in [
+        ("bad", "exit code 7"),
+        ("bad", "no disk here"),
+        ("late", "not ready after 5 s"),
+    ] {
+        assert_eq!(of(name)["state"], "error", "{build:#}");
+        assert!(build.to_string().contains(words), "{words}: {build:#}");
+    }
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn what_no_node_can_run_says_why() {
+    let place = Place::new();
+    let lab = &place.lab;
+    let cases = [
+        ("big", "limits: { cpus: 64 }", "no node has 64 cpus"),
+        (
+            "label",
+            "runs-on: [linux, moon]",
+            "`runs-on` asks for linux, moon",
+        ),
+        ("word", "runs-on: 'a b'", "can't be a node's label"),
+        ("none", "network: none", "nothing that Swarm can do"),
+        ("user", "user: nobody", "no user \\\"nobody\\\""),
+        ("image", "image: windlass-test/none:1", "No such image"),
+    ];
+    let server = place.serve(&["--placement-limit", "4"]);
+    for (name, line, _) in cases {
+        let image = match name {
+            "image" => "",
+            _ => "image: windlass-test/tiny:1\n",
+        };
+        lab.hooked(name, &format!("{image}{line}\nsteps: [\"true\"]\n"));
+        lab.push(name, &["HEAD:main"]);
+    }
+    for (name, _, words) in cases {
+        let build = lab.ended(&server, name, 1).await;
+        assert_eq!(build["state"], "error", "{build:#}");
+        let text = build.to_string();
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    place.nothing_is_left();
+}
+
+/// Jobs that fill the cluster wait their turn, are told why, and come in their order.
+#[tokio::test]
+async fn jobs_wait_for_capacity_in_their_order() {
+    let place = Place::own(1, 1);
+    let lab = &place.lab;
+    let cores = std::thread::available_parallelism().unwrap();
+    let spec = format!(
+        "image: windlass-test/tiny:1\nlimits: {{ cpus: {cores} }}\njobs:\n  j:\n    \
+         matrix: {{ n: [1,2,3,4,5,6,7,8,9] }}\n    steps: [\"sleep 3\"]\n"
+    );
+    lab.hooked("r", &spec);
+    let server = place.serve(&["--slots", "9"]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let all = attempts(&build);
+    let nodes: std::collections::BTreeSet<String> = all.iter().map(node_of).collect();
+    assert_eq!(nodes.len(), 3, "{nodes:?}: all nodes are used");
+    let text = build.to_string();
+    assert!(text.contains("waiting for a node: no node has"), "{text}");
+    assert!(text.contains("waiting for its turn"), "{text}");
+    let begun: Vec<i64> = all
+        .iter()
+        .map(|a| a["steps"][0]["started_us"].as_i64().unwrap())
+        .collect();
+    // Three at a time: the clocks of those that begin together differ by less than a job takes.
+    for (earlier, later) in begun.iter().zip(&begun[3..]) {
+        assert!(earlier < later, "{begun:?}");
+    }
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_hundred_jobs_and_killed_servers() {
+    let place = Place::new();
+    let lab = &place.lab;
+    let numbers: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
+    let spec = format!(
+        "image: windlass-test/tiny:1\njobs:\n  j:\n    matrix: {{ n: [{}] }}\n    \
+         steps: [\"echo $MATRIX_N\"]\n",
+        numbers.join(", ")
+    );
+    lab.hooked("r", &spec);
+    let mut server = place.serve(&["--slots", "100"]);
+    lab.push("r", &["HEAD:main"]);
+    for pause in [2500, 1500, 4000] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        server = place.serve(&["--slots", "100"]);
+    }
+    let deadline = Instant::now() + 3 * PATIENCE;
+    let build = loop {
+        let build = lab.json(&server, "/api/v1/repos/r/builds/1").await;
+        let state = build["state"].as_str().unwrap_or_default().to_owned();
+        if !matches!(state.as_str(), "queued" | "running" | "") {
+            break build;
+        }
+        assert!(Instant::now() < deadline, "{}", server.said());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build).len(), 100, "one attempt of each job");
+    place.nothing_is_left();
+}
+
+const PATIENT: &str = "image: windlass-test/tiny:1\nruns-on: role=worker\n\
+    retry: { count: 1, backoff: 1s, on: [infrastructure] }\nsteps:\n  \
+    - for i in $(seq 1 100); do echo $i; sleep 0.1; done\n";
+
+fn patient() -> String {
+    (1..=100).map(|n| format!("{n}\n")).collect()
+}
+
+/// The job is on a node that is lost by `how`; another attempt on another node does it.
+async fn lost(number: u32, how: impl Fn(&Swarm, &str), words: &str) -> (Place, Server, String) {
+    let place = Place::own(number, 1);
+    let lab = &place.lab;
+    lab.hooked("r", PATIENT);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let node = running_on(lab, &server, 1).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    how(&place.swarm, &node);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let all = attempts(&build);
+    assert_eq!(all.len(), 2, "{build:#}");
+    assert_eq!(all[0]["state"], "error", "{build:#}");
+    let text = all[0].to_string();
+    assert!(text.contains(&words.replace("NODE", &node)), "{text}");
+    assert_ne!(node_of(&all[1]), node);
+    let log = "/repos/r/builds/1/steps/1/log?attempt=2";
+    assert_eq!(lab.text(&server, log).await, patient());
+    (place, server, node)
+}
+
+#[tokio::test]
+async fn a_killed_node_costs_one_attempt() {
+    let kill = |swarm: &Swarm, node: &str| swarm.script(&["kill", &node[1..]]);
+    let (place, _server, _) = lost(2, kill, "the node NODE is down").await;
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_drained_node_costs_one_attempt() {
+    let drain = |swarm: &Swarm, node: &str| {
+        swarm.docker(1, &["node", "update", "--availability", "drain", node]);
+    };
+    let (place, _server, _) = lost(3, drain, "the node NODE was drained").await;
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_node_that_was_cut_off_writes_nothing_when_it_is_back() {
+    let cut = |swarm: &Swarm, node: &str| swarm.script(&["cut", &node[1..]]);
+    let (place, server, node) = lost(4, cut, "the node NODE is down").await;
+    place.swarm.script(&["mend", &node[1..]]);
+    // Its container ends when its shim hears that the attempt is over, or Swarm ends it.
+    place.nothing_is_left();
+    let log = "/repos/r/builds/1/steps/1/log?attempt=2";
+    assert_eq!(place.lab.text(&server, log).await, patient());
+    let build = place.lab.json(&server, "/api/v1/repos/r/builds/1").await;
+    assert_eq!(attempts(&build)[0]["state"], "error", "{build:#}");
+}
+
+#[tokio::test]
+async fn managers_may_come_and_go() {
+    let place = Place::own(5, 3);
+    let lab = &place.lab;
+    let spec = PATIENT.replace("runs-on: role=worker", "runs-on: hostname=n2");
+    let spec = spec.replace("seq 1 100", "seq 1 250");
+    lab.hooked("r", &spec);
+    let server = place.serve_on(2, &[]);
+    lab.push("r", &["HEAD:main"]);
+    running_on(lab, &server, 1).await;
+    // The leader, and so the one and only copy of its memory.
+    place.swarm.script(&["kill", "1"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // And the next one: there is no majority. The job does not notice.
+    place.swarm.script(&["kill", "3"]);
+    lab.commit("r", &spec.replace("seq 1 250", "seq 1 5"), "Meanwhile");
+    lab.push("r", &["HEAD:main"]);
+    let path = "/api/v1/repos/r/builds/2";
+    let waits = |b: &Value| b.to_string().contains("waiting for a manager of the Swarm");
+    lab.until(&server, path, waits).await;
+    place.swarm.script(&["start", "1"]);
+    place.swarm.script(&["start", "3"]);
+    for number in [1, 2] {
+        let build = lab.ended(&server, "r", number).await;
+        assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+        assert_eq!(attempts(&build).len(), 1, "{build:#}");
+    }
+    let log = lab.text(&server, "/repos/r/builds/1/steps/1/log").await;
+    let wanted: String = (1..=250).map(|n| format!("{n}\n")).collect();
+    assert_eq!(log, wanted);
+    place.nothing_is_left();
+}
