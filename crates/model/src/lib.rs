@@ -3,7 +3,7 @@
 //! Everybody may use this crate; it uses nobody. There is no I/O, no clock and no async here.
 //! Read it in this order: [`trigger`] (why), [`plan`] (what; its conditions are [`expression`]s
 //! over [`facts`]), [`state`] and [`board`] (how far), [`outcome`]
-//! (how it ended), [`diagnostic`] (what is wrong with a file), [`ids`] and [`secret`].
+//! (how it ended), [`node`] (on which machine), [`diagnostic`] (what is wrong with a file), [`ids`] and [`secret`].
 
 pub mod board;
 pub mod diagnostic;
@@ -11,6 +11,7 @@ pub mod expression;
 pub mod facts;
 pub mod glob;
 pub mod ids;
+pub mod node;
 pub mod outcome;
 pub mod plan;
 pub mod secret;
@@ -22,6 +23,7 @@ pub use board::JobState;
 pub use diagnostic::{Diagnostic, Severity};
 pub use facts::Facts;
 pub use ids::{AttemptId, BuildNumber, RepoName};
+pub use node::{Node, NodeJob};
 pub use outcome::{Outcome, StopCause};
 pub use plan::{JobPlan, Plan, StepPlan};
 pub use secret::Secret;

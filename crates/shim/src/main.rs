@@ -15,12 +15,14 @@
 //! | masking, and the forms of a secret | `mask.rs`, `needles.rs` |
 //! | cancel, signals, waiting | `control.rs` |
 //! | the journal file, a full disk | `writer.rs` |
+//! | the network between nodes, for `windlass cluster doctor` | `meet.rs` |
 //! | on another machine: files from the server, the journal to it | `ship.rs`, `ship/` |
 
 mod cgroup;
 mod control;
 mod crew;
 mod mask;
+mod meet;
 mod needles;
 mod output;
 mod program;
@@ -38,7 +40,7 @@ use std::process::exit;
 use std::time::Duration;
 
 use windlass_shim::order::{PROBE, STREAM};
-use windlass_shim::remote::SHIP;
+use windlass_shim::remote::{MEET, SHIP};
 
 use crate::writer::Carrier;
 
@@ -58,6 +60,7 @@ fn main() {
         Some("run") => Carrier::File,
         Some(STREAM) => Carrier::Stdout,
         Some(SHIP) => exit(ship::ship(Path::new(folder))),
+        Some(MEET) => exit(meet::meet(&folder.to_string_lossy())),
         Some(PROBE) => exit(probe(&folder.to_string_lossy())),
         _ => usage(),
     };
@@ -82,7 +85,7 @@ fn probe(address: &str) -> i32 {
 
 fn usage() -> ! {
     eprintln!(
-        "usage: windlass-shim run|stream <attempt folder>, ship <assignment>, or probe <HOST:PORT>"
+        "usage: windlass-shim run|stream <attempt folder>, ship <assignment>, probe <HOST:PORT>, or meet <meeting>"
     );
     exit(EXIT_USAGE)
 }

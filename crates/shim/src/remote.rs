@@ -63,3 +63,29 @@ impl std::fmt::Debug for Assignment {
             .finish_non_exhaustive()
     }
 }
+
+/// The shim's verb with which it looks at the network between the nodes of a cluster. Its argument is a
+/// [`Meeting`] as JSON; it prints a [`Met`].
+pub const MEET: &str = "meet";
+
+/// Whom to meet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Meeting {
+    /// A name that stands for the addresses of all who meet.
+    pub peers: String,
+    /// The port on which each listens.
+    pub port: u16,
+    /// How long each stays.
+    pub seconds: u64,
+    /// `host:port` of the server, which each tries, too.
+    pub server: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// For each that was met (also oneself): by how many microseconds its clock is ahead.
+    pub skews_us: Vec<i64>,
+    /// Why the server could not be reached, if it could not.
+    pub server: Option<String>,
+}

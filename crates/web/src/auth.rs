@@ -223,6 +223,8 @@ pub(crate) async fn wall(State(app): State<App>, request: Request, next: Next) -
 /// Who looks at a page, and at which.
 pub(crate) struct Visitor {
     pub(crate) logged_in: bool,
+    /// There are nodes to show.
+    pub(crate) has_nodes: bool,
     /// Path and query, to come back to after logging in.
     pub(crate) here: String,
 }
@@ -237,6 +239,7 @@ impl FromRequestParts<App> for Visitor {
         };
         Ok(Self {
             logged_in: is_logged_in(app, &parts.headers),
+            has_nodes: app.cluster.is_some(),
             here: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
         })
     }

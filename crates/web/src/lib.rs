@@ -45,6 +45,7 @@ mod text;
 
 pub use actions::{RefError, Refs};
 pub use artifacts::{ArtifactFile, Artifacts};
+pub use pages::nodes::Cluster;
 pub use routes::router;
 pub use serve::serve;
 pub use state::AppState;

@@ -6,6 +6,7 @@ pub(crate) mod builds;
 pub(crate) mod deliveries;
 pub(crate) mod log;
 pub(crate) mod login;
+pub(crate) mod nodes;
 pub(crate) mod repos;
 
 use askama::Template;
@@ -21,6 +22,8 @@ use crate::state::App;
 /// What is around every page.
 pub(crate) struct Frame {
     pub(crate) logged_in: bool,
+    /// Whether the way to the nodes is shown.
+    pub(crate) has_nodes: bool,
     /// Where the visitor is, to come back to after logging in.
     pub(crate) here: String,
     /// The word that the browser's tab shows as an icon.
@@ -35,6 +38,7 @@ impl Frame {
     pub(crate) fn new(here: &str, logged_in: bool, icon_word: &str) -> Self {
         Self {
             logged_in,
+            has_nodes: false,
             here: here.to_owned(),
             icon: assets::icon(icon_word),
             css: assets::css(),
@@ -44,7 +48,10 @@ impl Frame {
     }
 
     pub(crate) fn of(visitor: &Visitor, icon_word: &str) -> Self {
-        Self::new(&visitor.here, visitor.logged_in, icon_word)
+        Self {
+            has_nodes: visitor.has_nodes,
+            ..Self::new(&visitor.here, visitor.logged_in, icon_word)
+        }
     }
 
     pub(crate) fn refreshing(mut self, refresh: bool) -> Self {

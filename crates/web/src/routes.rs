@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::{panicked, present};
-use crate::pages::{self, build, builds, deliveries, log, login, repos};
+use crate::pages::{self, build, builds, deliveries, log, login, nodes, repos};
 use crate::state::{App, AppState};
 use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text};
 
@@ -54,6 +54,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/repos/{repo}/builds/{number}/artifacts", get(artifacts::api))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/nodes", get(nodes::page))
+        .route("/api/v1/nodes", get(nodes::api))
         .route("/login", get(login::page).post(login::login))
         .route("/logout", post(login::logout))
         .route("/healthz", get(pages::health))

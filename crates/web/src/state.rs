@@ -10,6 +10,7 @@ use windlass_store::Store;
 
 use crate::actions::Refs;
 use crate::artifacts::Artifacts;
+use crate::pages::nodes::Cluster;
 
 /// Everything that pages, API and hooks stand on.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct AppState {
     pub refs: Arc<dyn Refs>,
     /// Who has the artifacts' files.
     pub artifacts: Arc<dyn Artifacts>,
+    /// Who knows the nodes of the cluster, if jobs run on one.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// Where people and forges reach this server: `https://ci.example.org`, without a slash at the
     /// end.
     pub public_url: String,

@@ -78,6 +78,11 @@ pub(crate) fn file_size(bytes: &u64) -> String {
     size(&i64::try_from(*bytes).unwrap_or(i64::MAX))
 }
 
+/// Thousandths: `1.5`, `2`.
+pub(crate) fn decimal(millis: &u64) -> String {
+    windlass_model::node::decimal(*millis)
+}
+
 /// `812 B`, `12.5 KiB`, `3.0 GiB`.
 pub(crate) fn size(bytes: &i64) -> String {
     let bytes = (*bytes).max(0);

@@ -170,6 +170,11 @@ pub fn stream(
     )
 }
 
+/// The machines of the cluster.
+pub fn nodes() -> String {
+    "/nodes".to_owned()
+}
+
 /// What forges sent.
 pub fn deliveries() -> String {
     "/deliveries".to_owned()

@@ -3,6 +3,7 @@
 mod builds;
 mod cancel;
 mod check;
+mod cluster;
 mod db;
 mod deliveries;
 pub(crate) mod event;
@@ -12,6 +13,7 @@ mod hook;
 mod import;
 mod init;
 mod logs;
+mod nodes;
 mod plan;
 mod repo;
 mod retry;
@@ -83,6 +85,11 @@ enum Command {
     Cancel(cancel::Args),
     /// Build the same revision again, as a new attempt
     Retry(retry::Args),
+    /// List the nodes of the Swarm, what they have free, and what runs where
+    Nodes(nodes::Args),
+    /// Look after the Swarm
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
@@ -135,6 +142,8 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Logs(args) => logs::run(&args, &folders).await,
             Command::Cancel(args) => cancel::run(&args, &folders).await,
             Command::Retry(args) => retry::run(&args, &folders).await,
+            Command::Nodes(args) => nodes::run(&args).await,
+            Command::Cluster(command) => cluster::run(command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
         }
     });

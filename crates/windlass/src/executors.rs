@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use futures_util::future::BoxFuture;
 use windlass_engine::executor::Executors;
 use windlass_engine::executor::daemon::DEFAULT_HOST;
 use windlass_engine::executor::docker::{DockerExecutor, DockerSettings, PullPolicy};
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::executor::swarm::{SwarmExecutor, SwarmSettings};
+use windlass_model::Node;
 
 /// The program that puts the shim together in a container of a Swarm, as the build script made it.
-const STARTER: &[u8] = include_bytes!(env!("WINDLASS_STARTER"));
+pub(crate) const STARTER: &[u8] = include_bytes!(env!("WINDLASS_STARTER"));
 
 /// Which Docker daemon runs the jobs that have an `image`.
 #[derive(Debug, Clone, ClapArgs)]
@@ -139,5 +141,18 @@ pub(crate) fn new(
         docker: DockerExecutor::new(docker, process.clone(), shim.clone()),
         swarm: swarm.map(|swarm| SwarmExecutor::new(swarm, process.clone(), shim, STARTER)),
         process,
+    }
+}
+
+/// The nodes for the pages.
+pub(crate) struct Nodes(pub(crate) SwarmExecutor);
+
+impl windlass_web::Cluster for Nodes {
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<Node>, String>> {
+        Box::pin(async { self.0.nodes().await.map_err(|e| e.to_string()) })
+    }
+
+    fn owner(&self) -> String {
+        self.0.owner()
     }
 }

@@ -23,7 +23,7 @@ use windlass_store::db::OnPending;
 use windlass_web::AppState;
 
 use crate::door::{self, Door};
-use crate::executors::SwarmChoice;
+use crate::executors::{Nodes, SwarmChoice};
 use crate::folders::Folders;
 use crate::intake::Intake;
 use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
@@ -168,6 +168,10 @@ impl Server {
             schema: windlass_spec::schema().to_string().into(),
             refs: Arc::clone(&worker) as Arc<dyn windlass_web::Refs>,
             artifacts: Arc::new(Shelf(self.folders.artifacts())),
+            cluster: self.executors.swarm.clone().map(|swarm| {
+                let nodes: Arc<dyn windlass_web::Cluster> = Arc::new(Nodes(swarm));
+                nodes
+            }),
             public_url: self.public_url.clone(),
             token: self.token.clone(),
             shutdown: end_streams.clone(),

@@ -11,6 +11,7 @@
 //! | containers beside the job, on an overlay network of its own | `services.rs` |
 //! | the server's side of what the shim asks for: files, journal, results | `desk.rs` |
 //! | the nodes, for people | `nodes.rs` |
+//! | what may be wrong with a cluster | `doctor.rs` |
 //!
 //! A node can't be reached from here, only a manager can. So the shim comes as Docker configs, its token
 //! and the secrets as a Docker secret, and it asks the server for everything else ([`Desk`]): files, then
@@ -18,6 +19,7 @@
 //! folder here, as that of a local process does, and is followed in the same way.
 
 mod desk;
+pub mod doctor;
 mod launch;
 pub mod nodes;
 mod program;
@@ -121,6 +123,19 @@ impl SwarmExecutor {
     /// The server's side of what shims ask for.
     pub fn desk(&self) -> Desk {
         Desk::new(self.local.clone())
+    }
+
+    /// The nodes, for people.
+    ///
+    /// # Errors
+    /// No manager can be reached.
+    pub async fn nodes(&self) -> Result<Vec<windlass_model::Node>, ExecutorError> {
+        nodes::list(&self.daemon).await
+    }
+
+    /// What this server is called on things that it made: [`windlass_model::NodeJob::owner`].
+    pub fn owner(&self) -> String {
+        self.local.owner()
     }
 
     fn docker(&self) -> Result<Docker, ExecutorError> {

@@ -162,6 +162,7 @@ impl Fixture {
             schema: r#"{"title": "spec"}"#.into(),
             refs: Arc::new(NoRefs),
             artifacts: Arc::new(Shelf(dir.path().join("artifacts"))),
+            cluster: None,
             public_url: "http://ci.test:8080".to_owned(),
             token: Secret::new(TOKEN),
             shutdown: CancellationToken::new(),

@@ -479,6 +479,65 @@ async fn what_no_node_can_run_says_why() {
     place.nothing_is_left();
 }
 
+#[tokio::test]
+async fn the_nodes_are_shown_and_a_doctor_looks_at_them() {
+    let place = Place::new();
+    let lab = &place.lab;
+    let spec =
+        "image: windlass-test/tiny:1\nlimits: { cpus: 0.25, memory: 64M }\nsteps: [sleep 30]\n";
+    lab.hooked("r", spec);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let node = running_on(lab, &server, 1).await;
+    let page = lab.text(&server, "/nodes").await;
+    assert!(page.contains("3 of 3 nodes take jobs"), "{page}");
+    assert!(
+        page.contains("/repos/r/builds/1\">r #1</a> build"),
+        "{page}"
+    );
+    let told = lab.json(&server, "/api/v1/nodes").await;
+    let nodes = told["nodes"].as_array().unwrap();
+    let own = nodes.iter().find(|n| n["name"] == node.as_str()).unwrap();
+    assert_eq!(own["jobs"][0]["job"], "build", "{told:#}");
+    assert!(own["reserved_cpu_millis"].as_u64() >= Some(250), "{told:#}");
+    let host = place.swarm.host(1);
+    let listed = lab.ok(&["nodes", "--docker", &host]);
+    assert!(
+        listed.contains("n3") && listed.contains("runs build"),
+        "{listed}"
+    );
+
+    let url = format!("http://{}", place.address);
+    let doctor = |image: &str, url: &str| {
+        let ask = ["cluster", "doctor", "--docker", &host, "--nodes-url", url];
+        let output = lab.run(&[&ask[..], &["--image", image]].concat());
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(output.status.code().is_some_and(|c| c < 2), "{output:?}");
+        (output.status.success(), text)
+    };
+    let (well, text) = doctor("windlass-test/tiny:1", &url);
+    assert!(
+        well && text.contains("all nodes reach the server"),
+        "{text}"
+    );
+    assert!(text.contains("all nodes reach each other"), "{text}");
+    assert!(text.contains("! there is one manager"), "{text}");
+    let (well, text) = doctor("windlass-test/none:1", &url);
+    assert!(!well && text.contains("No such image"), "{text}");
+    assert!(
+        text.contains("push windlass-test/none:1 to a registry"),
+        "{text}"
+    );
+    // A manager that is no manager: not an examination, but one sentence.
+    let worker = place.swarm.host(2);
+    let refused = lab.run(&["cluster", "doctor", "--docker", &worker]);
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("needs a manager of the Swarm"), "{words}");
+    cancel(lab, &server, 1).await;
+    lab.ended(&server, "r", 1).await;
+    place.nothing_is_left();
+}
+
 /// Jobs that fill the cluster wait their turn, are told why, and come in their order.
 #[tokio::test]
 async fn jobs_wait_for_capacity_in_their_order() {

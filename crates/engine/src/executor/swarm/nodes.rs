@@ -4,61 +4,11 @@ use std::collections::HashMap;
 
 use bollard::models::{Node as Found, TaskState};
 use bollard::query_parameters::{ListNodesOptions, ListTasksOptions};
-use serde::Serialize;
-use windlass_model::JobPlan;
+use windlass_model::node::decimal;
+use windlass_model::{JobPlan, Node, NodeJob};
 
 use super::super::ExecutorError;
 use super::super::daemon::Daemon;
-
-/// A node, with what is left of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Node {
-    /// Swarm's id.
-    pub id: String,
-    /// Its host name.
-    pub name: String,
-    /// `manager` or `worker`.
-    pub role: String,
-    /// Whether it leads the managers.
-    pub leader: bool,
-    /// `ready`, `down`, `unknown` or `disconnected`.
-    pub state: String,
-    /// `active`, `pause` or `drain`.
-    pub availability: String,
-    /// Its address, as the managers see it.
-    pub address: String,
-    /// Its kind of processor.
-    pub arch: String,
-    /// The version of its engine.
-    pub engine: String,
-    /// Its labels (`docker node update --label-add`).
-    pub labels: std::collections::BTreeMap<String, String>,
-    /// Thousandths of its processors.
-    pub cpu_millis: u64,
-    /// Bytes of its memory.
-    pub memory_bytes: u64,
-    /// Thousandths of processors that tasks have reserved.
-    pub reserved_cpu_millis: u64,
-    /// Bytes of memory that tasks have reserved.
-    pub reserved_memory_bytes: u64,
-    /// Jobs of Windlass (of any server) that run on it: attempts and their jobs' names.
-    pub jobs: Vec<(String, String)>,
-}
-
-impl Node {
-    /// Whether tasks are placed on it.
-    pub fn is_usable(&self) -> bool {
-        self.state == "ready" && self.availability == "active"
-    }
-
-    fn free_cpu(&self) -> u64 {
-        self.cpu_millis.saturating_sub(self.reserved_cpu_millis)
-    }
-
-    fn free_memory(&self) -> u64 {
-        self.memory_bytes.saturating_sub(self.reserved_memory_bytes)
-    }
-}
 
 /// All nodes, by name.
 ///
@@ -105,10 +55,14 @@ pub async fn list(daemon: &Daemon) -> Result<Vec<Node>, ExecutorError> {
             .unwrap_or_default();
         let label = |name: &str| labels.get(name).cloned();
         if let Some(attempt) = label(super::ATTEMPT_LABEL)
+            && let Ok(attempt) = attempt.parse()
             && label(super::spec::ROLE_LABEL).as_deref() == Some(super::spec::JOB_ROLE)
         {
-            let job = label(super::super::daemon::JOB_LABEL).unwrap_or_default();
-            node.jobs.push((attempt, job));
+            node.jobs.push(NodeJob {
+                owner: label(super::OWNER_LABEL).unwrap_or_default(),
+                attempt,
+                job: label(super::super::daemon::JOB_LABEL).unwrap_or_default(),
+            });
         }
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -131,14 +85,13 @@ fn node(found: Found) -> Node {
     let resources = description.resources.unwrap_or_default();
     let spec = found.spec.unwrap_or_default();
     let status = found.status.unwrap_or_default();
+    let manager = found.manager_status.unwrap_or_default();
     Node {
         id: found.id.unwrap_or_default(),
         name: description.hostname.unwrap_or_default(),
         role: spec.role.map(|role| role.to_string()).unwrap_or_default(),
-        leader: found
-            .manager_status
-            .and_then(|m| m.leader)
-            .unwrap_or_default(),
+        leader: manager.leader.unwrap_or_default(),
+        reachability: manager.reachability.map(|r| r.to_string()),
         state: status
             .state
             .map(|state| state.to_string())
@@ -190,11 +143,11 @@ pub(super) fn shortage(job: &JobPlan, nodes: &[Node], reason: &str) -> String {
         .map(|node| {
             let mut parts = Vec::new();
             if cpu.is_some() {
-                let (free, all) = (decimal(node.free_cpu()), processors(node.cpu_millis));
+                let (free, all) = (decimal(node.free_cpu_millis()), processors(node.cpu_millis));
                 parts.push(format!("{free} of {all}"));
             }
             if memory.is_some() {
-                let (free, all) = (node.free_memory() >> 20, mebibytes(node.memory_bytes));
+                let (free, all) = (node.free_memory_bytes() >> 20, mebibytes(node.memory_bytes));
                 parts.push(format!("{free} of {all}"));
             }
             format!("{} {}", node.name, parts.join(", "))
@@ -210,11 +163,6 @@ pub(super) fn shortage(job: &JobPlan, nodes: &[Node], reason: &str) -> String {
 
 fn processors(millis: u64) -> String {
     format!("{} cpus", decimal(millis))
-}
-
-fn decimal(millis: u64) -> String {
-    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn mebibytes(bytes: u64) -> String {
