@@ -9,6 +9,7 @@ mod noop;
 mod server;
 mod shim;
 mod spec;
+mod swarm;
 mod throughput;
 mod window;
 
@@ -29,6 +30,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("shim", shim::run),
     ("spec", spec::run),
     ("docker", docker::run),
+    ("swarm", swarm::run),
 ];
 
 /// What a figure must be.

@@ -57,6 +57,14 @@ pub(crate) fn up() -> Result<()> {
     swarm_up()
 }
 
+/// The address of the Swarm's manager.
+pub(crate) fn manager() -> String {
+    format!("unix://{}", folder().join("swarm/n1/docker.sock").display())
+}
+
+/// The address of this machine for the Swarm's nodes.
+pub(crate) const HOST_FOR_NODES: &str = "10.78.0.254";
+
 /// A script of ours that makes Swarms, with what the tests' common one is called.
 fn swarm(args: &[&str]) -> std::process::Command {
     let script = crate::root().join("tests/lab/swarm.sh");

@@ -33,6 +33,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "iptables",
         "the tests of jobs in containers: dockerd needs it",
     ),
+    ("curl", "curl", "`cargo xtask bench swarm`"),
     ("ip", "iproute2", "the tests' Swarm"),
     ("docker-init", "docker.io", "the tests' Swarm"),
     (

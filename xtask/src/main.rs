@@ -6,7 +6,7 @@
 //! | what a machine needs, and how it gets it | `machine.rs` |
 //! | the rules about files, words and crates | `tidy.rs`, `tidy/` |
 //! | the measurements | `bench.rs`, `bench/` |
-//! | the tests' Docker daemon and images | `lab.rs` |
+//! | the tests' Docker daemon, Swarm and images | `lab.rs`, `tests/lab/swarm.sh` |
 //! | how a command is run and timed | `command.rs` |
 
 mod bench;
@@ -22,10 +22,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask ci              everything that CI runs, after installing what it needs
 cargo xtask test [ARGS]     build and test, ARGS go to cargo nextest run
-cargo xtask lab up|down     the tests' Docker daemon; `test` starts it, `ci` also stops it
+cargo xtask lab up|down     the tests' Docker daemon and Swarm; `test` starts it, `ci` also stops it
 cargo xtask tidy            the rules about files, words and crates
 cargo xtask bench [NAME...] measure the release build: noop lines window idle throughput shim
-                            spec docker";
+                            spec docker swarm";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -130,7 +130,7 @@ fn million() -> Result<Vec<Row>> {
 }
 
 /// From the build's begin to its recorded end.
-fn whole(build: &Value) -> Result<Duration> {
+pub(super) fn whole(build: &Value) -> Result<Duration> {
     let at = |key: &str| {
         build[key]
             .as_u64()

@@ -64,6 +64,19 @@ impl Server {
         slots: usize,
         docker: Option<&str>,
     ) -> Result<(Self, Duration)> {
+        Self::start_env(
+            data,
+            slots,
+            docker.map(|host| ("DOCKER_HOST", host)).as_slice(),
+        )
+    }
+
+    /// [`Server::start`] with further variables.
+    pub(super) fn start_env(
+        data: &Path,
+        slots: usize,
+        env: &[(&str, &str)],
+    ) -> Result<(Self, Duration)> {
         // A port that is free now. Asking the server for its own would need its first line.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let begun = Instant::now();
@@ -72,7 +85,7 @@ impl Server {
             .arg(data)
             .args(["serve", "--listen", &address, "--slots", &slots.to_string()])
             .env("WINDLASS_LOG", "warn")
-            .envs(docker.map(|host| ("DOCKER_HOST", host)))
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -213,6 +226,15 @@ pub(super) fn build(client: &mut Client, repo: &str, revision: &str) -> Result<u
 /// Waits until the build has ended (`sealed`: and its logs are sealed), and returns it. Asks every
 /// 5 ms: the server's own times are what is measured.
 pub(super) fn wait(client: &mut Client, repo: &str, number: u64, sealed: bool) -> Result<Value> {
+    let build = ended(client, repo, number, sealed)?;
+    if build["state"] != "passed" {
+        bail!("build {number} of {repo} did not pass: {build}");
+    }
+    Ok(build)
+}
+
+/// [`wait`] for any end.
+pub(super) fn ended(client: &mut Client, repo: &str, number: u64, sealed: bool) -> Result<Value> {
     let begun = Instant::now();
     let path = format!("/api/v1/repos/{repo}/builds/{number}");
     loop {
@@ -220,9 +242,6 @@ pub(super) fn wait(client: &mut Client, repo: &str, number: u64, sealed: bool) -
         let attempt = build["attempts"].as_array().and_then(|list| list.last());
         let done = attempt.is_some_and(|attempt| attempt["phase"] == "done");
         if !build["finished_ms"].is_null() && (done || !sealed) {
-            if build["state"] != "passed" {
-                bail!("build {number} of {repo} did not pass: {build}");
-            }
             return Ok(build);
         }
         if begun.elapsed() > LIMIT {

@@ -14,7 +14,8 @@ pub(crate) const JOB: Key<JobDraft> = Key {
         summary: "labels that the machine must have",
         details: "A label or a list of labels. A machine has those of its system and processor: `linux`, \
                   `amd64` or `arm64`, also written `os=linux`, `arch=amd64`. A job with a label that no \
-                  machine has is refused, not run elsewhere.",
+                  machine has is refused, not run elsewhere. On a Docker Swarm, `key=value` is a label of \
+                  a node, a word is `word=true`; `hostname=` and `role=` are Swarm's own.",
         example: "runs-on: [linux, arch=amd64]\nsteps:\n  - make\n",
         schema: || {
             json!({

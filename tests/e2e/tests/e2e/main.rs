@@ -24,4 +24,5 @@ mod live;
 mod restart;
 mod results;
 mod swarm;
+mod swarm_stack;
 mod triggers;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::lab::{Lab, PATIENCE, Server};
 
 /// A Swarm of `tests/lab/swarm.sh`.
-struct Swarm {
+pub(crate) struct Swarm {
     folder: PathBuf,
     id: String,
     net: String,
@@ -40,7 +40,7 @@ impl Swarm {
     }
 
     /// One of this test's own, to be broken. `number` tells it from those of other tests.
-    fn own(lab: &Lab, number: u32, managers: u32) -> Self {
+    pub(crate) fn own(lab: &Lab, number: u32, managers: u32) -> Self {
         let swarm = Self {
             folder: lab.path("swarm"),
             id: format!("wl{number}"),
@@ -76,11 +76,11 @@ impl Swarm {
         assert!(output.status.success(), "swarm.sh {args:?}: {output:?}");
     }
 
-    fn host(&self, node: u32) -> String {
+    pub(crate) fn host(&self, node: u32) -> String {
         format!("unix://{}/n{node}/docker.sock", self.folder.display())
     }
 
-    fn try_docker(&self, node: u32, args: &[&str]) -> Option<String> {
+    pub(crate) fn try_docker(&self, node: u32, args: &[&str]) -> Option<String> {
         let output = Command::new("docker")
             .args(args)
             .env("DOCKER_HOST", self.host(node))
@@ -90,8 +90,13 @@ impl Swarm {
         output.status.success().then_some(text)
     }
 
+    /// A port of a node, as this machine reaches it.
+    pub(crate) fn address(&self, node: u32, port: u16) -> String {
+        format!("http://{}.{node}:{port}", self.net)
+    }
+
     #[track_caller]
-    fn docker(&self, node: u32, args: &[&str]) -> String {
+    pub(crate) fn docker(&self, node: u32, args: &[&str]) -> String {
         self.try_docker(node, args)
             .unwrap_or_else(|| panic!("docker {args:?} failed on n{node}"))
     }
