@@ -16,6 +16,7 @@
 #   LAB_ID=swl           prefix of every netns, veth and cgroup name (8 letters at most)
 #   LAB_NET=10.78.0      the nodes are LAB_NET.1, .2, ...; this host is LAB_NET.254 to them
 #   DOCKERD_ARGS=        further words for every dockerd
+#   OFFLINE=1            nodes never pull an image for a service; 0 for tests of registries
 #
 # How: each node is one dockerd (with a containerd of its own) under docker-init in a network,
 # mount, UTS and PID namespace of its own. Killing that one init is a power cut: the kernel
@@ -74,7 +75,7 @@ start() { # node I's daemon
   # may bind-mount, the socket of this node. DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: tasks use
   # the loaded image without asking a registry first.
   # shellcheck disable=SC2016,SC2086 # the inner bash expands; DOCKERD_ARGS is words
-  DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1 \
+  DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=${OFFLINE:-1} \
     setsid nsenter --net="/run/netns/$ID-n$i" \
     unshare --mount --uts --ipc --pid --fork --kill-child --mount-proc \
     bash -ec 'hostname "$1"; mount --bind "$2/etc" /etc/docker

@@ -37,6 +37,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("ip", "iproute2", "the tests' Swarm"),
     ("docker-init", "docker.io", "the tests' Swarm"),
     (
+        "docker-registry",
+        "docker-registry",
+        "the tests of private images",
+    ),
+    (
         "busybox",
         "busybox-static",
         "the images of the tests are made of it",

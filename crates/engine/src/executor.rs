@@ -7,6 +7,7 @@ pub mod chunks;
 pub mod daemon;
 pub mod docker;
 pub mod process;
+pub mod registry;
 pub mod swarm;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,23 @@ use windlass_shim::order::{Order, Secrets};
 
 use self::docker::DockerExecutor;
 use self::process::ProcessExecutor;
+use self::registry::Registries;
 use self::swarm::SwarmExecutor;
+
+/// What an attempt is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The plan of its job.
+    pub job: &'a JobPlan,
+    /// For the shim.
+    pub order: &'a Order,
+    /// For the shim.
+    pub secrets: &'a Secrets,
+    /// For pulling images.
+    pub registries: &'a Registries,
+    /// For people.
+    pub said: &'a Said,
+}
 
 /// Lines for people, told while something takes its time.
 #[derive(Debug, Clone)]
@@ -48,16 +65,13 @@ pub trait Executor: Send + Sync {
     /// What the steps of an attempt will see of their machine: the order is made of it.
     fn inside(&self, attempt: &AttemptId, job: &JobPlan) -> Inside;
 
-    /// Starts the attempt's shim; tells people about it through `said`. Idempotent: an attempt that was
+    /// Starts the attempt's shim; tells people about it. Idempotent: an attempt that was
     /// started, by this process or by one that is dead, is not started again, whether it still runs
     /// or has ended.
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
-        job: &'a JobPlan,
-        order: &'a Order,
-        secrets: &'a Secrets,
-        said: &'a Said,
+        start: Start<'a>,
     ) -> BoxFuture<'a, Result<(), ExecutorError>>;
 
     /// Reads the attempt's journal from a byte offset on. Blocking: use it on a thread that may

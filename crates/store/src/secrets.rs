@@ -1,4 +1,5 @@
-//! Secrets of a repository, which its steps get as variables.
+//! Secrets of a repository, which its steps get as variables; and its logins at registries, which no step
+//! gets.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,9 @@ use windlass_model::Secret;
 
 use crate::db::now_ms;
 use crate::{Store, StoreError};
+
+/// What stands before the host in the names of logins. No variable's name holds a colon.
+const REGISTRY: &str = "registry:";
 
 fn place(repo_id: i64, name: &str) -> String {
     format!("secrets/{repo_id}/{name}")
@@ -69,7 +73,10 @@ impl Store {
                 .fetch_all(self.reader())
                 .await
                 .map_err(StoreError::db("list the secrets"))?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        let all = rows.iter().map(|row| (row.get(0), row.get(1)));
+        Ok(all
+            .filter(|(name, _): &(String, i64)| !name.contains(':'))
+            .collect())
     }
 
     /// The values of the secrets with these names. Names that are not set are missing in the
@@ -90,12 +97,71 @@ impl Store {
         let mut values = BTreeMap::new();
         for row in rows {
             let name: String = row.get(0);
-            if names.contains(&name) {
+            if names.contains(&name) && !name.contains(':') {
                 let sealed: Vec<u8> = row.get(1);
                 let value = self.sealer().open_value(&place(repo_id, &name), &sealed)?;
                 values.insert(name, value);
             }
         }
         Ok(values)
+    }
+
+    /// Sets the login with which the repository's images are pulled from a registry.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_registry(
+        &self,
+        repo_id: i64,
+        host: &str,
+        user: &str,
+        password: &Secret,
+    ) -> Result<(), StoreError> {
+        // A user's name has no colon.
+        let value = Secret::new(format!("{user}:{}", password.expose()));
+        self.set_secret(repo_id, &format!("{REGISTRY}{host}"), &value)
+            .await
+    }
+
+    /// Removes a login.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_registry(&self, repo_id: i64, host: &str) -> Result<(), StoreError> {
+        let removed = self
+            .remove_secret(repo_id, &format!("{REGISTRY}{host}"))
+            .await;
+        removed.map_err(|error| match error {
+            StoreError::NotFound(_) => StoreError::NotFound(format!("login at {host}")),
+            other => other,
+        })
+    }
+
+    /// The logins by host: users' names and passwords.
+    ///
+    /// # Errors
+    /// When one can't be opened.
+    pub async fn registries(
+        &self,
+        repo_id: i64,
+    ) -> Result<BTreeMap<String, (String, Secret)>, StoreError> {
+        let rows = sqlx::query("select name, value from secrets where repo_id = ?")
+            .bind(repo_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("read the logins"))?;
+        let mut logins = BTreeMap::new();
+        for row in rows {
+            let name: String = row.get(0);
+            let Some(host) = name.strip_prefix(REGISTRY) else {
+                continue;
+            };
+            let sealed: Vec<u8> = row.get(1);
+            let value = self.sealer().open_value(&place(repo_id, &name), &sealed)?;
+            if let Some((user, password)) = value.expose().split_once(':') {
+                logins.insert(host.to_owned(), (user.to_owned(), Secret::new(password)));
+            }
+        }
+        Ok(logins)
     }
 }

@@ -15,6 +15,7 @@ mod init;
 mod logs;
 mod nodes;
 mod plan;
+mod registry;
 mod repo;
 mod retry;
 mod run;
@@ -72,6 +73,9 @@ enum Command {
     /// Set, list and remove a repository's secrets
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Set, list and remove a repository's logins at image registries
+    #[command(subcommand)]
+    Registry(registry::Command),
     /// Let a plain git repository tell Windlass of pushes
     #[command(subcommand)]
     Hook(hook::Command),
@@ -136,6 +140,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Serve(args) => serve::run(args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
             Command::Secret(command) => secret::run(command, &folders).await,
+            Command::Registry(command) => registry::run(command, &folders).await,
             Command::Hook(command) => hook::run(command, &folders).await,
             Command::Deliveries(args) => deliveries::run(&args, &folders).await,
             Command::Builds(args) => builds::run(&args, &folders).await,

@@ -50,7 +50,7 @@ use super::daemon::{
     words,
 };
 use super::process::ProcessExecutor;
-use super::{Executor, ExecutorError, Follower, Inside, Said};
+use super::{Executor, ExecutorError, Follower, Inside, Start};
 
 const SHIM_FOLDER: &str = "/windlass/shim";
 const WORKSPACE: &str = "/windlass/src";
@@ -154,11 +154,15 @@ impl DockerExecutor {
     async fn start_container(
         &self,
         attempt: &AttemptId,
-        job: &JobPlan,
-        order: &Order,
-        secrets: &Secrets,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<(), ExecutorError> {
+        let Start {
+            job,
+            order,
+            secrets,
+            registries,
+            said,
+        } = start;
         let docker = self.docker()?;
         let name = self.container(attempt);
         match self.inspect(&docker, &name).await? {
@@ -169,9 +173,9 @@ impl DockerExecutor {
             None => {}
         }
         let wanted = job.image.as_deref().unwrap_or_default();
-        let image = self.images.have(&docker, wanted, said).await;
+        let image = self.images.have(&docker, wanted, registries, said).await;
         let image = image.map_err(|failure| failure.into_error(&self.daemon))?;
-        self.start_services(&docker, attempt, job, said).await?;
+        self.start_services(&docker, attempt, start).await?;
         let user = job.user.clone().unwrap_or(image.user);
         let body = self.body(attempt, job, &image.id, &user);
         let options = CreateContainerOptions {
@@ -527,12 +531,9 @@ impl Executor for DockerExecutor {
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
-        job: &'a JobPlan,
-        order: &'a Order,
-        secrets: &'a Secrets,
-        said: &'a Said,
+        start: Start<'a>,
     ) -> BoxFuture<'a, Result<(), ExecutorError>> {
-        Box::pin(self.start_container(attempt, job, order, secrets, said))
+        Box::pin(self.start_container(attempt, start))
     }
 
     fn follow(

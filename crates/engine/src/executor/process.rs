@@ -29,7 +29,7 @@ use windlass_shim::order::{
     SECRETS_FILE, SHIM_LOG_FILE, Secrets,
 };
 
-use crate::executor::{Executor, ExecutorError, Follower, Inside, Said};
+use crate::executor::{Executor, ExecutorError, Follower, Inside, Start};
 use crate::order;
 
 /// How long a shim may take from its start to its journal. It does almost nothing before that.
@@ -153,12 +153,9 @@ impl Executor for ProcessExecutor {
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
-        _job: &'a JobPlan,
-        order: &'a Order,
-        secrets: &'a Secrets,
-        _said: &'a Said,
+        start: Start<'a>,
     ) -> BoxFuture<'a, Result<(), ExecutorError>> {
-        Box::pin(self.start_shim(attempt, order, secrets))
+        Box::pin(self.start_shim(attempt, start.order, start.secrets))
     }
 
     fn follow(

@@ -44,7 +44,6 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use windlass_model::{AttemptId, JobPlan};
-use windlass_shim::order::{Order, Secrets};
 
 pub use self::desk::{Desk, Place, Refusal};
 use self::program::Program;
@@ -56,7 +55,7 @@ use super::daemon::{ATTEMPT_LABEL, Daemon, OWNER_LABEL, has_status, is_missing};
 use super::docker::names_home;
 use super::process::ProcessExecutor;
 use super::process::follow::JournalFile;
-use super::{Executor, ExecutorError, Followed, Follower, Inside, Said};
+use super::{Executor, ExecutorError, Followed, Follower, Inside, Start};
 use crate::order::OUTPUT_FILE;
 
 /// How long an attempt's task may be missing from Swarm's list before the service is looked for.
@@ -391,12 +390,9 @@ impl Executor for SwarmExecutor {
     fn start<'a>(
         &'a self,
         attempt: &'a AttemptId,
-        job: &'a JobPlan,
-        order: &'a Order,
-        secrets: &'a Secrets,
-        said: &'a Said,
+        start: Start<'a>,
     ) -> BoxFuture<'a, Result<(), ExecutorError>> {
-        Box::pin(self.launch(attempt, job, order, secrets, said))
+        Box::pin(self.launch(attempt, start))
     }
 
     fn follow(

@@ -14,8 +14,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_engine::checkout::{own_objects, resolve_head};
+use windlass_engine::executor::registry::Registries;
 use windlass_engine::executor::{
-    Executor as _, ExecutorError, Executors, Followed, Follower, Said,
+    Executor as _, ExecutorError, Executors, Followed, Follower, Said, Start,
 };
 use windlass_engine::git::Git;
 use windlass_engine::local::WorkingTree;
@@ -142,6 +143,17 @@ pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
         interrupted: AtomicBool::new(false),
     };
     build.run().await
+}
+
+/// Who this person is to registries, if Docker's own client knows it.
+fn own_logins() -> Registries {
+    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
+    let file = folder
+        .or_else(home)
+        .map(|folder| folder.join("config.json"));
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    Registries::of_docker_client(&text.unwrap_or_default())
 }
 
 /// The spec without errors. The file as it is now was complained of already.
@@ -284,9 +296,19 @@ impl Build {
         if logs.exists() {
             std::fs::remove_dir_all(&logs)?;
         }
+        let registries = own_logins();
         let (said, mut lines) = Said::channel();
         let starting = async {
-            let mut starting = executor.start(attempt, job, &order, &secrets, &said);
+            let mut starting = executor.start(
+                attempt,
+                Start {
+                    job,
+                    order: &order,
+                    secrets: &secrets,
+                    registries: &registries,
+                    said: &said,
+                },
+            );
             loop {
                 tokio::select! {
                     biased;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use windlass_engine::executor::{ExecutorError, Executors, Followed as News, Said};
+use windlass_engine::executor::registry::Registries;
+use windlass_engine::executor::{ExecutorError, Executors, Followed as News, Said, Start};
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
 use windlass_model::plan::Limits;
@@ -119,10 +120,23 @@ impl Worker {
         // The fetching token never enters the job, but a careless tool may still print it.
         let token = self.store.status_token(claim.build.repo_id).await?;
         let secrets = order::secrets(&values, token.as_slice());
+        let mut registries = Registries::default();
+        if job.image.is_some() && !claim.build.trigger.event.is_untrusted() {
+            for (host, (user, password)) in self.store.registries(claim.build.repo_id).await? {
+                registries.insert(&host, user, password);
+            }
+        }
         let mut waited = Duration::ZERO;
         loop {
             let (said, mut lines) = Said::channel();
-            let mut starting = executor.start(attempt, job, &order, &secrets, &said);
+            let start = Start {
+                job,
+                order: &order,
+                secrets: &secrets,
+                registries: &registries,
+                said: &said,
+            };
+            let mut starting = executor.start(attempt, start);
             let started = loop {
                 tokio::select! {
                     biased;

@@ -21,6 +21,7 @@ mod include;
 mod jobs;
 mod lab;
 mod live;
+mod registry;
 mod restart;
 mod results;
 mod swarm;

@@ -16,18 +16,21 @@ pub(crate) struct Swarm {
     id: String,
     net: String,
     managers: u32,
+    /// Its nodes never pull images.
+    offline: bool,
     /// It is this test's own, and is taken down with it.
     own: bool,
 }
 
 impl Swarm {
     /// The one that `cargo xtask lab up` makes, for tests that break nothing.
-    fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         let swarm = Self {
             folder: std::env::temp_dir().join("windlass-lab/swarm"),
             id: "wlt".to_owned(),
             net: "10.78.0".to_owned(),
             managers: 1,
+            offline: true,
             own: false,
         };
         let socket = swarm.folder.join("n1/docker.sock");
@@ -41,13 +44,31 @@ impl Swarm {
 
     /// One of this test's own, to be broken. `number` tells it from those of other tests.
     pub(crate) fn own(lab: &Lab, number: u32, managers: u32) -> Self {
-        let swarm = Self {
+        Self {
             folder: lab.path("swarm"),
             id: format!("wl{number}"),
             net: format!("10.78.{number}"),
             managers,
+            offline: true,
             own: true,
-        };
+        }
+        .up()
+    }
+
+    /// One whose nodes pull images from registries without certificates.
+    pub(crate) fn pulling(lab: &Lab, number: u32) -> Self {
+        Self {
+            folder: lab.path("swarm"),
+            id: format!("wl{number}"),
+            net: format!("10.78.{number}"),
+            managers: 1,
+            offline: false,
+            own: true,
+        }
+        .up()
+    }
+
+    fn up(self) -> Self {
         let image = std::env::temp_dir().join("windlass-lab/tiny-image.tar");
         assert!(
             image.exists(),
@@ -55,9 +76,9 @@ impl Swarm {
             image.display()
         );
         // What a run of this test that was killed left behind.
-        swarm.script(&["down"]);
-        swarm.script(&["up", "3", image.to_str().unwrap()]);
-        swarm
+        self.script(&["down"]);
+        self.script(&["up", "3", image.to_str().unwrap()]);
+        self
     }
 
     #[track_caller]
@@ -71,6 +92,8 @@ impl Swarm {
             .env("LAB_NET", &self.net)
             .env("HEARTBEAT", "1s")
             .env("MANAGERS", self.managers.to_string())
+            .env("OFFLINE", if self.offline { "1" } else { "0" })
+            .env("DOCKERD_ARGS", "--insecure-registry 10.78.0.0/16")
             .output()
             .unwrap();
         assert!(output.status.success(), "swarm.sh {args:?}: {output:?}");
@@ -102,7 +125,7 @@ impl Swarm {
     }
 
     /// A port of this machine that its nodes reach, and that is free.
-    fn free_port(&self) -> String {
+    pub(crate) fn free_port(&self) -> String {
         let address = format!("{}.254:0", self.net);
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.local_addr().unwrap().to_string()

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::ImageInspect;
+use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::TryStreamExt as _;
 
 use crate::executor::daemon::{Daemon, is_missing};
+use crate::executor::registry::Registries;
 use crate::executor::{ExecutorError, Said};
 
 /// When an image is pulled from its registry.
@@ -94,6 +95,7 @@ impl Images {
         &self,
         docker: &Docker,
         name: &str,
+        registries: &Registries,
         said: &Said,
     ) -> Result<Image, Failure> {
         let here = match self.policy {
@@ -111,7 +113,7 @@ impl Images {
                         .to_owned(),
                 });
             }
-            None => self.pull(docker, name, said).await?,
+            None => self.pull(docker, name, registries, said).await?,
         };
         let id = found.id.clone().unwrap_or_else(|| name.to_owned());
         check_platform(docker, name, &found).await?;
@@ -130,6 +132,7 @@ impl Images {
         &self,
         docker: &Docker,
         name: &str,
+        registries: &Registries,
         said: &Said,
     ) -> Result<ImageInspect, Failure> {
         let gate = {
@@ -150,15 +153,18 @@ impl Images {
             ..CreateImageOptions::default()
         };
         let pulled = docker
-            .create_image(Some(options), None, None)
-            .try_for_each(|_| async { Ok(()) });
+            .create_image(Some(options), None, registries.login(name))
+            .try_fold(Progress::new(name, said), |mut progress, news| {
+                progress.note(&news);
+                futures_util::future::ready(Ok(progress))
+            });
         let refused = |message: String, hint: &str| Failure::Refused {
             doing: format!("pull the image {name}"),
             message,
             hint: hint.to_owned(),
         };
         match tokio::time::timeout(self.limit, pulled).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 let message = match error {
                     Error::DockerResponseServerError { message, .. } => message,
@@ -188,14 +194,64 @@ impl Images {
     }
 }
 
+/// How far a pull is, told now and then.
+struct Progress<'a> {
+    image: &'a str,
+    said: &'a Said,
+    told: Instant,
+    /// By layer: bytes that are here, bytes that there are.
+    layers: HashMap<String, (i64, i64)>,
+}
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+impl<'a> Progress<'a> {
+    fn new(image: &'a str, said: &'a Said) -> Self {
+        Self {
+            image,
+            said,
+            told: Instant::now(),
+            layers: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, news: &CreateImageInfo) {
+        let detail = news.progress_detail.as_ref();
+        let counts = detail.and_then(|d| Some((d.current?, d.total?)));
+        // Unpacking has counts of its own, which are not those of the network.
+        if let (Some(id), Some(counts), Some("Downloading")) =
+            (&news.id, counts, news.status.as_deref())
+        {
+            self.layers.insert(id.clone(), counts);
+        }
+        if self.told.elapsed() < PROGRESS || self.layers.is_empty() {
+            return;
+        }
+        self.told = Instant::now();
+        let sum = |part: fn(&(i64, i64)) -> i64| self.layers.values().map(part).sum::<i64>();
+        let (here, all) = (sum(|l| l.0) / 1_000_000, sum(|l| l.1) / 1_000_000);
+        let image = self.image;
+        self.said.line(format!(
+            "image {image}: pulling, {here} MB of {all} MB or more"
+        ));
+    }
+}
+
 fn hint(message: &str) -> &'static str {
     let has = |text: &str| message.to_lowercase().contains(text);
     if has("no space left") {
         "the disk of the Docker daemon is full: `docker system prune` frees what nobody uses"
     } else if has("no matching manifest") {
         "the image is not made for the kind of processor that the daemon's machine has"
-    } else if has("denied") || has("not found") || has("unauthorized") || has("unknown") {
-        "is the name right? If it is private, log in on the daemon's machine and `docker pull` it there"
+    } else if has("denied")
+        || has("no basic auth")
+        || has("not found")
+        || has("unauthorized")
+        || has("unknown")
+    {
+        "is the name right? If it is private: `windlass registry set REPO HOST --user NAME --password-file FILE`; \
+         on a laptop: `docker login`"
     } else {
         "can the daemon's machine reach the registry? `docker pull` there shows the same"
     }

@@ -16,14 +16,14 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, LogsOptions, StartContainerOptions,
 };
 use futures_util::StreamExt as _;
+use windlass_model::AttemptId;
 use windlass_model::plan::{Ready, ReadyCheck, ServicePlan};
-use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::archive::{Item, Owner};
 use windlass_shim::order::PROBE;
 
 use super::{DockerExecutor, log_config};
 use crate::executor::daemon::{DROPPED, words};
-use crate::executor::{ExecutorError, Said};
+use crate::executor::{ExecutorError, Start};
 
 /// The pause between two looks at a service that is not ready.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -48,9 +48,9 @@ impl DockerExecutor {
         &self,
         docker: &Docker,
         attempt: &AttemptId,
-        job: &JobPlan,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<(), ExecutorError> {
+        let Start { job, said, .. } = start;
         if job.services.is_empty() {
             return Ok(());
         }
@@ -67,8 +67,7 @@ impl DockerExecutor {
             .await
             .map_err(|e| self.failed("make a network for the services", e))?;
         for service in &job.services {
-            self.start_service(docker, attempt, job, service, said)
-                .await?;
+            self.start_service(docker, attempt, service, start).await?;
         }
         for service in &job.services {
             let begun = Instant::now();
@@ -87,11 +86,19 @@ impl DockerExecutor {
         &self,
         docker: &Docker,
         attempt: &AttemptId,
-        job: &JobPlan,
         service: &ServicePlan,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<(), ExecutorError> {
-        let image = self.images.have(docker, &service.image, said).await;
+        let Start {
+            job,
+            registries,
+            said,
+            ..
+        } = start;
+        let image = self
+            .images
+            .have(docker, &service.image, registries, said)
+            .await;
         let image = image.map_err(|failure| failure.into_error(&self.daemon))?;
         let name = self.service_container(attempt, service);
         let endpoint = EndpointSettings {

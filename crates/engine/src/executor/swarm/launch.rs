@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bollard::Docker;
 use bollard::models::SecretSpec;
 use windlass_model::{AttemptId, JobPlan};
-use windlass_shim::order::{Limits, Order, Secrets};
+use windlass_shim::order::{Limits, Order};
 use windlass_shim::remote::Assignment;
 
 use super::desk::{Place, new_token};
@@ -17,7 +17,7 @@ use super::tasks::Subscription;
 use super::turns::Turn;
 use super::{MISSING, SwarmExecutor, nodes, spec};
 use crate::executor::daemon::{has_status, is_missing};
-use crate::executor::{ExecutorError, Said};
+use crate::executor::{ExecutorError, Said, Start};
 
 /// The pause before another try while the managers are away.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
@@ -40,14 +40,12 @@ impl SwarmExecutor {
     pub(super) async fn launch(
         &self,
         attempt: &AttemptId,
-        job: &JobPlan,
-        order: &Order,
-        secrets: &Secrets,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<(), ExecutorError> {
+        let said = start.said;
         let mut away = false;
         loop {
-            match self.try_launch(attempt, job, order, secrets, said).await {
+            match self.try_launch(attempt, start).await {
                 Err(error @ ExecutorError::DaemonGone { .. }) => {
                     if !away {
                         said.line(format!("waiting for a manager of the Swarm: {error}"));
@@ -60,14 +58,14 @@ impl SwarmExecutor {
         }
     }
 
-    async fn try_launch(
-        &self,
-        attempt: &AttemptId,
-        job: &JobPlan,
-        order: &Order,
-        secrets: &Secrets,
-        said: &Said,
-    ) -> Result<(), ExecutorError> {
+    async fn try_launch(&self, attempt: &AttemptId, start: Start<'_>) -> Result<(), ExecutorError> {
+        let Start {
+            job,
+            order,
+            secrets,
+            registries,
+            said,
+        } = start;
         let place = Place::of(&self.local, attempt);
         if place.is_begun() {
             return Ok(());
@@ -79,8 +77,8 @@ impl SwarmExecutor {
             // Half of it may be there, and the secret's token is nobody's any more.
             self.clear(&docker, attempt).await?;
             let wanted = job.image.as_deref().unwrap_or_default();
-            let image = self.image(&docker, wanted, said).await?;
-            let network = self.start_services(&docker, attempt, job, said).await?;
+            let image = self.image(&docker, wanted, start).await?;
+            let network = self.start_services(&docker, attempt, start).await?;
             let order = Order {
                 attempt: self.local.mark(attempt),
                 inherit_env: true,
@@ -116,7 +114,10 @@ impl SwarmExecutor {
                     grace,
                 };
                 match docker
-                    .create_service(spec::service(job, wanted), None)
+                    .create_service(
+                        spec::service(job, wanted),
+                        registries.login(&image.reference),
+                    )
                     .await
                 {
                     Ok(_) => break,
@@ -324,7 +325,8 @@ impl SwarmExecutor {
              reaches (`windlass cluster doctor` tries it)"
         } else if has("no such image") || has("pull") || has("manifest") {
             "the node has not got the image and could not pull it: is its name right, can the nodes reach the \
-             registry? An image that no registry has must be loaded on every node"
+             registry? If it is private: `windlass registry set`. An image that no registry has must be loaded on every \
+             node"
         } else if has("user") {
             "write a user that the image has, or numbers: `user: \"1000:1000\"`"
         } else {
@@ -364,7 +366,7 @@ impl SwarmExecutor {
         &self,
         docker: &Docker,
         name: &str,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<Image, ExecutorError> {
         let (reference, user) = match docker.inspect_image(name).await {
             Ok(found) => {
@@ -376,7 +378,9 @@ impl SwarmExecutor {
                 (reference, Some(user.unwrap_or_else(|| "0".to_owned())))
             }
             Err(e) if is_missing(&e) => {
-                let asked = docker.inspect_registry_image(name, None).await;
+                let asked = docker
+                    .inspect_registry_image(name, start.registries.login(name))
+                    .await;
                 let digest = asked.ok().and_then(|found| found.descriptor.digest);
                 let reference = match digest {
                     Some(digest) => pinned(name, &digest),
@@ -386,7 +390,7 @@ impl SwarmExecutor {
             }
             Err(e) => return Err(self.daemon.failed(format!("use the image {name}"), e)),
         };
-        said.line(format!("image {name}: {reference}"));
+        start.said.line(format!("image {name}: {reference}"));
         Ok(Image { reference, user })
     }
 }

@@ -20,7 +20,7 @@ use super::spec::{ROLE_LABEL, SERVICE_ROLE, nanoseconds, one_shot};
 use super::standing::Standing;
 use super::{SwarmExecutor, nodes};
 use crate::executor::daemon::{DROPPED, words};
-use crate::executor::{ExecutorError, Said};
+use crate::executor::{ExecutorError, Start};
 
 /// The pause between two looks at a service that is not ready.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -44,9 +44,9 @@ impl SwarmExecutor {
         &self,
         docker: &Docker,
         attempt: &AttemptId,
-        job: &JobPlan,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<Option<String>, ExecutorError> {
+        let Start { job, said, .. } = start;
         if job.services.is_empty() {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl SwarmExecutor {
             .await
             .map_err(|e| self.daemon.failed("make a network for the services", e))?;
         for service in &job.services {
-            self.start_service(docker, attempt, job, service, &network, said)
+            self.start_service(docker, attempt, service, &network, start)
                 .await?;
         }
         for service in &job.services {
@@ -83,13 +83,13 @@ impl SwarmExecutor {
         &self,
         docker: &Docker,
         attempt: &AttemptId,
-        job: &JobPlan,
         service: &ServicePlan,
         network: &str,
-        said: &Said,
+        start: Start<'_>,
     ) -> Result<(), ExecutorError> {
-        let image = self.image(docker, &service.image, said).await?;
-        let mut labels = self.labels(attempt, job);
+        let image = self.image(docker, &service.image, start).await?;
+        let login = start.registries.login(&image.reference);
+        let mut labels = self.labels(attempt, start.job);
         labels.insert(ROLE_LABEL.to_owned(), SERVICE_ROLE.to_owned());
         let env = service.env.iter().map(|(k, v)| format!("{k}={v}"));
         let health = health_check(service);
@@ -118,7 +118,7 @@ impl SwarmExecutor {
         let constraints = self.settings.constraints.clone();
         let spec = one_shot(name, labels, container, None, constraints, Some(attachment));
         docker
-            .create_service(spec, None)
+            .create_service(spec, login)
             .await
             .map(drop)
             .map_err(|e| {
