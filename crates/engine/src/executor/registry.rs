@@ -65,6 +65,13 @@ impl Registries {
     }
 }
 
+/// Whether a name or password reaches the daemon as it is. bollard 0.21 writes credentials in the common alphabet
+/// of base64, and Docker reads them in the one for URLs (RFC 4648, 5): they differ in two letters, which come
+/// from `>`, `?` and `~`, and from what is not ASCII.
+pub fn is_sendable(text: &str) -> bool {
+    text.is_ascii() && !text.contains(['>', '?', '~', '\x7f'])
+}
+
 /// The host of the registry that an image's name leads to: the part before the first slash, if that can't be
 /// a user's name at Docker Hub (<https://github.com/distribution/reference>, `splitDockerDomain`).
 pub fn host_of(image: &str) -> &str {
@@ -95,6 +102,18 @@ mod tests {
         assert!(all.login("ghcr.io.evil.example/a").is_none());
         let login = all.login("ghcr.io/a/b").unwrap();
         assert_eq!(login.serveraddress.as_deref(), Some("ghcr.io"));
+    }
+
+    #[test]
+    fn what_is_sendable_is_the_same_in_both_alphabets() {
+        let all: String = (' '..='}')
+            .filter(|&c| is_sendable(&c.to_string()))
+            .collect();
+        for start in 0..3 {
+            let encoded = STANDARD.encode(&all[start..]);
+            assert!(!encoded.contains(['+', '/']), "{encoded}");
+        }
+        assert!(all.contains("abc") && !is_sendable("a?") && !is_sendable("ü"));
     }
 
     #[test]

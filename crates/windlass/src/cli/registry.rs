@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use windlass_engine::executor::registry::is_sendable;
 use windlass_model::RepoName;
 
 use super::{find_repo, open_store, read_secret_file, say};
@@ -55,6 +56,12 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
                     .hint("a registry's user has a name without a colon"));
             }
             let password = read_secret_file(&password_file)?;
+            if !is_sendable(password.expose()) || !is_sendable(&user) {
+                return Err(Problem::new(
+                    "the password has a character that can't be handed to Docker: >, ?, ~ or one that is not ASCII",
+                )
+                .hint("use an access token of the registry, or another password"));
+            }
             store.set_registry(repo.id, &host, &user, &password).await?;
             say(format_args!(
                 "images of {host} are pulled as {user} for {}",

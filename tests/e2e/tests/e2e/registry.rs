@@ -8,10 +8,9 @@ use crate::lab::{Lab, PATIENCE, Server};
 use crate::swarm::Swarm;
 
 const USER: &str = "ada";
-/// Its base64 has `+` and `/`, which the two alphabets of base64 write differently.
-const PASSWORD: &str = "~sw?ord>fish?~~>??~";
+const PASSWORD: &str = "sword=fish+9/}{|";
 /// bcrypt of it.
-const HASH: &str = "$2b$05$abcdefghijklmnopqrstuulkSmY5jy/ghXqo4gz/f9EYqD0u6W4Em";
+const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuf8.QslWPeP5l7js7TKW97c35NrDl0DO";
 
 /// Debian's docker-registry, at an address that the nodes reach.
 struct Registry {
@@ -104,6 +103,13 @@ async fn private_images_are_pulled_with_the_repository_s_login() {
     log_in(&lab, "r", &registry, PASSWORD);
     let listed = lab.ok(&["registry", "list", "r"]);
     assert!(listed.contains(&registry.address) && !listed.contains(PASSWORD));
+    // What the library would garble is refused.
+    std::fs::write(lab.path("password"), "what?").unwrap();
+    let file = lab.path("password");
+    let file = file.to_str().unwrap();
+    let set = ["registry", "set", "r", "x.example", "--user", "a"];
+    let refused = lab.run(&[&set[..], &["--password-file", file]].concat());
+    assert!(!refused.status.success(), "{refused:?}");
     // A login is no secret that a spec could ask for.
     assert_eq!(lab.ok(&["secret", "list", "r"]), "");
     lab.push("r", &["HEAD:main"]);
