@@ -35,6 +35,13 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ),
     ("curl", "curl", "`cargo xtask bench swarm`"),
     ("ip", "iproute2", "the tests' Swarm"),
+    ("openssl", "openssl", "the tests of a daemon behind TLS"),
+    ("ssh", "openssh-client", "the tests of a daemon behind ssh"),
+    (
+        "/usr/sbin/sshd",
+        "openssh-server",
+        "the tests of a daemon behind ssh",
+    ),
     ("docker-init", "docker.io", "the tests' Swarm"),
     (
         "docker-registry",
@@ -72,6 +79,9 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// The program's path, if it is on the `PATH`.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(|file| file.is_file());
+    }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))

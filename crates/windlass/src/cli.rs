@@ -102,6 +102,10 @@ enum Command {
 /// Parses, runs, reports.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    // For whatever speaks TLS later. An error means that it is set already.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .unwrap_or_default();
     let done = Folders::choose(cli.data).and_then(|folders| dispatch(cli.command, folders));
     match done {
         Ok(code) => ExitCode::from(code),

@@ -20,7 +20,8 @@ pub(crate) const STARTER: &[u8] = include_bytes!(env!("WINDLASS_STARTER"));
 /// Which Docker daemon runs the jobs that have an `image`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct DockerArgs {
-    /// The Docker daemon for jobs with an `image`: unix:///PATH or tcp://HOST:PORT
+    /// The Docker daemon for jobs with an `image`: unix:///PATH, ssh://USER@HOST, or tcp://HOST:PORT (with
+    /// DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH=DIR over TLS)
     #[arg(
         long = "docker",
         value_name = "HOST",

@@ -33,7 +33,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// `host` is `unix:///path`, `tcp://host:port` or `http://host:port`.
+    /// `host` is `unix:///path`, `ssh://user@host` (through the system's `ssh`), or `tcp://host:port`: with
+    /// `DOCKER_TLS_VERIFY` set over TLS, with the certificates in `DOCKER_CERT_PATH`, as Docker's own client.
     pub fn new(host: String) -> Self {
         Self {
             host,

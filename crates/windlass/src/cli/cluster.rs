@@ -25,7 +25,7 @@ pub(crate) enum Command {
 /// What to look at.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
-    /// A manager of the Swarm: unix:///PATH or tcp://HOST:PORT
+    /// A manager of the Swarm: unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT
     #[arg(
         long = "docker",
         value_name = "HOST",

@@ -12,7 +12,7 @@ use crate::report::{EXIT_OK, Problem};
 /// Whose nodes.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// A manager of the Swarm: unix:///PATH or tcp://HOST:PORT
+    /// A manager of the Swarm: unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT
     #[arg(
         long = "docker",
         value_name = "HOST",

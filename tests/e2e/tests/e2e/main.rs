@@ -22,6 +22,7 @@ mod jobs;
 mod lab;
 mod live;
 mod registry;
+mod remote_daemon;
 mod restart;
 mod results;
 mod swarm;

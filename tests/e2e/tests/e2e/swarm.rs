@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::lab::{Lab, PATIENCE, Server};
 
+/// Registries of tests are on this machine and have no certificates.
+const INSECURE: &str = "--insecure-registry 10.78.0.0/16";
+
 /// A Swarm of `tests/lab/swarm.sh`.
 pub(crate) struct Swarm {
     folder: PathBuf,
@@ -18,6 +21,8 @@ pub(crate) struct Swarm {
     managers: u32,
     /// Its nodes never pull images.
     offline: bool,
+    /// Words for every dockerd.
+    args: String,
     /// It is this test's own, and is taken down with it.
     own: bool,
 }
@@ -31,6 +36,7 @@ impl Swarm {
             net: "10.78.0".to_owned(),
             managers: 1,
             offline: true,
+            args: String::new(),
             own: false,
         };
         let socket = swarm.folder.join("n1/docker.sock");
@@ -50,6 +56,7 @@ impl Swarm {
             net: format!("10.78.{number}"),
             managers,
             offline: true,
+            args: INSECURE.to_owned(),
             own: true,
         }
         .up()
@@ -63,6 +70,21 @@ impl Swarm {
             net: format!("10.78.{number}"),
             managers: 1,
             offline: false,
+            args: INSECURE.to_owned(),
+            own: true,
+        }
+        .up()
+    }
+
+    /// One whose daemons have these further words.
+    pub(crate) fn with(lab: &Lab, number: u32, args: String) -> Self {
+        Self {
+            folder: lab.path("swarm"),
+            id: format!("wl{number}"),
+            net: format!("10.78.{number}"),
+            managers: 1,
+            offline: true,
+            args,
             own: true,
         }
         .up()
@@ -93,7 +115,7 @@ impl Swarm {
             .env("HEARTBEAT", "1s")
             .env("MANAGERS", self.managers.to_string())
             .env("OFFLINE", if self.offline { "1" } else { "0" })
-            .env("DOCKERD_ARGS", "--insecure-registry 10.78.0.0/16")
+            .env("DOCKERD_ARGS", &self.args)
             .output()
             .unwrap();
         assert!(output.status.success(), "swarm.sh {args:?}: {output:?}");
