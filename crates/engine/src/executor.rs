@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod docker;
 pub mod process;
 pub mod registry;
+pub mod service_log;
 pub mod swarm;
 
 use std::collections::BTreeMap;

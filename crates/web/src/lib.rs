@@ -14,6 +14,7 @@
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
+//! | the logs of services, alone and interleaved | `services.rs` |
 //! | artifacts: pages, files, archives | `artifacts.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
 //! | what an error looks like: page, JSON or text | `error.rs` |
@@ -41,6 +42,7 @@ mod log_rows;
 mod log_text;
 mod pages;
 mod places;
+mod services;
 mod text;
 
 pub use actions::{RefError, Refs};

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::error::{panicked, present};
 use crate::pages::{self, build, builds, deliveries, log, login, nodes, repos};
 use crate::state::{App, AppState};
-use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text};
+use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text, services};
 
 /// The largest form or API request; hooks have their own limit.
 const MAX_BODY: usize = 64 * 1024;
@@ -36,6 +36,7 @@ pub fn router(state: AppState) -> Router {
             "/repos/{repo}/builds/{number}/jobs/{job}/approve",
             post(build::approve),
         )
+        .route("/repos/{repo}/builds/{number}/services", get(services::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}", get(log::page))
         .route("/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}/stream", get(live::log::stream))

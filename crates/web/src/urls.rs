@@ -128,6 +128,21 @@ pub fn attempt_step(repo: &RepoName, number: BuildNumber, attempt: i64, step: i6
     format!("{}?attempt={attempt}", self::step(repo, number, step))
 }
 
+/// What the services of an attempt printed: one of them, or all with the steps in the order of time.
+pub fn services(
+    repo: &RepoName,
+    number: BuildNumber,
+    attempt: i64,
+    service: Option<&str>,
+) -> String {
+    let all = format!("{}/services?attempt={attempt}", build(repo, number));
+    match service {
+        // Names of services are letters, digits, `-` and `_`.
+        Some(service) => format!("{all}&service={service}"),
+        None => all,
+    }
+}
+
 /// A step's log from a line (1 for the first) on.
 pub fn step_from(
     repo: &RepoName,

@@ -50,6 +50,7 @@ use super::daemon::{
     words,
 };
 use super::process::ProcessExecutor;
+use super::service_log;
 use super::{Executor, ExecutorError, Follower, Inside, Start};
 
 const SHIM_FOLDER: &str = "/windlass/shim";
@@ -439,6 +440,11 @@ impl DockerExecutor {
             ));
         }
         let folder = self.local.folder(attempt);
+        for service in &job.services {
+            let name = self.service_container(attempt, service);
+            let path = service_log::file(&folder, &service.name);
+            service_log::keep(docker.logs(&name, Some(service_log::options())), &path).await?;
+        }
         if !job.artifacts.is_empty() || !job.caches.is_empty() || !job.reports.is_empty() {
             remove_tree(&self.local.workspace(attempt))?;
             self.take_back(&docker, &container, WORKSPACE, folder.clone())

@@ -55,6 +55,7 @@ use super::daemon::{ATTEMPT_LABEL, Daemon, OWNER_LABEL, has_status, is_missing};
 use super::docker::names_home;
 use super::process::ProcessExecutor;
 use super::process::follow::JournalFile;
+use super::service_log;
 use super::{Executor, ExecutorError, Followed, Follower, Inside, Start};
 use crate::order::OUTPUT_FILE;
 
@@ -472,6 +473,13 @@ impl Executor for SwarmExecutor {
         job: &'a JobPlan,
     ) -> BoxFuture<'a, Result<Vec<String>, ExecutorError>> {
         Box::pin(async move {
+            let docker = self.docker()?;
+            for service in &job.services {
+                let name = self.service_name(attempt, service);
+                let path = service_log::file(&self.local.folder(attempt), &service.name);
+                let log = docker.service_logs(&name, Some(service_log::options()));
+                service_log::keep(log, &path).await?;
+            }
             self.await_results(attempt, job).await?;
             Ok(Vec::new())
         })

@@ -189,6 +189,8 @@ struct BuildPage {
     started_ms: Option<i64>,
     finished_ms: Option<i64>,
     steps: Vec<Step>,
+    /// Those whose logs were kept.
+    services: Vec<String>,
     artifacts: Vec<Artifact>,
     /// Per job: the shown attempt's, or those of all jobs where no attempt was asked for.
     tested: Vec<Tested>,
@@ -218,6 +220,11 @@ impl BuildPage {
         let from = line.saturating_sub(20).max(1);
         let page = urls::step_from(repo, number, tested.attempt, step, from);
         Some(format!("{page}#L{line}"))
+    }
+
+    fn services_link(&self, service: Option<&str>) -> String {
+        let (repo, number) = (&self.build.repo, self.build.number);
+        urls::services(repo, number, self.attempt.number, service)
     }
 
     fn step_link(&self, index: &i64) -> String {
@@ -321,6 +328,7 @@ pub(crate) async fn page(
         statuses: app.store.statuses_of_build(build.id).await?,
         is_newest: whole || attempt.number == build.attempt,
         can_cancel: !build.state.is_final(),
+        services: crate::services::kept(&app, &attempt),
         build,
         attempt,
         steps,

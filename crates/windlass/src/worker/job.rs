@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use windlass_engine::checkout::Mirror;
-use windlass_engine::executor::{Executor as _, ExecutorError};
+use windlass_engine::executor::{Executor as _, ExecutorError, service_log};
 use windlass_engine::order;
 use windlass_engine::schedule::decide;
 use windlass_model::board::AttemptEnd;
@@ -25,6 +25,9 @@ use crate::verdict::{attempt_end, spoil, stopped_from_outside, verdict};
 
 /// A mirror with more packs than this is repacked after a build.
 const MAX_PACKS: usize = 40;
+
+/// A shorter value can't be masked without masking half of every log; none can be set.
+const SHORTEST_MASKED: usize = 4;
 
 /// Why an attempt is left alone for now. Its row says where to go on.
 pub(super) enum Setback {
@@ -160,7 +163,9 @@ impl Worker {
     async fn collect(&self, claim: &Claim, finish: &mut Finish) -> Result<(), Setback> {
         let job = planned_job(claim)?;
         let attempt = claim.attempt.attempt_id();
-        match self.executors.of(job).collect(&attempt, job).await {
+        let collected = self.executors.of(job).collect(&attempt, job).await;
+        self.keep_service_logs(claim, job).await?;
+        match collected {
             Ok(said) => {
                 let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
                 self.store.record(claim.attempt.id, &told).await?;
@@ -182,6 +187,45 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Puts what services printed to the logs, without secrets. Services get none, but a job may hand them one.
+    async fn keep_service_logs(&self, claim: &Claim, job: &JobPlan) -> Result<(), Setback> {
+        if job.services.is_empty() {
+            return Ok(());
+        }
+        let attempt = claim.attempt.attempt_id();
+        let from = self
+            .executors
+            .process
+            .folder(&attempt)
+            .join(service_log::FOLDER);
+        let into = self.logs.join(attempt.as_str()).join(service_log::FOLDER);
+        let secrets = self
+            .store
+            .secret_values(claim.build.repo_id, &job.secrets)
+            .await?;
+        let kept = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+            if !from.is_dir() {
+                return Ok(());
+            }
+            std::fs::create_dir_all(&into)?;
+            for entry in std::fs::read_dir(&from)? {
+                let entry = entry?;
+                let mut text = String::from_utf8_lossy(&std::fs::read(entry.path())?).into_owned();
+                for secret in secrets
+                    .values()
+                    .filter(|s| s.expose().len() >= SHORTEST_MASKED)
+                {
+                    text = text.replace(secret.expose(), "***");
+                }
+                std::fs::write(into.join(entry.file_name()), text)?;
+            }
+            Ok(())
+        });
+        kept.await
+            .map_err(|e| Setback::Again(e.into()))?
+            .map_err(|e| Setback::Again(e.into()))
     }
 
     /// The places of an attempt's files on this machine.

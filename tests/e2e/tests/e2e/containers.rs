@@ -313,6 +313,7 @@ jobs:
       - |
         address=$(nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')
         test "$(wget -q -O - "http://$address:8080/")" = hello
+        echo reached
   bad:
     services:
       db: { image: windlass-test/tiny:1, command: [sh, -c, "echo no disk here; exit 7"], ready: { port: 1 } }
@@ -322,6 +323,29 @@ jobs:
       db: { image: windlass-test/tiny:1, command: [sleep, "1000"], ready: { port: 1, timeout: 2s } }
     steps: ["true"]
 "#;
+
+/// The logs of the job `good`'s services: each alone, and all with the steps in the order of time.
+pub(crate) async fn check_service_logs(lab: &Lab, server: &Server, attempt: &Value) {
+    let url = format!("/repos/r/builds/1/services?attempt={attempt}");
+    let words = lab.text(server, &format!("{url}&service=words")).await;
+    assert!(words.ends_with("Z up and running\n"), "{words}");
+    let all = lab.text(server, &url).await;
+    assert!(all.contains("words  | up and running\n"), "{all}");
+    let last = all.lines().last().unwrap();
+    assert!(last.contains("step 1 | reached"), "{all}");
+    let times: Vec<&str> = all.lines().map(|line| &line[..26]).collect();
+    assert!(times.is_sorted(), "{all}");
+    let page = lab
+        .text(server, &format!("/repos/r/builds/1?attempt={attempt}"))
+        .await;
+    assert!(
+        page.contains("&#38;service=words") || page.contains("&amp;service=words"),
+        "{page}"
+    );
+    let path = format!("{}{url}&service=..%2f..%2f0", server.url);
+    let hostile = lab.http.get(path).send().await.unwrap();
+    assert_eq!(hostile.status().as_u16(), 404);
+}
 
 #[tokio::test]
 async fn services_are_awaited_and_reached_by_name() {
@@ -338,6 +362,7 @@ async fn services_are_awaited_and_reached_by_name() {
         "{build:#}\n{}",
         server.said()
     );
+    check_service_logs(&lab, &server, &of("good")["attempt"]).await;
     for (name, words) in [
         ("bad", "exit code 7"),
         ("bad", "no disk here"),

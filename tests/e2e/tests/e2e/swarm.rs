@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::containers::check_service_logs;
 use crate::lab::{Lab, PATIENCE, Server};
 
 /// Registries of tests are on this machine and have no certificates.
@@ -458,6 +459,7 @@ jobs:
       - |
         address=$(nslookup web 127.0.0.11 | awk '/^Address/ { a = $NF } END { print a }')
         test "$(wget -q -O - "http://$address:8080/")" = hello
+        echo reached
   bad:
     services:
       db: { image: windlass-test/tiny:1, command: [sh, -c, "echo no disk here; exit 7"], ready: { port: 1 } }
@@ -484,6 +486,7 @@ async fn services_on_any_node_are_awaited_and_reached_by_name() {
         "{build:#}\n{}",
         server.said()
     );
+    check_service_logs(lab, &server, &of("good")["attempt"]).await;
     for (name, words) in [
         ("bad", "exit code 7"),
         ("bad", "no disk here"),

@@ -78,7 +78,7 @@ impl DockerExecutor {
         Ok(())
     }
 
-    fn service_container(&self, attempt: &AttemptId, service: &ServicePlan) -> String {
+    pub(super) fn service_container(&self, attempt: &AttemptId, service: &ServicePlan) -> String {
         format!("{}-{}", self.container(attempt), service.name)
     }
 

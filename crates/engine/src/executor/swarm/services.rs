@@ -75,7 +75,7 @@ impl SwarmExecutor {
         Ok(Some(network))
     }
 
-    fn service_name(&self, attempt: &AttemptId, service: &ServicePlan) -> String {
+    pub(super) fn service_name(&self, attempt: &AttemptId, service: &ServicePlan) -> String {
         format!("{}-{}", self.name_of(attempt), service.name)
     }
 
