@@ -44,6 +44,13 @@ pub(crate) struct DockerArgs {
         default_value_t = 900
     )]
     pull_limit: u64,
+    /// How many seconds a daemon that can't be reached is waited for while a job runs there
+    #[arg(
+        long = "docker-patience",
+        value_name = "SECONDS",
+        default_value_t = 1800
+    )]
+    patience: u64,
 }
 
 impl From<DockerArgs> for DockerSettings {
@@ -52,6 +59,7 @@ impl From<DockerArgs> for DockerSettings {
             host: args.host,
             pull: args.pull,
             pull_limit: Duration::from_secs(args.pull_limit),
+            patience: Duration::from_secs(args.patience),
         }
     }
 }

@@ -15,10 +15,15 @@ use crate::lab;
 const ROUNDS: usize = 15;
 const LONG_ROUNDS: usize = 3;
 
+/// Jobs that run at the same time, and how long it may take to start them.
+const AT_ONCE: usize = 200;
+const MANY_LIMIT: Duration = Duration::from_secs(600);
+
 pub(super) fn run() -> Result<Vec<Row>> {
     lab::up()?;
     let mut rows = nothing()?;
     rows.extend(million()?);
+    rows.push(many()?);
     Ok(rows)
 }
 
@@ -127,6 +132,57 @@ fn million() -> Result<Vec<Row>> {
             value: grown as f64 / 1e6,
         },
     ])
+}
+
+/// The memory of a server whose jobs all run at once.
+fn many() -> Result<Row> {
+    let folder = Folder::new("docker-many")?;
+    let data = folder.path().join("data");
+    let numbers: Vec<String> = (1..=AT_ONCE).map(|n| n.to_string()).collect();
+    let spec = format!(
+        "image: {}\nnetwork: none\njobs:\n  j:\n    matrix: {{ n: [{}] }}\n    steps:\n      \
+         - while sleep 1; do echo tick; done\n",
+        lab::TINY,
+        numbers.join(", ")
+    );
+    let repository = Repository::create(folder.path(), "many", &spec)?;
+    let server = Server::start_with(&data, AT_ONCE, Some(&lab::host()))?.0;
+    repository.add_to(&data, "many")?;
+    let mut client = server.client();
+    let revision = repository.commit("many")?;
+    std::thread::sleep(Duration::from_secs(1));
+    let before = server.resident()?;
+    let number = build(&mut client, "many", &revision)?;
+    let path = format!("/api/v1/repos/many/builds/{number}");
+    let begun = Instant::now();
+    loop {
+        let build: Value = serde_json::from_slice(&client.get(&path)?)?;
+        let attempts = build["attempts"].as_array().cloned().unwrap_or_default();
+        let running = |a: &&Value| !a["steps"][0]["started_us"].is_null();
+        if attempts.iter().filter(running).count() == AT_ONCE {
+            break;
+        }
+        anyhow::ensure!(begun.elapsed() < MANY_LIMIT, "not all jobs run: {build}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    // All of them print while it is measured.
+    std::thread::sleep(Duration::from_secs(5));
+    let grown = server.resident()?.saturating_sub(before);
+    client.post(&format!("{path}/cancel"), &[], b"")?;
+    super::server::ended(&mut client, "many", number, true)?;
+    let each = grown as f64 / AT_ONCE as f64 / 1e6;
+    Ok(Row {
+        what: format!("{AT_ONCE} containers at once that print: the server's memory per job"),
+        ours: format!(
+            "{each:.2} MB ({} from {})",
+            megabytes(grown),
+            megabytes(before)
+        ),
+        beside: String::new(),
+        ratio: None,
+        goal: Goal::AtMost(0.5, " MB"),
+        value: each,
+    })
 }
 
 /// From the build's begin to its recorded end.

@@ -70,6 +70,8 @@ pub struct DockerSettings {
     pub pull: PullPolicy,
     /// How long one pull may take.
     pub pull_limit: Duration,
+    /// How long a daemon that can't be reached is waited for while a job runs; then the job is lost.
+    pub patience: Duration,
 }
 
 impl Default for DockerSettings {
@@ -78,6 +80,7 @@ impl Default for DockerSettings {
             host: DEFAULT_HOST.to_owned(),
             pull: PullPolicy::default(),
             pull_limit: Duration::from_secs(15 * 60),
+            patience: Duration::from_secs(30 * 60),
         }
     }
 }
@@ -89,6 +92,7 @@ pub struct DockerExecutor {
     local: ProcessExecutor,
     shim: PathBuf,
     daemon: Daemon,
+    patience: Duration,
     images: Arc<Images>,
 }
 
@@ -100,6 +104,7 @@ impl DockerExecutor {
         Self {
             local,
             shim,
+            patience: settings.patience,
             daemon: Daemon::new(settings.host),
             images: Arc::new(images),
         }
@@ -548,7 +553,12 @@ impl Executor for DockerExecutor {
         from_offset: u64,
     ) -> Result<Box<dyn Follower>, ExecutorError> {
         let (docker, container) = (self.docker()?, self.container(attempt));
-        Ok(Box::new(ContainerLog::open(docker, container, from_offset)))
+        Ok(Box::new(ContainerLog::open(
+            docker,
+            container,
+            from_offset,
+            self.patience,
+        )))
     }
 
     fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {

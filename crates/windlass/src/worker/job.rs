@@ -170,6 +170,8 @@ impl Worker {
                 let told: Vec<Told> = said.into_iter().map(Told::Remark).collect();
                 self.store.record(claim.attempt.id, &told).await?;
             }
+            // The job is lost already, and what ran it is still away: there is nothing to be had of it.
+            Err(ExecutorError::DaemonGone { .. }) if finish.state == BuildState::Error => {}
             Err(error) if error.is_passing() => return Err(Setback::Again(error.into())),
             Err(error @ ExecutorError::Lost { .. }) => {
                 // Whatever the steps did: without what they made, it is as if nothing was run.

@@ -533,21 +533,67 @@ async fn a_killed_daemon_that_takes_containers_along_costs_one_attempt() {
     lab.wait("nothing is left", || ours(&lab, &own.host()).is_empty());
 }
 
-/// Many short jobs, and a server that is killed all the time.
 #[tokio::test]
-async fn nothing_is_left_of_many_jobs_and_many_kills() {
-    let (lab, host) = (Lab::new(), daemon());
-    let spec = "image: windlass-test/tiny:1\nnetwork: none\njobs:\n  j:\n    matrix: { n: [1,2,3,4,5,6,7,8,9,10] }\n    steps: [\"echo $MATRIX_N\"]\n";
-    lab.hooked("r", spec);
-    let mut server = serve(&lab, &host);
+async fn a_daemon_that_never_comes_back_costs_the_attempt_and_not_for_ever() {
+    let (lab, shared) = (Lab::new(), daemon());
+    let mut own = Daemon::start(&lab.path("d"), &[]);
+    let image = lab.path("image.tar");
+    let image = image.to_str().unwrap();
+    docker(&shared, &["save", "-o", image, "windlass-test/tiny:1"]);
+    docker(&own.host(), &["load", "-q", "-i", image]);
+    lab.hooked(
+        "r",
+        "image: windlass-test/tiny:1\nnetwork: none\nsteps:\n  - echo begun; sleep 600\n",
+    );
+    let host = own.host();
+    let args = ["--docker", &host, "--docker-pull", "never"];
+    let server = lab.serve(&[&args[..], &["--docker-patience", "3"]].concat());
     lab.push("r", &["HEAD:main"]);
-    for pause in [700, 300, 900, 100, 500] {
+    lab.wait("it runs", || {
+        ours(&lab, &host)
+            .first()
+            .is_some_and(|id| docker(&host, &["logs", id]).contains("begun"))
+    });
+    own.dockerd.kill().unwrap();
+    own.dockerd.wait().unwrap();
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "error", "{build:#}");
+    let text = build.to_string();
+    assert!(text.contains("could not be reached for"), "{text}");
+    // For the end of this test, which takes down what still runs there.
+    own.kill_and_start(Duration::ZERO);
+}
+
+/// Many short jobs, and a server that is killed again and again.
+#[tokio::test]
+async fn nothing_is_left_of_two_hundred_jobs_and_many_kills() {
+    let (lab, host) = (Lab::new(), daemon());
+    let numbers: Vec<String> = (1..=200).map(|n| n.to_string()).collect();
+    let spec = format!(
+        "image: windlass-test/tiny:1\nnetwork: none\njobs:\n  j:\n    matrix: {{ n: [{}] }}\n    \
+         steps: [\"echo $MATRIX_N\"]\n",
+        numbers.join(", ")
+    );
+    lab.hooked("r", &spec);
+    let args = ["--docker", &host, "--docker-pull", "never", "--slots", "8"];
+    let mut server = lab.serve(&args);
+    lab.push("r", &["HEAD:main"]);
+    for pause in [700, 300, 900, 100, 500, 3000, 40, 2100, 5000] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         server.kill();
-        server = serve(&lab, &host);
+        server = lab.serve(&args);
     }
-    let build = lab.ended(&server, "r", 1).await;
+    let deadline = std::time::Instant::now() + 4 * crate::lab::PATIENCE;
+    let build = loop {
+        let build = lab.json(&server, "/api/v1/repos/r/builds/1").await;
+        if !matches!(build["state"].as_str(), None | Some("queued" | "running")) {
+            break build;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", server.said());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(attempts(&build), 200, "one attempt of each job");
     lab.wait("nothing is left", || {
         ours(&lab, &host).is_empty() && lab.work().is_empty()
     });

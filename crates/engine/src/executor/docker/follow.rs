@@ -5,7 +5,7 @@
 //! The engine's driver splits at 16 KiB, and no line of a journal is longer.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -38,7 +38,12 @@ pub(super) struct ContainerLog {
 }
 
 impl ContainerLog {
-    pub(super) fn open(docker: Docker, container: String, from_offset: u64) -> Self {
+    pub(super) fn open(
+        docker: Docker,
+        container: String,
+        from_offset: u64,
+        patience: Duration,
+    ) -> Self {
         let (sender, chunks) = channel(QUEUE);
         // Whoever reads finds the channel closed only when the epitaph is there.
         let open = sender.clone();
@@ -48,6 +53,7 @@ impl ContainerLog {
             docker,
             container,
             sent: from_offset,
+            patience,
             sender,
             complaint: Vec::new(),
         };
@@ -106,6 +112,8 @@ struct Reader {
     container: String,
     /// How many bytes of the journal were handed on.
     sent: u64,
+    /// How long a daemon that does not answer is waited for.
+    patience: Duration,
     sender: Sender<Bytes>,
     complaint: Vec<u8>,
 }
@@ -114,6 +122,7 @@ impl Reader {
     /// Reads until there can't be any more; why. `None` when nobody listens any more.
     async fn read_all(mut self) -> Option<String> {
         let mut pause = FIRST_PAUSE;
+        let mut away_since: Option<Instant> = None;
         loop {
             let before = self.sent;
             // Asked first: a container that had ended before the stream was opened has no more to say
@@ -124,9 +133,21 @@ impl Reader {
                 .await;
             let over = match &inspected {
                 Err(e) if is_missing(e) => return Some("its container was removed".to_owned()),
-                Err(_) => None,
+                Err(error) => {
+                    let away = away_since.get_or_insert_with(Instant::now).elapsed();
+                    if away > self.patience {
+                        return Some(format!(
+                            "the Docker daemon could not be reached for {} s: {error}",
+                            away.as_secs()
+                        ));
+                    }
+                    None
+                }
                 Ok(found) => was_started(found).then(|| ended(found)).flatten(),
             };
+            if inspected.is_ok() {
+                away_since = None;
+            }
             let whole = self.stream(over.is_none()).await?;
             if let (Some(words), true) = (over, whole) {
                 return Some(self.with_complaint(words));
