@@ -20,6 +20,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::order::{Order, Secrets};
 
+use crate::order::{Grants, Here};
+
 use self::docker::DockerExecutor;
 use self::process::ProcessExecutor;
 use self::registry::Registries;
@@ -136,9 +138,10 @@ impl Executors {
     }
 
     /// What jobs are refused here for.
-    pub fn here(&self) -> crate::order::Here {
-        crate::order::Here {
+    pub fn here(&self, grants: Grants) -> Here {
+        Here {
             swarm: self.swarm.is_some(),
+            grants,
         }
     }
 

@@ -204,22 +204,60 @@ pub fn machine_labels() -> Vec<String> {
 }
 
 /// What there is to run jobs on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Here {
     /// Jobs with an image run on a Swarm.
     pub swarm: bool,
+    /// What whoever runs this allows.
+    pub grants: Grants,
+}
+
+/// Rights on the machine that jobs of a repository may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Containers with all rights.
+    pub privileged: bool,
+    /// These paths of the machine, and none below them: whoever writes below one could lead us elsewhere by a
+    /// link.
+    pub mounts: Vec<String>,
+}
+
+/// What a job asks of [`Grants`] that it has not got.
+fn not_granted(job: &JobPlan, grants: &Grants) -> Vec<String> {
+    let mut refused = Vec::new();
+    if job.privileged && !grants.privileged {
+        refused.push(
+            "`privileged` is not allowed to this build: whoever runs the server can allow it to the repository \
+             (`--allow-privileged REPO`), but never to forks"
+                .to_owned(),
+        );
+    }
+    for mount in job
+        .mounts
+        .iter()
+        .filter(|m| !grants.mounts.contains(&m.from))
+    {
+        refused.push(format!(
+            "`mounts: {0}` is not allowed to this build: whoever runs the server can allow exactly this path to the \
+             repository (`--allow-mount REPO:{0}`), but never to forks",
+            mount.from
+        ));
+    }
+    refused
 }
 
 /// What the executor of this job can't do of it, each as a sentence that says what to do. A job for
 /// which this isn't empty is refused, not run in some other way.
-pub fn refusals(job: &JobPlan, here: Here) -> Vec<String> {
+pub fn refusals(job: &JobPlan, here: &Here) -> Vec<String> {
     if job.image.is_none() || job.executor.as_deref() == Some("process") {
         return process_refusals(job);
     }
     if here.swarm && job.executor.as_deref() != Some("docker") {
-        return swarm::refusals(job);
+        let mut refused = swarm::refusals(job);
+        refused.extend(not_granted(job, &here.grants));
+        return refused;
     }
-    let mut refused = Vec::new();
+    let mut refused = not_granted(job, &here.grants);
     if job.limits.disk_bytes.is_some() {
         refused.push("`limits.disk` can't be kept by Docker here: take `disk` away".to_owned());
     }
@@ -268,6 +306,16 @@ pub fn process_refusals(job: &JobPlan) -> Vec<String> {
     }
     if let Some(user) = &job.user {
         refuse(format!("`user: {user}`"), "take `user` away");
+    }
+    for (asked, what) in [
+        (job.privileged, "privileged"),
+        (job.read_only, "read-only"),
+        (!job.tmpfs.is_empty(), "tmpfs"),
+        (!job.mounts.is_empty(), "mounts"),
+    ] {
+        if asked {
+            refuse(format!("`{what}`"), &format!("take `{what}` away"));
+        }
     }
     if !job.network {
         refuse("`network: none`".to_owned(), "take `network` away");
@@ -436,14 +484,34 @@ mod tests {
     #[test]
     fn what_needs_containers_is_refused_with_advice() {
         let mut job = JobPlan::default();
-        assert_eq!(refusals(&job, Here::default()), [""; 0]);
+        assert_eq!(refusals(&job, &Here::default()), [""; 0]);
         job.network = false;
-        assert_eq!(refusals(&job, Here::default()).len(), 1);
+        assert_eq!(refusals(&job, &Here::default()).len(), 1);
         job.image = Some("rust".to_owned());
-        assert_eq!(refusals(&job, Here::default()), [""; 0]);
+        assert_eq!(refusals(&job, &Here::default()), [""; 0]);
         job.limits.disk_bytes = Some(1);
-        assert_eq!(refusals(&job, Here::default()).len(), 1);
+        assert_eq!(refusals(&job, &Here::default()).len(), 1);
         job.limits.disk_bytes = None;
+        let asks = JobPlan {
+            image: Some("x".to_owned()),
+            privileged: true,
+            mounts: vec![windlass_model::plan::MountPlan {
+                from: "/srv/cache".to_owned(),
+                to: "/cache".to_owned(),
+                read_only: false,
+            }],
+            ..JobPlan::default()
+        };
+        let mut here = Here::default();
+        assert_eq!(refusals(&asks, &here).len(), 2);
+        here.grants.privileged = true;
+        here.grants.mounts = vec!["/srv".to_owned()];
+        let refused = refusals(&asks, &here);
+        assert!(refused[0].contains("--allow-mount REPO:/srv/cache"));
+        here.grants.mounts.push("/srv/cache".to_owned());
+        assert_eq!(refusals(&asks, &here), [""; 0]);
+        here.swarm = true;
+        assert_eq!(refusals(&asks, &here).len(), 1);
         let refused = process_refusals(&job);
         assert!(
             refused.len() == 2 && refused[0].contains("take `image` away"),

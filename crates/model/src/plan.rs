@@ -81,6 +81,18 @@ pub struct JobPlan {
     /// Whether the steps may use the network.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub network: bool,
+    /// The container has all rights on its machine. Only if the server allows it for the repository.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// The image's files can't be changed; the workspace can.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Absolute paths of the container that lie in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<String>,
+    /// Files of the machine in the container. Only if the server allows them for the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountPlan>,
     /// The whole job's limit.
     pub timeout: Duration,
     /// How the revision is brought into the workspace.
@@ -141,6 +153,10 @@ impl Default for JobPlan {
             workdir: None,
             user: None,
             network: true,
+            privileged: false,
+            read_only: false,
+            tmpfs: Vec::new(),
+            mounts: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             clone: ClonePlan::default(),
             limits: Limits::default(),
@@ -261,6 +277,18 @@ pub struct Retry {
     /// When a limit of time was over.
     #[serde(default)]
     pub timeout: bool,
+}
+
+/// A file or folder of the machine in the container (spec key `mounts`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPlan {
+    /// Where it is on the machine: absolute, without detours.
+    pub from: String,
+    /// Where it is in the container.
+    pub to: String,
+    /// It can't be written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
 }
 
 /// A container beside the job (spec key `services`).

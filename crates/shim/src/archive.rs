@@ -21,7 +21,7 @@ pub struct Owner {
 #[derive(Debug, Clone)]
 pub enum Item {
     /// An empty folder with these permissions.
-    Folder(&'static str, u32),
+    Folder(String, u32),
     /// A file with these permissions.
     File(String, u32, Vec<u8>),
     /// A file of this machine.
@@ -223,7 +223,7 @@ mod tests {
         std::fs::write(from.join("sub/a"), "1").unwrap();
         std::os::unix::fs::symlink("/etc", from.join("link")).unwrap();
         let items = [
-            Item::Folder("x", 0o755),
+            Item::Folder("x".to_owned(), 0o755),
             Item::File("x/f".to_owned(), 0o600, b"secret".to_vec()),
             Item::Tree("x/src".to_owned(), from),
         ];

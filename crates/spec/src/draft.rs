@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use windlass_model::expression::Expr;
 use windlass_model::plan::{
-    Background, ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, Need, OnResult,
-    OutputMode, ReportKind, ReportPlan, Retry, StepPlan,
+    Background, ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, MountPlan, Need,
+    OnResult, OutputMode, ReportKind, ReportPlan, Retry, StepPlan,
 };
 
 use crate::codes;
@@ -48,6 +48,10 @@ pub(crate) struct JobDraft {
     pub(crate) runs_on: Vec<String>,
     pub(crate) workdir: Option<At<String>>,
     pub(crate) network: Option<bool>,
+    pub(crate) privileged: Option<bool>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) tmpfs: Vec<String>,
+    pub(crate) mounts: Vec<MountPlan>,
     pub(crate) retry: Option<Retry>,
     pub(crate) allow_failure: Option<At<bool>>,
     pub(crate) concurrency: Option<ConcurrencyDraft>,
@@ -255,6 +259,10 @@ impl JobDraft {
             runs_on: std::mem::take(&mut self.runs_on),
             workdir: text(self.workdir.take()),
             network: self.network.unwrap_or(true),
+            privileged: self.privileged.unwrap_or(false),
+            read_only: self.read_only.unwrap_or(false),
+            tmpfs: std::mem::take(&mut self.tmpfs),
+            mounts: std::mem::take(&mut self.mounts),
             retry: self.retry.take(),
             allow_failure: self.allow_failure.as_ref().is_some_and(|at| at.value),
             concurrency: self.concurrency.take().and_then(ConcurrencyDraft::finish),

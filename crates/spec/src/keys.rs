@@ -20,6 +20,7 @@ pub(crate) mod jobs;
 pub(crate) mod limits;
 pub(crate) mod matrix;
 pub(crate) mod max_parallel;
+pub(crate) mod mounts;
 pub(crate) mod name;
 pub(crate) mod needs;
 pub(crate) mod network;
@@ -27,6 +28,8 @@ pub(crate) mod on;
 pub(crate) mod output;
 pub(crate) mod outputs;
 pub(crate) mod params;
+pub(crate) mod privileged;
+pub(crate) mod read_only;
 pub(crate) mod ready;
 pub(crate) mod reports;
 pub(crate) mod retry;
@@ -38,6 +41,7 @@ pub(crate) mod shell;
 pub(crate) mod steps;
 pub(crate) mod templates;
 pub(crate) mod timeout;
+pub(crate) mod tmpfs;
 pub(crate) mod tty;
 pub(crate) mod use_template;
 pub(crate) mod user;
@@ -90,6 +94,10 @@ pub(crate) const JOB: &[Key<JobDraft>] = &[
     services::JOB,
     user::JOB,
     network::JOB,
+    tmpfs::JOB,
+    read_only::JOB,
+    mounts::JOB,
+    privileged::JOB,
     executor::JOB,
     runs_on::JOB,
     use_template::JOB,

@@ -12,7 +12,8 @@ use windlass_engine::executor::daemon::DEFAULT_HOST;
 use windlass_engine::executor::docker::{DockerExecutor, DockerSettings, PullPolicy};
 use windlass_engine::executor::process::ProcessExecutor;
 use windlass_engine::executor::swarm::{SwarmExecutor, SwarmSettings};
-use windlass_model::Node;
+use windlass_engine::order::Grants;
+use windlass_model::{Node, RepoName};
 
 /// The program that puts the shim together in a container of a Swarm, as the build script made it.
 pub(crate) const STARTER: &[u8] = include_bytes!(env!("WINDLASS_STARTER"));
@@ -62,6 +63,44 @@ impl From<DockerArgs> for DockerSettings {
             patience: Duration::from_secs(args.patience),
         }
     }
+}
+
+/// What jobs may ask of the machine, by repository.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct AllowArgs {
+    /// Let jobs of this repository ask for `privileged` containers (may be given several times)
+    #[arg(long, value_name = "REPO")]
+    allow_privileged: Vec<RepoName>,
+    /// Let jobs of this repository mount exactly this path of the machine (may be given several times)
+    #[arg(long, value_name = "REPO:PATH", value_parser = repo_and_path)]
+    allow_mount: Vec<(RepoName, String)>,
+}
+
+impl AllowArgs {
+    /// What a build of this repository has; a stranger's has nothing.
+    pub(crate) fn grants(&self, repo: &RepoName, is_untrusted: bool) -> Grants {
+        if is_untrusted {
+            return Grants::default();
+        }
+        let mounts = self.allow_mount.iter().filter(|(of, _)| of == repo);
+        Grants {
+            privileged: self.allow_privileged.contains(repo),
+            mounts: mounts.map(|(_, path)| path.clone()).collect(),
+        }
+    }
+}
+
+fn repo_and_path(text: &str) -> Result<(RepoName, String), String> {
+    let (repo, path) = text
+        .split_once(':')
+        .ok_or("write REPO:PATH, such as app:/var/run/docker.sock")?;
+    if !path.starts_with('/') || path.contains("..") {
+        return Err(format!("{path:?} is not an absolute path"));
+    }
+    Ok((
+        repo.parse().map_err(|e| format!("{repo:?}: {e}"))?,
+        path.to_owned(),
+    ))
 }
 
 /// Which machine runs the jobs that have an `image`, and how a Swarm's nodes reach this server.

@@ -23,7 +23,7 @@ use windlass_store::db::OnPending;
 use windlass_web::AppState;
 
 use crate::door::{self, Door};
-use crate::executors::{Nodes, SwarmChoice};
+use crate::executors::{AllowArgs, Nodes, SwarmChoice};
 use crate::folders::Folders;
 use crate::intake::Intake;
 use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) docker: DockerSettings,
     /// Jobs with an image run on a Swarm.
     pub(crate) swarm: Option<SwarmChoice>,
+    /// What jobs may ask of the machine.
+    pub(crate) allow: AllowArgs,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
     pub(crate) drain: bool,
@@ -159,6 +161,7 @@ impl Server {
             artifact_limit: self.settings.artifact_limit,
             public_url: self.public_url.clone(),
             slots: self.slots,
+            allow: self.settings.allow.clone(),
             draining: false.into(),
         });
         let app = windlass_web::router(AppState {

@@ -27,6 +27,7 @@ use windlass_model::{AttemptId, BuildState};
 use windlass_store::queue::Willing;
 use windlass_store::{Build, BuildEnd, Judge, Store, StoreError};
 
+use crate::executors::AllowArgs;
 use crate::report::Problem;
 
 /// How long a worker that is not heard of keeps its attempts.
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) public_url: String,
     /// How many jobs run at once.
     pub(crate) slots: usize,
+    /// What jobs may ask of the machine.
+    pub(crate) allow: AllowArgs,
     /// Set when what runs may end, but nothing more is taken.
     pub(crate) draining: AtomicBool,
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::models::{Mount, MountType};
+use windlass_model::JobPlan;
+use windlass_shim::remote::ROOT;
 
 use super::ExecutorError;
 
@@ -146,4 +149,28 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 pub(super) fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// What of a job is not of its image: folders of the machine, folders in memory, and where the image can't be
+/// changed, a place for the workspace.
+pub(super) fn mounts(job: &JobPlan) -> Vec<Mount> {
+    let binds = job.mounts.iter().map(|mount| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.from.clone()),
+        target: Some(mount.to.clone()),
+        read_only: Some(mount.read_only),
+        ..Mount::default()
+    });
+    let tmpfs = job.tmpfs.iter().map(|path| Mount {
+        typ: Some(MountType::TMPFS),
+        target: Some(path.clone()),
+        ..Mount::default()
+    });
+    // The workspace must be writable: a volume without a name, which goes with the container.
+    let own = job.read_only.then(|| Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(ROOT.to_owned()),
+        ..Mount::default()
+    });
+    binds.chain(tmpfs).chain(own).collect()
 }

@@ -39,15 +39,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc::channel;
 use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::archive::{self, Item, Owner};
-use windlass_shim::order::{ORDER_FILE, Order, SECRETS_FILE, STREAM, Secrets};
+use windlass_shim::order::{ORDER_FILE, Order, SECRETS_FILE, STREAM};
+use windlass_shim::remote::ROOT;
 
 use self::follow::ContainerLog;
 use self::image::Images;
 pub use self::image::PullPolicy;
 use super::chunks::{ChunkReader, ChunkWriter, QUEUE};
 use super::daemon::{
-    ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_missing, refused,
-    words,
+    ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_missing, mounts,
+    refused, words,
 };
 use super::process::ProcessExecutor;
 use super::service_log;
@@ -164,10 +165,9 @@ impl DockerExecutor {
     ) -> Result<(), ExecutorError> {
         let Start {
             job,
-            order,
-            secrets,
             registries,
             said,
+            ..
         } = start;
         let docker = self.docker()?;
         let name = self.container(attempt);
@@ -193,8 +193,7 @@ impl DockerExecutor {
             .await
             .map_err(|e| self.failed(format!("make a container of {wanted}"), e))?;
         let owner = self.owner_of(&docker, &name, &user).await?;
-        self.fill(&docker, attempt, &name, order, secrets, owner)
-            .await?;
+        self.fill(&docker, attempt, &name, start, owner).await?;
         docker
             .start_container(&name, None::<StartContainerOptions>)
             .await
@@ -249,8 +248,11 @@ impl DockerExecutor {
                     (true, true) => None,
                 },
                 log_config: Some(log_config()),
-                cap_drop: Some(words(DROPPED)),
-                security_opt: Some(words(&["no-new-privileges:true"])),
+                cap_drop: (!job.privileged).then(|| words(DROPPED)),
+                security_opt: (!job.privileged).then(|| words(&["no-new-privileges:true"])),
+                privileged: job.privileged.then_some(true),
+                readonly_rootfs: job.read_only.then_some(true),
+                mounts: Some(mounts(job)),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -310,10 +312,15 @@ impl DockerExecutor {
         docker: &Docker,
         attempt: &AttemptId,
         container: &str,
-        order: &Order,
-        secrets: &Secrets,
+        start: Start<'_>,
         owner: Owner,
     ) -> Result<(), ExecutorError> {
+        let Start {
+            job,
+            order,
+            secrets,
+            ..
+        } = start;
         let order = Order {
             attempt: self.local.mark(attempt),
             inherit_env: true,
@@ -322,12 +329,17 @@ impl DockerExecutor {
             ..order.clone()
         };
         let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
-        let inside = |name: &str| format!("windlass/shim/{name}");
+        // A read-only container can only be filled where its volume is, and that is there already.
+        let (into, prefix) = match job.read_only {
+            true => (ROOT, ""),
+            false => ("/", "windlass/"),
+        };
+        let at = |name: &str| format!("{prefix}{name}");
+        let inside = |name: &str| format!("{prefix}shim/{name}");
         let workspace = self.local.workspace(attempt);
         let home = self.local.home(attempt);
         let mut items = vec![
-            Item::Folder("windlass", 0o755),
-            Item::Folder("windlass/shim", 0o700),
+            Item::Folder(at("shim"), 0o700),
             Item::Copy(inside("windlass-shim"), 0o755, self.shim.clone()),
             Item::File(inside(ORDER_FILE), 0o600, json(serde_json::to_vec(&order))),
             Item::File(
@@ -335,13 +347,18 @@ impl DockerExecutor {
                 0o600,
                 json(serde_json::to_vec(secrets)),
             ),
-            Item::Folder("windlass/tmp", 0o1777),
-            Item::Tree("windlass/src".to_owned(), workspace.clone()),
+            Item::Folder(at("tmp"), 0o1777),
+            Item::Tree(at("src"), workspace.clone()),
         ];
-        if home.exists() {
-            items.push(Item::Tree("windlass/home".to_owned(), home));
+        if !job.read_only {
+            items.insert(0, Item::Folder("windlass".to_owned(), 0o755));
         }
-        self.upload(docker, container, items, owner, &workspace)
+        if home.exists() {
+            items.push(Item::Tree(at("home"), home));
+        } else if names_home(job) {
+            items.push(Item::Folder(at("home"), 0o755));
+        }
+        self.upload(docker, container, into, items, owner, &workspace)
             .await
     }
 
@@ -350,6 +367,7 @@ impl DockerExecutor {
         &self,
         docker: &Docker,
         container: &str,
+        into: &str,
         items: Vec<Item>,
         owner: Owner,
         from: &Path,
@@ -369,7 +387,7 @@ impl DockerExecutor {
             Some((receiver.recv().await?, receiver))
         });
         let options = UploadToContainerOptions {
-            path: "/".to_owned(),
+            path: into.to_owned(),
             ..UploadToContainerOptions::default()
         };
         let uploaded = docker

@@ -20,7 +20,7 @@ use windlass_engine::executor::{
 };
 use windlass_engine::git::Git;
 use windlass_engine::local::WorkingTree;
-use windlass_engine::order::{self, About};
+use windlass_engine::order::{self, About, Grants};
 use windlass_logs::{LogEvent, LogReader, Recorder};
 use windlass_model::plan::ClonePlan;
 use windlass_model::{AttemptId, JobPlan, Outcome, Plan, Secret, Trigger};
@@ -53,6 +53,12 @@ pub(crate) struct Args {
     pass_env: Vec<String>,
     #[command(flatten)]
     docker: DockerArgs,
+    /// Let jobs have `privileged` containers
+    #[arg(long)]
+    allow_privileged: bool,
+    /// Let jobs mount exactly this path of this machine (may be given several times)
+    #[arg(long, value_name = "PATH")]
+    allow_mount: Vec<String>,
     #[command(flatten)]
     event: EventArgs,
     /// Run only this job and those that it needs
@@ -182,11 +188,12 @@ impl Build {
         if let Some(only) = &self.args.job {
             keep_only(&mut plan, only)?;
         }
+        let here = self.executors.here(Grants {
+            privileged: self.args.allow_privileged,
+            mounts: self.args.allow_mount.clone(),
+        });
         for job in plan.jobs.iter().filter(|job| job.skipped.is_none()) {
-            if let Some(refused) = order::refusals(job, self.executors.here())
-                .into_iter()
-                .next()
-            {
+            if let Some(refused) = order::refusals(job, &here).into_iter().next() {
                 return Err(
                     Problem::new(format!("the job {} can't run here", job.name)).hint(refused)
                 );

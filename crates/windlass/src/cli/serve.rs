@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::{on_pending, say};
 use crate::demo;
-use crate::executors::{DockerArgs, SwarmArgs};
+use crate::executors::{AllowArgs, DockerArgs, SwarmArgs};
 use crate::folders::{Folders, xdg};
 use crate::report::Problem;
 use crate::results;
@@ -39,6 +39,8 @@ pub(crate) struct Args {
     docker: DockerArgs,
     #[command(flatten)]
     swarm: SwarmArgs,
+    #[command(flatten)]
+    allow: AllowArgs,
     /// GitHub's API, if it does not follow from the repositories' URLs
     #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
     github_api: Option<String>,
@@ -83,6 +85,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         pass_env: args.pass_env,
         docker: args.docker.into(),
         swarm: args.swarm.into(),
+        allow: args.allow,
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,

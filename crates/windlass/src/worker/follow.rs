@@ -99,6 +99,14 @@ impl Worker {
         attempt: &AttemptId,
         job: &JobPlan,
     ) -> Result<(), Setback> {
+        // Asked again: what was allowed when the build was planned may not be any more.
+        let untrusted = claim.build.trigger.event.is_untrusted();
+        let grants = self.allow.grants(&claim.build.repo, untrusted);
+        let here = self.executors.here(grants);
+        if let Some(refused) = order::refusals(job, &here).into_iter().next() {
+            let problem = Problem::new(format!("the job {} can't run here", job.name));
+            return Err(Setback::Ends(BuildState::Error, problem.hint(refused)));
+        }
         let executor = self.executors.of(job);
         let inside = executor.inside(attempt, job);
         let path = windlass_web::urls::build(&claim.build.repo, claim.build.number);

@@ -258,11 +258,12 @@ impl Worker {
             .iter()
             .filter(|job| job.skipped.is_none())
             .collect();
+        let is_untrusted = claim.build.trigger.event.is_untrusted();
+        let here = self
+            .executors
+            .here(self.allow.grants(&repo.name, is_untrusted));
         for job in &jobs {
-            if let Some(refused) = order::refusals(job, self.executors.here())
-                .into_iter()
-                .next()
-            {
+            if let Some(refused) = order::refusals(job, &here).into_iter().next() {
                 let problem = Problem::new(format!("the job {} can't run here", job.name));
                 return Err(could_not(&problem.hint(refused)));
             }

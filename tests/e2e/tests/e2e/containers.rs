@@ -381,6 +381,88 @@ async fn services_are_awaited_and_reached_by_name() {
     );
 }
 
+pub(crate) const READ_ONLY: &str = r#"
+image: windlass-test/tiny:1
+user: ci
+read-only: true
+tmpfs: [/scratch]
+artifacts: [out]
+cache: { key: home, paths: ~/kept }
+steps:
+  - if touch /tmp/x 2>/dev/null; then exit 1; fi
+  - touch "$TMPDIR/x" ~/x && mkdir ~/kept && echo 1 > ~/kept/a
+  - grep -q "/scratch tmpfs" /proc/mounts && test "$PWD" = /windlass/src
+  - echo made > out
+"#;
+
+#[tokio::test]
+async fn a_read_only_image_still_has_a_workspace() {
+    let (lab, host) = (Lab::new(), daemon());
+    lab.hooked("r", READ_ONLY);
+    let server = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let text = build.to_string();
+    assert!(
+        text.contains("1 file kept") && text.contains("files saved"),
+        "{text}"
+    );
+    lab.wait("nothing is left", || ours(&lab, &host).is_empty());
+    let volumes = docker(&host, &["volume", "ls", "-q", "--filter", "dangling=true"]);
+    assert_eq!(volumes, "", "a workspace without a container");
+}
+
+#[tokio::test]
+async fn rights_on_the_machine_are_for_those_to_whom_they_are_given() {
+    let (lab, host) = (Lab::new(), daemon());
+    let shared = lab.path("shared");
+    std::fs::create_dir_all(shared.join("below")).unwrap();
+    std::fs::write(shared.join("a"), "of the machine").unwrap();
+    let shared = shared.to_str().unwrap();
+    let spec = |path: &str| {
+        format!(
+            "image: windlass-test/tiny:1\nmounts: ['{path}:/shared:ro']\nsteps:\n  \
+             - cat /shared/a\n  - if touch /shared/b; then exit 1; fi\n"
+        )
+    };
+    lab.hooked("r", &spec(shared));
+    let refused = serve(&lab, &host);
+    lab.push("r", &["HEAD:main"]);
+    let text = lab.ended(&refused, "r", 1).await.to_string();
+    assert!(text.contains("is not allowed to this build"), "{text}");
+    let all = "image: windlass-test/tiny:1\nprivileged: true\nsteps:\n  - grep -q 'CapEff.*ffff$' /proc/self/status\n";
+    lab.hooked("all", all);
+    lab.push("all", &["HEAD:main"]);
+    let text = lab.ended(&refused, "all", 1).await.to_string();
+    assert!(text.contains("`privileged` is not allowed"), "{text}");
+    drop(refused);
+    let allow = format!("r:{shared}");
+    let args = ["--docker", &host, "--docker-pull", "never"];
+    let rights = ["--allow-privileged", "all", "--allow-mount", &allow];
+    let server = lab.serve(&[&args[..], &rights].concat());
+    lab.commit("r", &spec(shared), "Again");
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 2).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    // Exactly this path, and only this repository.
+    lab.commit("r", &spec(&format!("{shared}/below")), "Below");
+    lab.push("r", &["HEAD:main"]);
+    let text = lab.ended(&server, "r", 3).await.to_string();
+    assert!(text.contains("is not allowed to this build"), "{text}");
+    lab.hooked("other", &spec(shared));
+    lab.push("other", &["HEAD:main"]);
+    let text = lab.ended(&server, "other", 1).await.to_string();
+    assert!(text.contains("is not allowed to this build"), "{text}");
+    lab.commit("all", all, "Again");
+    lab.push("all", &["HEAD:main"]);
+    let build = lab.ended(&server, "all", 2).await;
+    let text = build.to_string();
+    // A machine that is a container itself may not give what it has not got: then Docker was asked for it.
+    let asked = text.contains("unable to apply caps: operation not permitted");
+    assert!(build["state"] == "passed" || asked, "{text}");
+}
+
 /// A daemon of one test's own, to be killed. As on a real machine, containerd is a service of its
 /// own; a network namespace keeps the daemon away from the bridge of others.
 struct Daemon {

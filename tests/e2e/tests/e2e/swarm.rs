@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::containers::check_service_logs;
+use crate::containers::{READ_ONLY, check_service_logs};
 use crate::lab::{Lab, PATIENCE, Server};
 
 /// Registries of tests are on this machine and have no certificates.
@@ -496,6 +496,29 @@ async fn services_on_any_node_are_awaited_and_reached_by_name() {
         assert!(build.to_string().contains(words), "{words}: {build:#}");
     }
     place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_read_only_image_still_has_a_workspace_on_a_node() {
+    let place = Place::new();
+    let lab = &place.lab;
+    lab.hooked("r", READ_ONLY);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let text = build.to_string();
+    assert!(
+        text.contains("1 file kept") && text.contains("files saved"),
+        "{text}"
+    );
+    place.nothing_is_left();
+    for node in 1..=3 {
+        let filter = ["volume", "ls", "-q", "--filter", "dangling=true"];
+        lab.wait("no workspace is left", || {
+            place.swarm.docker(node, &filter).is_empty()
+        });
+    }
 }
 
 #[tokio::test]

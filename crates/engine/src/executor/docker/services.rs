@@ -139,14 +139,14 @@ impl DockerExecutor {
         }) = service.ready
         {
             let items = vec![
-                Item::Folder("windlass", 0o755),
+                Item::Folder("windlass".to_owned(), 0o755),
                 Item::Copy(
                     "windlass/windlass-shim".to_owned(),
                     0o755,
                     self.shim.clone(),
                 ),
             ];
-            self.upload(docker, &name, items, Owner::default(), &self.shim)
+            self.upload(docker, &name, "/", items, Owner::default(), &self.shim)
                 .await?;
         }
         docker

@@ -13,7 +13,7 @@ use bollard::models::{
 use windlass_model::JobPlan;
 use windlass_shim::remote::SHIP;
 
-use super::super::daemon::{DROPPED, words};
+use super::super::daemon::{DROPPED, mounts, words};
 use super::program::STARTER;
 
 /// The label that tells jobs from what runs beside them.
@@ -73,6 +73,8 @@ pub(super) fn service(job: &JobPlan, wanted: Wanted<'_>) -> ServiceSpec {
         // The shim is the first process and reaps.
         init: Some(false),
         capability_drop: Some(words(DROPPED)),
+        read_only: job.read_only.then_some(true),
+        mounts: Some(mounts(job)),
         ..TaskSpecContainerSpec::default()
     };
     let mut constraints = wanted.constraints.to_vec();
@@ -221,6 +223,12 @@ pub(crate) fn refusals(job: &JobPlan) -> Vec<String> {
         refused.push(
             "`network: none` is nothing that Swarm can do, and the steps' output goes over the network: take it \
              away, or write `executor: docker`"
+                .to_owned(),
+        );
+    }
+    if job.privileged {
+        refused.push(
+            "`privileged` is nothing that Swarm can do: take it away, or write `executor: docker`"
                 .to_owned(),
         );
     }
