@@ -22,6 +22,7 @@ mod run;
 mod script;
 mod secret;
 mod serve;
+mod shell;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ enum Command {
     Builds(builds::Args),
     /// Print a build's output
     Logs(logs::Args),
+    /// Open a terminal in the container of a job that failed, or that runs
+    Shell(shell::Args),
     /// Stop a build
     Cancel(cancel::Args),
     /// Build the same revision again, as a new attempt
@@ -149,6 +152,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Deliveries(args) => deliveries::run(&args, &folders).await,
             Command::Builds(args) => builds::run(&args, &folders).await,
             Command::Logs(args) => logs::run(&args, &folders).await,
+            Command::Shell(args) => shell::run(args, &folders).await,
             Command::Cancel(args) => cancel::run(&args, &folders).await,
             Command::Retry(args) => retry::run(&args, &folders).await,
             Command::Nodes(args) => nodes::run(&args).await,

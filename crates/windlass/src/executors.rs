@@ -103,6 +103,19 @@ fn repo_and_path(text: &str) -> Result<(RepoName, String), String> {
     ))
 }
 
+/// A manager of a Swarm, for commands that look at it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManagerArgs {
+    /// A manager of the Swarm: unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT
+    #[arg(
+        long = "docker",
+        value_name = "HOST",
+        env = "DOCKER_HOST",
+        default_value = DEFAULT_HOST
+    )]
+    pub(crate) host: String,
+}
+
 /// Which machine runs the jobs that have an `image`, and how a Swarm's nodes reach this server.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct SwarmArgs {

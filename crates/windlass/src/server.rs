@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) swarm: Option<SwarmChoice>,
     /// What jobs may ask of the machine.
     pub(crate) allow: AllowArgs,
+    /// For how many seconds the container of a job that failed is kept.
+    pub(crate) keep_failed: u64,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
     pub(crate) drain: bool,
@@ -162,6 +164,7 @@ impl Server {
             public_url: self.public_url.clone(),
             slots: self.slots,
             allow: self.settings.allow.clone(),
+            keep_failed: self.settings.keep_failed,
             draining: false.into(),
         });
         let app = windlass_web::router(AppState {

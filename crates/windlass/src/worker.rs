@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) slots: usize,
     /// What jobs may ask of the machine.
     pub(crate) allow: AllowArgs,
+    /// For how many seconds the container of a job that failed is kept.
+    pub(crate) keep_failed: u64,
     /// Set when what runs may end, but nothing more is taken.
     pub(crate) draining: AtomicBool,
 }

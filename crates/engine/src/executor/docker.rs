@@ -16,6 +16,7 @@
 mod follow;
 mod image;
 mod services;
+mod shell;
 
 use std::collections::HashMap;
 use std::io;
@@ -45,6 +46,7 @@ use windlass_shim::remote::ROOT;
 use self::follow::ContainerLog;
 use self::image::Images;
 pub use self::image::PullPolicy;
+pub use self::shell::{Shell, ShellHandle};
 use super::chunks::{ChunkReader, ChunkWriter, QUEUE};
 use super::daemon::{
     ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_missing, mounts,
@@ -613,6 +615,7 @@ impl Executor for DockerExecutor {
         Box::pin(async move {
             let docker = self.docker()?;
             self.clear(&docker, attempt).await?;
+            self.forget_kept(&docker, attempt).await;
             self.local.remove(attempt).await
         })
     }
@@ -623,6 +626,9 @@ impl Executor for DockerExecutor {
 
     fn discard<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<bool, ExecutorError>> {
         Box::pin(async move {
+            if self.is_kept(attempt) {
+                return Ok(false);
+            }
             let docker = self.docker()?;
             let found = self.inspect(&docker, &self.container(attempt)).await?;
             let runs = found

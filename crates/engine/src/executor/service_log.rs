@@ -31,6 +31,20 @@ pub(super) fn options() -> LogsOptions {
     }
 }
 
+/// The error of a service that can't be used, with what it printed last.
+pub(super) fn not_ready(service: &str, reason: &str, log: &str) -> ExecutorError {
+    let said = match log.trim() {
+        "" => "it printed nothing".to_owned(),
+        log => format!("its last lines:\n{log}"),
+    };
+    ExecutorError::Docker {
+        doing: format!("use the service {service}"),
+        message: format!("{reason}; {said}"),
+        hint: "look at its `image`, `env` and `command`, or give `ready` a longer `timeout`"
+            .to_owned(),
+    }
+}
+
 /// Where the log of a service is kept.
 pub(super) fn file(folder: &Path, service: &str) -> PathBuf {
     folder.join(FOLDER).join(format!("{service}.log"))

@@ -1,12 +1,12 @@
 //! `windlass cluster doctor`: what may be wrong with the Swarm, and how to mend it.
 
 use clap::{Args as ClapArgs, Subcommand};
-use windlass_engine::executor::daemon::{DEFAULT_HOST, Daemon};
+use windlass_engine::executor::daemon::Daemon;
 use windlass_engine::executor::swarm::doctor::{self, Examination, Level};
 use windlass_engine::executor::swarm::nodes;
 
 use super::say;
-use crate::executors::STARTER;
+use crate::executors::{ManagerArgs, STARTER};
 use crate::folders::Folders;
 use crate::report::{EXIT_OK, Problem};
 
@@ -25,14 +25,8 @@ pub(crate) enum Command {
 /// What to look at.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DoctorArgs {
-    /// A manager of the Swarm: unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT
-    #[arg(
-        long = "docker",
-        value_name = "HOST",
-        env = "DOCKER_HOST",
-        default_value = DEFAULT_HOST
-    )]
-    host: String,
+    #[command(flatten)]
+    manager: ManagerArgs,
     /// An image that every node should be able to run; it is started for a few seconds on each
     #[arg(long, value_name = "IMAGE", default_value = "busybox")]
     image: String,
@@ -49,12 +43,12 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
             .trim_end_matches('/')
             .to_owned(),
         None => {
-            let own = nodes::own_address(&Daemon::new(args.host.clone())).await?;
+            let own = nodes::own_address(&Daemon::new(args.manager.host.clone())).await?;
             format!("{own}:{PORT}")
         }
     };
     let findings = doctor::examine(&Examination {
-        host: args.host,
+        host: args.manager.host,
         image: args.image,
         server,
         shim: folders.shim()?,

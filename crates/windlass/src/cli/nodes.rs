@@ -1,32 +1,27 @@
 //! `windlass nodes`: the machines of the Swarm, what is reserved of them, and what runs where.
 
 use clap::Args as ClapArgs;
-use windlass_engine::executor::daemon::{DEFAULT_HOST, Daemon};
+use windlass_engine::executor::daemon::Daemon;
 use windlass_engine::executor::swarm::nodes;
 use windlass_model::Node;
 use windlass_model::node::decimal;
 
 use super::say;
+use crate::executors::ManagerArgs;
 use crate::report::{EXIT_OK, Problem};
 
 /// Whose nodes.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// A manager of the Swarm: unix:///PATH, ssh://USER@HOST or tcp://HOST:PORT
-    #[arg(
-        long = "docker",
-        value_name = "HOST",
-        env = "DOCKER_HOST",
-        default_value = DEFAULT_HOST
-    )]
-    host: String,
+    #[command(flatten)]
+    manager: ManagerArgs,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: &Args) -> Result<u8, Problem> {
-    let all = nodes::list(&Daemon::new(args.host.clone())).await?;
+    let all = nodes::list(&Daemon::new(args.manager.host.clone())).await?;
     if args.json {
         // Structs with text keys: can't fail.
         say(serde_json::to_string_pretty(&all).unwrap_or_default());

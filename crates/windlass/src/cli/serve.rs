@@ -41,6 +41,9 @@ pub(crate) struct Args {
     swarm: SwarmArgs,
     #[command(flatten)]
     allow: AllowArgs,
+    /// Keep the container of a job that failed for so many seconds: `windlass shell` goes there
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    keep_failed: u64,
     /// GitHub's API, if it does not follow from the repositories' URLs
     #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
     github_api: Option<String>,
@@ -86,6 +89,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         docker: args.docker.into(),
         swarm: args.swarm.into(),
         allow: args.allow,
+        keep_failed: args.keep_failed,
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,

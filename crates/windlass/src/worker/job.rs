@@ -355,6 +355,21 @@ impl Worker {
         Ok(())
     }
 
+    /// Removes what is left of an attempt, or keeps its container for a person who may look at it.
+    async fn give_back(
+        &self,
+        claim: &Claim,
+        job: &JobPlan,
+        attempt: &AttemptId,
+    ) -> Result<(), ExecutorError> {
+        let executor = self.executors.of(job);
+        let failed = matches!(claim.attempt.state, BuildState::Failed | BuildState::Error);
+        if failed && self.keep_failed > 0 && executor.name() == self.executors.docker.name() {
+            return self.executors.docker.keep(attempt, self.keep_failed).await;
+        }
+        executor.remove(attempt).await
+    }
+
     /// Seals the logs and removes the attempt's folder. Harmless when done twice.
     async fn seal(&self, claim: &Claim) -> Result<(), Setback> {
         let attempt = claim.attempt.attempt_id();
@@ -378,7 +393,7 @@ impl Worker {
             .as_ref()
             .and_then(|plan| plan.jobs.first())
         {
-            Some(job) => match self.executors.of(job).remove(&attempt).await {
+            Some(job) => match self.give_back(claim, job, &attempt).await {
                 // The job is over and its log is here: nothing waits for the daemon. When it is back, a
                 // sweep finds what nobody owns.
                 Err(ExecutorError::DaemonGone { .. }) => {

@@ -158,7 +158,8 @@ async fn secrets_are_in_no_description_of_the_container() {
 
 const LINES: usize = 150_000;
 
-fn counting() -> String {
+/// Many lines at once, then some that take their time, then bytes that are no text.
+pub(crate) fn counting() -> String {
     format!(
         "image: windlass-test/tiny:1\nsteps:\n  - name: count\n    run: |\n      seq 1 {LINES}\n      \
          for i in $(seq 1 300); do echo slow $i; sleep 0.01; done\n      \
@@ -166,7 +167,8 @@ fn counting() -> String {
     )
 }
 
-fn counted() -> Vec<u8> {
+/// What [`counting`] prints.
+pub(crate) fn counted() -> Vec<u8> {
     let mut bytes: Vec<u8> = (1..=LINES)
         .flat_map(|i| format!("{i}\n").into_bytes())
         .collect();
@@ -461,6 +463,70 @@ async fn rights_on_the_machine_are_for_those_to_whom_they_are_given() {
     // A machine that is a container itself may not give what it has not got: then Docker was asked for it.
     let asked = text.contains("unable to apply caps: operation not permitted");
     assert!(build["state"] == "passed" || asked, "{text}");
+}
+
+#[tokio::test]
+async fn a_person_looks_into_the_container_of_a_failed_job() {
+    let (lab, host) = (Lab::new(), daemon());
+    let spec = "image: windlass-test/tiny:1\nuser: ci\nsecrets: [TOKEN]\nsteps:\n  - echo why > trace && exit 3\n";
+    lab.hooked("r", spec);
+    set_token(&lab);
+    let args = ["--docker", &host, "--docker-pull", "never"];
+    let server = lab.serve(&[&args[..], &["--keep-failed", "6"]].concat());
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    let ended = std::time::Instant::now();
+    assert_eq!(build["state"], "failed", "{build:#}");
+    lab.wait("the folder is removed", || {
+        lab.work().iter().all(|name| name.starts_with('.'))
+    });
+    let shell = |build: &str, typed: &str| {
+        use std::io::Write as _;
+        let mut child = lab
+            .command(crate::lab::windlass())
+            .args(["shell", build, "--docker", &host])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        keys.write_all(typed.as_bytes()).unwrap();
+        drop(keys);
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let typed = "pwd; cat trace; id -u; env; cat /proc/*/environ; touch new; exit 5\n";
+    let (code, out, err) = shell("r/1", typed);
+    assert!(out.starts_with("/windlass/src\nwhy\n1000\n"), "{out} {err}");
+    assert!(!out.contains("hunter2"), "{out}");
+    assert_eq!(code, Some(5), "{out} {err}");
+    // A copy: the next one finds the job's container as it was, and nothing of the first.
+    let (code, out, _) = shell("r/1", "ls\n");
+    assert_eq!(
+        (code, out.contains("trace"), out.contains("new")),
+        (Some(0), true, false),
+        "{out}"
+    );
+    let (_, _, err) = shell("r/9", "");
+    assert!(err.contains("9"), "{err}");
+    let image = |filter: &str| docker(&host, &["images", "-q", "--filter", filter]);
+    let label = format!("label=windlass.owner={}", owner(&lab));
+    assert_eq!((ours(&lab, &host).len(), image(&label)), (1, String::new()));
+    // When its time is over, a sweep removes it: the one at the next start.
+    drop(server);
+    tokio::time::sleep(Duration::from_secs(7).saturating_sub(ended.elapsed())).await;
+    let _server = serve(&lab, &host);
+    lab.wait("nothing is left", || {
+        ours(&lab, &host).is_empty() && lab.work().is_empty()
+    });
+    let (code, _, err) = shell("r/1", "");
+    assert!(code != Some(0) && err.contains("--keep-failed"), "{err}");
 }
 
 /// A daemon of one test's own, to be killed. As on a real machine, containerd is a service of its

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::containers::{READ_ONLY, check_service_logs};
+use crate::containers::{READ_ONLY, check_service_logs, counted, counting};
 use crate::lab::{Lab, PATIENCE, Server};
 
 /// Registries of tests are on this machine and have no certificates.
@@ -376,26 +376,6 @@ async fn secrets_are_in_nothing_that_swarm_tells() {
     let build = lab.ended(&server, "r", 1).await;
     assert_eq!(build["state"], "cancelled", "{build:#}");
     place.nothing_is_left();
-}
-
-const LINES: usize = 150_000;
-
-fn counting() -> String {
-    format!(
-        "image: windlass-test/tiny:1\nsteps:\n  - name: count\n    run: |\n      seq 1 {LINES}\n      \
-         for i in $(seq 1 300); do echo slow $i; sleep 0.01; done\n      \
-         printf 'ümläut \\377\\000 no newline'\n"
-    )
-}
-
-fn counted() -> Vec<u8> {
-    let mut bytes: Vec<u8> = (1..=LINES)
-        .flat_map(|i| format!("{i}\n").into_bytes())
-        .collect();
-    bytes.extend((1..=300).flat_map(|i| format!("slow {i}\n").into_bytes()));
-    bytes.extend("ümläut ".as_bytes());
-    bytes.extend(b"\xff\0 no newline");
-    bytes
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use windlass_shim::order::PROBE;
 
 use super::{DockerExecutor, log_config};
 use crate::executor::daemon::{DROPPED, words};
-use crate::executor::{ExecutorError, Start};
+use crate::executor::{ExecutorError, Start, service_log};
 
 /// The pause between two looks at a service that is not ready.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -240,16 +240,7 @@ impl DockerExecutor {
         reason: String,
     ) -> ExecutorError {
         let log = log_of(docker, container, LAST_LINES).await;
-        let said = match log.trim() {
-            "" => "it printed nothing".to_owned(),
-            log => format!("its last lines:\n{log}"),
-        };
-        ExecutorError::Docker {
-            doing: format!("use the service {}", service.name),
-            message: format!("{reason}; {said}"),
-            hint: "look at its `image`, `env` and `command`, or give `ready` a longer `timeout`"
-                .to_owned(),
-        }
+        service_log::not_ready(&service.name, &reason, &log)
     }
 }
 

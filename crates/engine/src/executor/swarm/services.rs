@@ -20,7 +20,7 @@ use super::spec::{ROLE_LABEL, SERVICE_ROLE, nanoseconds, one_shot};
 use super::standing::Standing;
 use super::{SwarmExecutor, nodes};
 use crate::executor::daemon::{DROPPED, words};
-use crate::executor::{ExecutorError, Start};
+use crate::executor::{ExecutorError, Start, service_log};
 
 /// The pause between two looks at a service that is not ready.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -191,16 +191,8 @@ impl SwarmExecutor {
         service: &ServicePlan,
         reason: String,
     ) -> ExecutorError {
-        let said = match self.last_words(docker, name, LAST_LINES).await.as_str() {
-            "" => "it printed nothing".to_owned(),
-            log => format!("its last lines:\n{log}"),
-        };
-        ExecutorError::Docker {
-            doing: format!("use the service {}", service.name),
-            message: format!("{reason}; {said}"),
-            hint: "look at its `image`, `env` and `command`, or give `ready` a longer `timeout`"
-                .to_owned(),
-        }
+        let log = self.last_words(docker, name, LAST_LINES).await;
+        service_log::not_ready(&service.name, &reason, &log)
     }
 }
 
