@@ -209,8 +209,12 @@ async fn a_killed_shim_is_an_error_that_says_so_and_leaves_no_stray() {
     lab.hooked("r", spec);
     let server = lab.serve(&[]);
     lab.push("r", &["HEAD:main"]);
-    lab.wait("the job runs", || lab.job_processes().len() >= 3);
     let shim = lab.path("data/work/a1/shim/journal");
+    // Also that its output has come through the pipe: what a killed program holds in its hands is lost.
+    lab.wait("the job runs", || {
+        let journal = std::fs::read_to_string(&shim).unwrap_or_default();
+        journal.contains("hello") && lab.job_processes().len() >= 3
+    });
     let journal = std::fs::read_to_string(shim).unwrap();
     let pid = journal.split("\"pid\":").nth(1).unwrap();
     let pid: i32 = pid.split([',', '}']).next().unwrap().parse().unwrap();
