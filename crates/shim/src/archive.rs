@@ -137,6 +137,21 @@ pub fn unpack_for(archive: impl Read, into: &Path, owner: Option<Owner>) -> io::
     whole(tar.into_inner())
 }
 
+/// Makes sure that a folder which a job handed back is one. A link in its place would lead whoever reads there
+/// to files of this machine: then, and if it is anything else, there is an empty folder instead.
+///
+/// # Errors
+/// The disk.
+pub fn only_folder(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    std::fs::create_dir(path)
+}
+
 /// An archive ends with two empty blocks, of which one is still to be read: one that was cut off
 /// between two files must not be taken for a whole one.
 fn whole(mut rest: impl Read) -> io::Result<()> {

@@ -34,6 +34,9 @@ pub const TAKEN: u16 = 409;
 /// The status for an attempt that is over, or was never there.
 pub const GONE: u16 = 410;
 
+/// The status for results that can't be unpacked: trying again would be in vain.
+pub const USELESS: u16 = 422;
+
 /// The most that one `POST journal` may carry, in bytes.
 pub const MOST: usize = 1 << 20;
 

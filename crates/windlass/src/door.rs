@@ -19,7 +19,7 @@ use windlass_engine::executor::daemon::Daemon;
 use windlass_engine::executor::swarm::{Desk, Place, Refusal, SwarmSettings, nodes};
 use windlass_model::AttemptId;
 use windlass_shim::order::CANCEL;
-use windlass_shim::remote::{DENIED, GONE, MOST, RUNNER, TAKEN};
+use windlass_shim::remote::{DENIED, GONE, MOST, RUNNER, TAKEN, USELESS};
 
 use crate::executors::SwarmChoice;
 use crate::report::Problem;
@@ -139,6 +139,7 @@ impl IntoResponse for Refused {
             Refusal::Denied => number(DENIED).into_response(),
             Refusal::Taken => number(TAKEN).into_response(),
             Refusal::Gone => number(GONE).into_response(),
+            Refusal::Useless => number(USELESS).into_response(),
             Refusal::Io(error) => {
                 tracing::error!(%error, "could not serve a shim; it will try again");
                 let status = match error.kind() {
@@ -246,18 +247,29 @@ async fn results(
 ) -> Result<(), Refused> {
     let place = admit(desk, &attempt, &headers).await?;
     let (sender, receiver) = channel(QUEUE);
-    let taking =
-        tokio::task::spawn_blocking(move || place.take_results(ChunkReader::new(receiver)));
+    let into = place.clone();
+    let taking = tokio::task::spawn_blocking(move || into.take_results(ChunkReader::new(receiver)));
     let mut stream = body.into_data_stream();
+    let mut cut_off = false;
     while let Some(chunk) = stream.next().await {
+        cut_off |= chunk.is_err();
         let chunk = chunk.map_err(io::Error::other);
         if sender.send(chunk).await.is_err() {
             break;
         }
     }
     drop(sender);
-    match taking.await {
-        Ok(taken) => Ok(taken?),
-        Err(e) => Err(io::Error::other(e).into()),
+    let taken = taking.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+    let Err(error) = taken else {
+        return Ok(());
+    };
+    use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull, UnexpectedEof};
+    let passing = [NotFound, QuotaExceeded, StorageFull, UnexpectedEof];
+    if cut_off || passing.contains(&error.kind()) {
+        return Err(error.into());
     }
+    // The same archive would fail again, for as long as the shim has patience.
+    let words = format!("it can't be unpacked: {error}");
+    blocking(move || Ok(place.set_end(&words)?)).await?;
+    Err(Refused(Refusal::Useless))
 }

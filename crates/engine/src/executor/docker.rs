@@ -471,14 +471,18 @@ impl DockerExecutor {
             service_log::keep(docker.logs(&name, Some(service_log::options())), &path).await?;
         }
         if !job.artifacts.is_empty() || !job.caches.is_empty() || !job.reports.is_empty() {
-            remove_tree(&self.local.workspace(attempt))?;
+            let workspace = self.local.workspace(attempt);
+            remove_tree(&workspace)?;
             self.take_back(&docker, &container, WORKSPACE, folder.clone())
                 .await?;
+            archive::only_folder(&workspace).map_err(file("write", &workspace))?;
         }
         if names_home(job) {
             remove_tree(&self.local.home(attempt))?;
             self.take_back(&docker, &container, HOME, folder.clone())
                 .await?;
+            let home = self.local.home(attempt);
+            archive::only_folder(&home).map_err(file("write", &home))?;
         }
         if !job.outputs.is_empty() {
             let path = format!("{TMP}/{}", crate::order::OUTPUT_FILE);

@@ -223,6 +223,14 @@ impl SwarmExecutor {
             if place.has_results() {
                 return Ok(());
             }
+            // What can't be unpacked now can't be later: the door has told the shim so.
+            if let Some(message) = place.end() {
+                return Err(ExecutorError::Docker {
+                    doing: "take what the job left behind".to_owned(),
+                    message,
+                    hint: "look at what the steps leave in the workspace".to_owned(),
+                });
+            }
             if let Some(why) = over {
                 return Err(ExecutorError::Lost {
                     reason: format!("{why}, before it had handed over what the job leaves behind"),

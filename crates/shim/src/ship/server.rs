@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ureq::{Agent, Body, SendBody};
 use windlass_shim::archive::{self, Item, Owner};
-use windlass_shim::remote::{Assignment, DENIED, GONE, RUNNER, TAKEN};
+use windlass_shim::remote::{Assignment, DENIED, GONE, RUNNER, TAKEN, USELESS};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -196,6 +196,10 @@ impl Server {
                 return Err(Failure::Refused(words.to_owned()));
             }
             GONE => return Err(Failure::Refused("the attempt is over".to_owned())),
+            USELESS => {
+                let words = "the server can't unpack what the job left behind";
+                return Err(Failure::Refused(words.to_owned()));
+            }
             _ => {}
         }
         let said = body.read_to_string().unwrap_or_default();

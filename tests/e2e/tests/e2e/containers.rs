@@ -397,6 +397,35 @@ steps:
   - echo made > out
 "#;
 
+/// A job that puts a link to the server's own files in the place of its workspace and home.
+pub(crate) async fn links_lead_nowhere(lab: &Lab, server: &Server) {
+    let data = lab.data();
+    let data = data.display();
+    let spec = format!(
+        "image: windlass-test/tiny:1\nartifacts: ['*']\ncache: {{ key: c, paths: [~/work, '*.key'] }}\nsteps:\n  \
+         - cd / && rm -rf /windlass/src /windlass/home && ln -s {data} /windlass/src && ln -s {data} /windlass/home\n"
+    );
+    lab.hooked("evil", &spec);
+    lab.push("evil", &["HEAD:main"]);
+    let build = lab.ended(server, "evil", 1).await;
+    let text = build.to_string();
+    // The artifact is required, and there is none.
+    assert_eq!(build["state"], "failed", "{text}");
+    assert!(
+        !text.contains("file kept") && !text.contains("files kept"),
+        "{text}"
+    );
+    assert!(!text.contains("saved"), "{text}");
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_the_workspace_leads_nowhere() {
+    let (lab, host) = (Lab::new(), daemon());
+    let server = serve(&lab, &host);
+    links_lead_nowhere(&lab, &server).await;
+    lab.wait("nothing is left", || ours(&lab, &host).is_empty());
+}
+
 #[tokio::test]
 async fn a_read_only_image_still_has_a_workspace() {
     let (lab, host) = (Lab::new(), daemon());

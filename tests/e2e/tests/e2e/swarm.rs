@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::containers::{READ_ONLY, check_service_logs, counted, counting};
+use crate::containers::{READ_ONLY, check_service_logs, counted, counting, links_lead_nowhere};
 use crate::lab::{Lab, PATIENCE, Server};
 
 /// Registries of tests are on this machine and have no certificates.
@@ -475,6 +475,14 @@ async fn services_on_any_node_are_awaited_and_reached_by_name() {
         assert_eq!(of(name)["state"], "error", "{build:#}");
         assert!(build.to_string().contains(words), "{words}: {build:#}");
     }
+    place.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_the_workspace_leads_nowhere() {
+    let place = Place::new();
+    let server = place.serve(&[]);
+    links_lead_nowhere(&place.lab, &server).await;
     place.nothing_is_left();
 }
 

@@ -130,7 +130,6 @@ impl SwarmExecutor {
                     Err(e) => return Err(self.daemon.failed("make the service", e)),
                 }
             }
-            self.program.sweep(&docker).await;
         }
         self.await_container(&docker, attempt, job, turn, said)
             .await
@@ -256,8 +255,7 @@ impl SwarmExecutor {
         if wait.node.is_some() {
             return;
         }
-        let all = nodes::list(&self.daemon).await.unwrap_or_default();
-        let name = all.into_iter().find(|n| n.id == node).map(|n| n.name);
+        let name = nodes::name(&self.daemon, node).await;
         let name = name.unwrap_or_else(|| node.to_owned());
         let waited = match wait.told {
             Some(_) => format!(", after {} s of waiting", wait.begun.elapsed().as_secs()),

@@ -69,6 +69,12 @@ pub async fn list(daemon: &Daemon) -> Result<Vec<Node>, ExecutorError> {
     Ok(nodes)
 }
 
+/// A node's host name, if it can be had.
+pub(super) async fn name(daemon: &Daemon, id: &str) -> Option<String> {
+    let found = daemon.docker().ok()?.inspect_node(id).await.ok()?;
+    found.description?.hostname
+}
+
 /// The address of the manager that we speak to, as the other nodes know it.
 ///
 /// # Errors

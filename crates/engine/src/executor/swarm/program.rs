@@ -53,6 +53,7 @@ impl Program {
         let mut made = self.made.lock().await;
         if made.is_empty() {
             *made = self.make(daemon, docker).await?;
+            sweep(docker, &made).await;
         }
         let file = |number: usize, (id, name): &(String, String)| {
             let (path, mode) = match number {
@@ -107,24 +108,18 @@ impl Program {
         }
         Ok(made)
     }
+}
 
-    /// Removes what other releases left behind and nobody uses (Docker refuses those that are used).
-    pub(super) async fn sweep(&self, docker: &Docker) {
-        let made = self.made.lock().await;
-        let options = ListConfigsOptions {
-            filters: Some(HashMap::from([(
-                "label".to_owned(),
-                vec![LABEL.to_owned()],
-            )])),
-        };
-        if made.is_empty() {
-            return;
-        }
-        for config in docker.list_configs(Some(options)).await.unwrap_or_default() {
-            let id = config.id.unwrap_or_default();
-            if !made.iter().any(|(ours, _)| *ours == id) {
-                docker.delete_config(&id).await.unwrap_or_default();
-            }
+/// Removes what other releases left behind and nobody uses (Docker refuses those that are used).
+async fn sweep(docker: &Docker, made: &[(String, String)]) {
+    let label = vec![LABEL.to_owned()];
+    let options = ListConfigsOptions {
+        filters: Some(HashMap::from([("label".to_owned(), label)])),
+    };
+    for config in docker.list_configs(Some(options)).await.unwrap_or_default() {
+        let id = config.id.unwrap_or_default();
+        if !made.iter().any(|(ours, _)| *ours == id) {
+            docker.delete_config(&id).await.unwrap_or_default();
         }
     }
 }
