@@ -221,7 +221,7 @@ pub enum ExecutorError {
         reason: String,
     },
     /// The Docker daemon can't be reached. It may be back in a moment.
-    #[error("the Docker daemon at {host} can't be reached: {reason}")]
+    #[error("the Docker daemon at {host} can't be used now: {reason}")]
     DaemonGone {
         /// Its address.
         host: String,

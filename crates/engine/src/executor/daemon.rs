@@ -80,7 +80,7 @@ impl Daemon {
                 message,
             } => {
                 let message = message.trim().to_owned();
-                if status_code >= 500 && has_no_leader(&message) {
+                if status_code >= 500 && (has_no_leader(&message) || is_passing(&message)) {
                     return self.gone(message);
                 }
                 refused(doing.into(), message)
@@ -99,6 +99,23 @@ fn has_no_leader(message: &str) -> bool {
         || has("Unavailable")
         || has("not ready")
         || has("transport is closing")
+}
+
+/// Whether a container was not started for a reason of its machine that is over in a moment: a race in the
+/// kernel's mounts, a machine without memory or processes to spare. What the image or the job's spec causes is
+/// none of these.
+pub(super) fn is_passing(message: &str) -> bool {
+    let message = message.to_lowercase();
+    [
+        "device or resource busy",
+        "resource temporarily unavailable",
+        "cannot allocate memory",
+        "context deadline exceeded",
+        "text file busy",
+        "too many open files",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 pub(super) fn is_missing(error: &Error) -> bool {
@@ -173,4 +190,26 @@ pub(super) fn mounts(job: &JobPlan) -> Vec<Mount> {
         ..Mount::default()
     });
     binds.chain(tmpfs).chain(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_s_moment_of_weakness_is_no_fault_of_the_job() {
+        // Seen on a node with Docker 20.10.24.
+        let busy = "starting container failed: unable to remount dir as readonly: mount \
+                    tmpfs:/var/lib/docker/containers/0/mounts/secrets, flags: 0x21: device or resource busy";
+        assert!(is_passing(busy));
+        for lasting in [
+            "starting container failed: OCI runtime create failed: exec: \"x\": executable file not found in $PATH",
+            "unable to find user nobody2: no matching entries in passwd file",
+            "No such image: x:latest",
+            "no space left on device",
+            "exec format error",
+        ] {
+            assert!(!is_passing(lasting), "{lasting}");
+        }
+    }
 }

@@ -234,6 +234,9 @@ impl SwarmExecutor {
                     }
                 }
                 Some(Standing::Ended(_)) if place.is_begun() => return Ok(()),
+                Some(Standing::Ended(end)) if end.is_passing() => {
+                    return self.stumbled(docker, attempt, &end).await;
+                }
                 Some(Standing::Ended(end)) => {
                     return Err(self.not_started(docker, attempt, job, &end).await?);
                 }
@@ -298,6 +301,17 @@ impl SwarmExecutor {
                    long to wait"
                 .to_owned(),
         })
+    }
+
+    /// A node did not start a container for a reason of its own: all of the attempt is made anew, soon.
+    pub(super) async fn stumbled(
+        &self,
+        docker: &Docker,
+        attempt: &AttemptId,
+        end: &super::standing::End<'_>,
+    ) -> Result<(), ExecutorError> {
+        self.clear(docker, attempt).await?;
+        Err(self.daemon.gone(end.error.to_owned()))
     }
 
     /// Why a task ended before its shim asked for anything.

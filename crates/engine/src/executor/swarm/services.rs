@@ -157,6 +157,9 @@ impl SwarmExecutor {
                     },
                     None => return Ok(()),
                 },
+                Some(Standing::Ended(end)) if end.is_passing() => {
+                    return self.stumbled(docker, attempt, &end).await;
+                }
                 Some(Standing::Ended(end)) => {
                     let reason = end.to_string();
                     return Err(self.not_ready(docker, &name, service, reason).await);

@@ -2,6 +2,8 @@
 
 use bollard::models::{Task, TaskState};
 
+use crate::executor::daemon::is_passing;
+
 /// Where an attempt's task stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing<'a> {
@@ -37,6 +39,13 @@ pub(super) struct End<'a> {
     pub(super) code: Option<i64>,
     /// Swarm's words.
     pub(super) error: &'a str,
+}
+
+impl End<'_> {
+    /// Whether the node could not start the container, for a reason that is not the job's.
+    pub(super) fn is_passing(&self) -> bool {
+        is_passing(self.error)
+    }
 }
 
 impl std::fmt::Display for End<'_> {
