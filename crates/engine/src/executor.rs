@@ -12,7 +12,7 @@ pub mod service_log;
 pub mod swarm;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use windlass_model::{AttemptId, JobPlan};
 use windlass_shim::order::{Order, Secrets};
 
+use crate::image_build::Builder;
 use crate::order::{Grants, Here};
 
 use self::docker::DockerExecutor;
@@ -142,6 +143,23 @@ impl Executors {
         Here {
             swarm: self.swarm.is_some(),
             grants,
+        }
+    }
+
+    /// How images are made here, by our `program`.
+    pub fn builder<'a>(
+        &'a self,
+        program: &'a Path,
+        push: Result<(), String>,
+        registries: Option<&'a Registries>,
+    ) -> Builder<'a> {
+        Builder {
+            program,
+            host: self.docker.host(),
+            owner: self.process.owner(),
+            root: self.process.root(),
+            push,
+            registries,
         }
     }
 

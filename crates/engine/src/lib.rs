@@ -12,12 +12,14 @@
 //! | the four verbs of an executor | [`executor`] |
 //! | processes on this machine | [`executor::process`] |
 //! | what a job leaves behind: artifacts, caches, reports | [`results`] |
+//! | steps that make container images | [`image_build`] |
 //! | a plan as a shell script, or in words | [`by_hand`] |
 
 pub mod by_hand;
 pub mod checkout;
 pub mod executor;
 pub mod git;
+pub mod image_build;
 pub mod local;
 pub mod order;
 pub mod results;

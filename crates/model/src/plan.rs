@@ -489,6 +489,68 @@ pub struct StepPlan {
     /// The exit codes that count as success; empty is 0 only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<i32>,
+    /// It makes a container image. Then `argv` is what a person would do for that with Docker's client, and
+    /// the job has only such steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<ImageBuild>,
+}
+
+/// A container image to make (spec key `build`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageBuild {
+    /// The folder that the daemon gets: below the workspace, without `..`.
+    pub context: String,
+    /// The file that says how, below the workspace; `None` is `Dockerfile` in the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The stage of the file that is wanted, if not the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Values of the file's `ARG`s.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
+    /// The image's names.
+    pub tags: Vec<String>,
+    /// All names are pushed to their registries.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub push: bool,
+}
+
+impl ImageBuild {
+    /// What goes behind `docker build`. Nothing here can be taken for another option: each value is part of
+    /// the word of its option, or comes behind `--`.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.tags.iter().map(|tag| format!("--tag={tag}")).collect();
+        all.extend(self.file.iter().map(|file| format!("--file={file}")));
+        all.extend(self.target.iter().map(|name| format!("--target={name}")));
+        let args = self.args.iter();
+        all.extend(args.map(|(name, value)| format!("--build-arg={name}={value}")));
+        all
+    }
+
+    /// The same with Docker's client, as a script for the POSIX shell.
+    pub fn by_hand(&self) -> String {
+        let mut script = "docker build".to_owned();
+        for word in self.arguments() {
+            script = format!("{script} {}", quoted(&word));
+        }
+        script = format!("{script} -- {}\n", quoted(&self.context));
+        if self.push {
+            for tag in &self.tags {
+                script = format!("{script}docker push -- {}\n", quoted(tag));
+            }
+        }
+        script
+    }
+}
+
+/// One word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,=-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\0', "").replace('\'', r"'\''"))
 }
 
 /// A step that runs beside the following ones (spec key `background`).
@@ -496,4 +558,27 @@ pub struct StepPlan {
 pub struct Background {
     /// The next step begins when this holds; `None` is at once.
     pub ready: Option<Ready>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_by_hand_is_what_docker_s_client_takes() {
+        let build = ImageBuild {
+            context: "web".to_owned(),
+            file: Some("web/Dockerfile.prod".to_owned()),
+            args: [("TITLE".to_owned(), "it's $(id)".to_owned())].into(),
+            tags: vec!["r.example:5000/web:1".to_owned()],
+            push: true,
+            ..ImageBuild::default()
+        };
+        let script = build.by_hand();
+        assert_eq!(
+            script,
+            "docker build --tag=r.example:5000/web:1 --file=web/Dockerfile.prod \
+             '--build-arg=TITLE=it'\\''s $(id)' -- web\ndocker push -- r.example:5000/web:1\n"
+        );
+    }
 }

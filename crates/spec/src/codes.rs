@@ -178,6 +178,9 @@ codes! {
         "A pattern that begins with `!` takes out what one before it took in.";
     EXPECT_IN_BACKGROUND "E0226" "`expect` in a background step"
         "A background step is stopped when the others are over: that is its good end, whatever its exit code.";
+    BUILD_WITH_OTHERS "E0227" "image made among other things"
+        "A job that makes images has only `build` steps: the login with which an image is pushed is used on the \
+         server's machine, and must be out of the reach of scripts. Put scripts into another job.";
     DUPLICATE_NAME "W0150" "two steps have one name"
         "The second is shown as `name (2)`.";
     JOINED_LINES "W0151" "lines of a script are joined into one"

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use windlass_model::expression::Expr;
 use windlass_model::plan::{
-    Background, ClonePlan, Concurrency, DEFAULT_TIMEOUT, JobPlan, Limits, MountPlan, Need,
-    OnResult, OutputMode, ReportKind, ReportPlan, Retry, StepPlan,
+    Background, ClonePlan, Concurrency, DEFAULT_TIMEOUT, ImageBuild, JobPlan, Limits, MountPlan,
+    Need, OnResult, OutputMode, ReportKind, ReportPlan, Retry, StepPlan,
 };
 
 use crate::codes;
@@ -188,6 +188,19 @@ pub(crate) struct BackgroundDraft {
     pub(crate) ready: Option<ReadyDraft>,
 }
 
+/// A container image that a step makes.
+#[derive(Debug, Default)]
+pub(crate) struct BuildDraft {
+    /// The key.
+    pub(crate) span: Range<usize>,
+    pub(crate) context: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) args: Env,
+    pub(crate) tags: Vec<At<String>>,
+    pub(crate) push: bool,
+}
+
 /// When something that runs beside can be used: one check.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyDraft {
@@ -211,6 +224,7 @@ pub(crate) struct StepDraft {
     pub(crate) expect: Vec<i32>,
     pub(crate) workdir: Option<At<String>>,
     pub(crate) background: Option<BackgroundDraft>,
+    pub(crate) build: Option<BuildDraft>,
     /// Where `expect` stands.
     pub(crate) expect_span: Range<usize>,
     pub(crate) script_span: Range<usize>,
@@ -222,6 +236,7 @@ impl JobDraft {
     /// only shows when everything is known; then the plan may be incomplete and is not used.
     pub(crate) fn finish(&mut self, problems: &mut Problems<'_>) -> JobPlan {
         self.check_secrets(problems);
+        self.check_builds(problems);
         let drafts = std::mem::take(&mut self.steps);
         let names = step_names(&drafts, problems);
         let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -290,6 +305,8 @@ impl JobDraft {
             .env
             .values()
             .chain(self.steps.iter().flat_map(|step| step.env.values()));
+        let builds = self.steps.iter().filter_map(|step| step.build.as_ref());
+        let builds = builds.flat_map(|build| build.args.values().chain(&build.tags));
         let services = self
             .services
             .iter()
@@ -311,6 +328,38 @@ impl JobDraft {
             .chain(caches)
             .chain(reports)
             .chain(services)
+            .chain(builds)
+    }
+
+    /// Where an image is made, nothing else is done: the login that it is pushed with must be out of the reach
+    /// of scripts, and the daemon is asked from the server's machine.
+    fn check_builds(&self, problems: &mut Problems<'_>) {
+        let Some(build) = self.steps.iter().find_map(|step| step.build.as_ref()) else {
+            return;
+        };
+        let other = if self.steps.iter().any(|step| step.build.is_none()) {
+            "other steps"
+        } else if self.image.is_some() {
+            "an `image`"
+        } else if self.user.is_some() {
+            "a `user`"
+        } else if !self.services.is_empty() {
+            "`services`"
+        } else {
+            return;
+        };
+        problems.push(
+            Problem::new(
+                codes::BUILD_WITH_OTHERS,
+                build.span.clone(),
+                format!("a job that makes images has {other}"),
+            )
+            .label("is done by the server, not in the job's surroundings")
+            .help(
+                "put it into a job of its own, which gets files of this one with `needs: [{job: …, artifacts: \
+                 true}]`",
+            ),
+        );
     }
 
     /// A variable can't be a secret and stand in the file.
@@ -367,6 +416,29 @@ impl StepDraft {
                 .help("take `expect` away: it is stopped at the end, and that is success"),
             );
         }
+        if let Some(build) = &self.build {
+            let others = [
+                ("run", self.script.is_some()),
+                ("shell", self.shell.is_some()),
+                ("env", !self.env.is_empty()),
+                ("expect", !self.expect.is_empty()),
+                ("workdir", self.workdir.is_some()),
+                ("background", self.background.is_some()),
+            ];
+            if let Some((other, _)) = others.iter().find(|(_, is_there)| *is_there) {
+                problems.push(
+                    Problem::new(
+                        codes::CONFLICT,
+                        build.span.clone(),
+                        format!("a step has `build` and `{other}`"),
+                    )
+                    .label("makes an image, and runs no script")
+                    .help(format!(
+                        "take `{other}` away, or put it into a step of another job"
+                    )),
+                );
+            }
+        }
         if let (Some(output), Some(tty)) = (&self.output, &self.tty)
             && tty.value != (output.value == OutputMode::Tty)
         {
@@ -393,8 +465,13 @@ impl StepDraft {
         };
         StepPlan {
             name,
-            argv: shell.argv(&script),
+            // What an image is made with stands here when names are filled in.
+            argv: match self.build {
+                Some(_) => Vec::new(),
+                None => shell.argv(&script),
+            },
             script,
+            build: self.build.map(BuildDraft::finish),
             env: values(self.env),
             timeout: self.timeout.map(|timeout| timeout.value),
             output,
@@ -405,6 +482,19 @@ impl StepDraft {
                 ready: background.ready.and_then(|ready| ready.finish(shell)),
             }),
             ..StepPlan::default()
+        }
+    }
+}
+
+impl BuildDraft {
+    fn finish(self) -> ImageBuild {
+        ImageBuild {
+            context: self.context.unwrap_or_else(|| ".".to_owned()),
+            file: self.file,
+            target: self.target,
+            args: values(self.args),
+            tags: self.tags.into_iter().map(|at| at.value).collect(),
+            push: self.push,
         }
     }
 }
@@ -443,7 +533,13 @@ fn step_names(steps: &[StepDraft], problems: &mut Problems<'_>) -> Vec<String> {
     for (keep, step) in keeps.into_iter().zip(steps) {
         let wanted = match &step.name {
             Some(name) => name.value.clone(),
-            None => shorten(step.script.as_deref().unwrap_or_default(), 60),
+            None => match &step.build {
+                Some(build) => {
+                    let context = build.context.as_deref().unwrap_or(".");
+                    format!("build {}", shorten(context, 60))
+                }
+                None => shorten(step.script.as_deref().unwrap_or_default(), 60),
+            },
         };
         let name = if keep { wanted } else { unique(wanted, &taken) };
         taken.insert(name.clone());

@@ -7,6 +7,7 @@ pub(crate) mod allow_failure;
 pub(crate) mod approve;
 pub(crate) mod artifacts;
 pub(crate) mod background;
+pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod concurrency;
@@ -122,6 +123,7 @@ pub(crate) const STEP: &[Key<StepDraft>] = &[
     expect::STEP,
     workdir::STEP,
     background::STEP,
+    build::STEP,
 ];
 
 /// The documentation of all keys with the place where they belong.

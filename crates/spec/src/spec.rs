@@ -276,11 +276,27 @@ fn several(draft: &SpecDraft, own: Vec<Entry>, problems: &mut Problems<'_>) -> V
             named.push(Named {
                 name: entry.key.clone(),
                 span: entry.key_span.clone(),
-                entries: overlay(&own, entries),
+                entries: overlay(&below(&own, entries), entries),
             });
         }
     }
     named
+}
+
+/// The defaults that a job takes over: one that makes images needs none about where scripts run.
+fn below(own: &[Entry], job: &[Entry]) -> Vec<Entry> {
+    let steps = job.iter().find(|entry| entry.key == "steps");
+    let makes_images = steps.is_some_and(|entry| match &entry.value.value {
+        Value::List(items) => items.iter().any(|item| match &item.value {
+            Value::Map(entries) => keys::steps::builds(entries),
+            _ => false,
+        }),
+        _ => false,
+    });
+    let about_scripts = ["image", "user", "executor", "network", "shell", "workdir"];
+    let mut own = own.to_vec();
+    own.retain(|entry| !makes_images || !about_scripts.contains(&entry.key.as_str()));
+    own
 }
 
 /// `over` on top of `below`: its entries count, and variables are merged one by one.

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod build_image;
 mod builds;
 mod cancel;
 mod check;
@@ -100,6 +101,9 @@ enum Command {
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
+    /// Make a container image: what a `build` step runs
+    #[command(hide = true)]
+    BuildImage(build_image::Args),
 }
 
 /// Parses, runs, reports.
@@ -158,6 +162,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
+            Command::BuildImage(args) => build_image::run(&args),
         }
     });
     // Threads that still follow a journal must not hold up the end.

@@ -189,6 +189,16 @@ impl SwarmChoice {
     }
 }
 
+/// This program's file. One that was replaced meanwhile (an upgrade) is found under the same name.
+pub(crate) fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let name = path.to_string_lossy();
+    Ok(match name.strip_suffix(" (deleted)") {
+        Some(name) => PathBuf::from(name),
+        None => path,
+    })
+}
+
 /// `root` is the folder of all attempts.
 pub(crate) fn new(
     root: PathBuf,

@@ -45,6 +45,11 @@ impl Daemon {
         }
     }
 
+    /// Its address.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The client for it.
     pub(super) fn docker(&self) -> Result<Docker, ExecutorError> {
         let mut connected = self

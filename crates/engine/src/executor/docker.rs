@@ -113,6 +113,11 @@ impl DockerExecutor {
         }
     }
 
+    /// The daemon's address, as in `DOCKER_HOST`.
+    pub fn host(&self) -> &str {
+        self.daemon.host()
+    }
+
     fn docker(&self) -> Result<Docker, ExecutorError> {
         self.daemon.docker()
     }

@@ -81,6 +81,11 @@ impl ProcessExecutor {
     }
 
     /// The part of the marks that is this data folder's.
+    /// The folder of all attempts.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(super) fn owner(&self) -> String {
         use sha2::{Digest as _, Sha256};
         let folder = Sha256::digest(self.root.as_os_str().as_encoded_bytes());

@@ -10,7 +10,7 @@ use windlass_model::Secret;
 /// The registry of names without one.
 pub const DOCKER_HUB: &str = "docker.io";
 
-/// Logins by the registry's host (`ghcr.io`, `registry.example:5000`). They are for pulling alone: no step
+/// Logins by the registry's host (`ghcr.io`, `registry.example:5000`). No step
 /// sees them.
 #[derive(Debug, Clone, Default)]
 pub struct Registries(BTreeMap<String, (String, Secret)>);
@@ -45,6 +45,12 @@ impl Registries {
             }
         }
         all
+    }
+
+    /// Hosts, names and passwords.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str, &Secret)> {
+        let all = self.0.iter();
+        all.map(|(host, (user, password))| (host.as_str(), user.as_str(), password))
     }
 
     /// For pulling this image, if there is a login for where it is.

@@ -15,7 +15,7 @@ pub(crate) const STEP: Key<StepDraft> = Key {
         name: "run",
         required: true,
         summary: "the script of the step",
-        details: "A text, given to the step's `shell` as it stands. With the default shell a \
+        details: "Each step has it, but one with `build`. A text, given to the step's `shell` as it stands. With the default shell a \
                   script of several lines stops at the first line that fails. Write several \
                   lines below `run: |`. At most 120 KiB.",
         example: "steps:\n  - run: |\n      ./configure\n      make\n",

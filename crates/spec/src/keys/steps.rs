@@ -38,10 +38,21 @@ fn job_schema() -> Json {
         "items": {
             "anyOf": [
                 { "type": ["string", "number", "boolean"], "minLength": 1, "description": "the script of the step" },
-                schema::object(keys::STEP),
+                step_schema(),
             ],
         },
     })
+}
+
+/// A step has a script, or makes an image.
+fn step_schema() -> Json {
+    let mut schema = schema::object(keys::STEP);
+    if let Some(fields) = schema.as_object_mut() {
+        fields.remove("required");
+        let one = json!([{ "required": ["run"] }, { "required": ["build"] }]);
+        fields.insert("oneOf".to_owned(), one);
+    }
+    schema
 }
 
 fn lower(job: &mut JobDraft, entry: &Entry, problems: &mut Problems<'_>) {
@@ -110,7 +121,7 @@ fn step(node: &Node, problems: &mut Problems<'_>) -> StepDraft {
         Value::Map(entries) => {
             key::lower_map(entries, keys::STEP, keys::IN_STEP, &mut step, problems);
             // `- echo a: b` was reported already, as the key that it became.
-            if !is_split_command(entries) {
+            if !is_split_command(entries) && !builds(entries) {
                 let first = entries
                     .first()
                     .map_or(node.span.clone(), |e| e.key_span.clone());
@@ -129,6 +140,11 @@ fn step(node: &Node, problems: &mut Problems<'_>) -> StepDraft {
         }
     }
     step
+}
+
+/// Whether a step's map is one that makes an image, which has no script.
+pub(crate) fn builds(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.key == "build")
 }
 
 fn is_split_command(entries: &[Entry]) -> bool {

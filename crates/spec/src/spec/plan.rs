@@ -170,6 +170,14 @@ impl JobSpec {
                 }
             });
         }
+        for step in &mut job.steps {
+            if let Some(build) = &step.build {
+                step.script = build.by_hand();
+                step.argv = ["/bin/sh", "-e", "-c", &step.script]
+                    .map(str::to_owned)
+                    .to_vec();
+            }
+        }
         match decide(&self.when, known) {
             Decided::Runs => {}
             Decided::Skipped(reason) => job.skipped = Some(reason),
@@ -333,5 +341,9 @@ pub(super) fn each_text(job: &mut JobPlan, visit: &mut dyn FnMut(&mut String, bo
     job.env.values_mut().for_each(|text| visit(text, false));
     for step in &mut job.steps {
         step.env.values_mut().for_each(|text| visit(text, true));
+        if let Some(build) = &mut step.build {
+            build.args.values_mut().for_each(|text| visit(text, true));
+            build.tags.iter_mut().for_each(|text| visit(text, true));
+        }
     }
 }

@@ -19,6 +19,7 @@ use windlass_engine::executor::{
     Executor as _, ExecutorError, Executors, Followed, Follower, Said, Start,
 };
 use windlass_engine::git::Git;
+use windlass_engine::image_build;
 use windlass_engine::local::WorkingTree;
 use windlass_engine::order::{self, About, Grants};
 use windlass_logs::{LogEvent, LogReader, Recorder};
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     pass_env: Vec<String>,
     #[command(flatten)]
     docker: DockerArgs,
+    /// Push the images that `build` steps make
+    #[arg(long)]
+    push: bool,
     /// Let jobs have `privileged` containers
     #[arg(long)]
     allow_privileged: bool,
@@ -297,13 +301,21 @@ impl Build {
             trigger: &self.trigger,
             url: None,
         };
-        let order = order::order(attempt, job, &about, executor.inside(attempt, job));
-        let secrets = order::secrets(&secrets(self.args.secrets_file.as_deref(), job)?, &[]);
+        let mut order = order::order(attempt, job, &about, executor.inside(attempt, job));
+        let mut secrets = order::secrets(&secrets(self.args.secrets_file.as_deref(), job)?, &[]);
         let logs = self.logs(attempt);
         if logs.exists() {
             std::fs::remove_dir_all(&logs)?;
         }
         let registries = own_logins();
+        let push = match self.args.push {
+            true => Ok(()),
+            false => Err("`windlass run --push` does".to_owned()),
+        };
+        let program = executors::own_program()?;
+        // Docker's client knows by itself who this person is.
+        let builder = self.executors.builder(&program, push, None);
+        image_build::prepare(&mut order, &mut secrets, job, &builder);
         let (said, mut lines) = Said::channel();
         let starting = async {
             let mut starting = executor.start(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use windlass_engine::executor::registry::Registries;
 use windlass_engine::executor::{ExecutorError, Executors, Followed as News, Said, Start};
+use windlass_engine::image_build;
 use windlass_engine::order::{self, About};
 use windlass_logs::{LogEvent, Recorder};
 use windlass_model::plan::Limits;
@@ -117,7 +118,7 @@ impl Worker {
             trigger: &claim.build.trigger,
             url: Some(&url),
         };
-        let order = order::order(attempt, job, &about, inside);
+        let mut order = order::order(attempt, job, &about, inside);
         let values: BTreeMap<String, Secret> = if claim.build.trigger.event.is_untrusted() {
             BTreeMap::new()
         } else {
@@ -127,13 +128,21 @@ impl Worker {
         };
         // The fetching token never enters the job, but a careless tool may still print it.
         let token = self.store.status_token(claim.build.repo_id).await?;
-        let secrets = order::secrets(&values, token.as_slice());
+        let mut secrets = order::secrets(&values, token.as_slice());
         let mut registries = Registries::default();
-        if job.image.is_some() && !claim.build.trigger.event.is_untrusted() {
+        let asks = job.image.is_some() || image_build::has_builds(job);
+        if asks && !untrusted {
             for (host, (user, password)) in self.store.registries(claim.build.repo_id).await? {
                 registries.insert(&host, user, password);
             }
         }
+        let program = crate::executors::own_program().map_err(|e| Setback::Again(e.into()))?;
+        let push = match untrusted {
+            true => Err("a build of a fork does not push".to_owned()),
+            false => Ok(()),
+        };
+        let builder = self.executors.builder(&program, push, Some(&registries));
+        image_build::prepare(&mut order, &mut secrets, job, &builder);
         let mut waited = Duration::ZERO;
         loop {
             let (said, mut lines) = Said::channel();

@@ -35,7 +35,7 @@ fn docker(host: &str, args: &[&str]) -> String {
 }
 
 /// What things of this test's data folder are marked with.
-fn owner(lab: &Lab) -> String {
+pub(crate) fn owner(lab: &Lab) -> String {
     let work = lab.data().join("work");
     let digest = hex::encode(Sha256::digest(work.as_os_str().as_encoded_bytes()));
     digest[..12].to_owned()
