@@ -164,10 +164,19 @@ impl Lab {
 
     /// Starts the server on a free port and waits until it says where it listens.
     pub(crate) fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Server {
+        self.serve_as(self.command(windlass()), args, env)
+    }
+
+    /// As [`Self::serve_with`], through another program that becomes the server.
+    pub(crate) fn serve_as(
+        &self,
+        mut program: Command,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Server {
         let said = self.path(&format!("server-{}.log", std::process::id()));
         let out = std::fs::File::create(&said).unwrap();
-        let child = self
-            .command(windlass())
+        let child = program
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .envs(env.iter().copied())

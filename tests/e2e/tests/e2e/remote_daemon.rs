@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::lab::{Lab, PATIENCE, windlass};
+use crate::containers::{counted, counting};
+use crate::lab::{Lab, PATIENCE, Server, windlass};
 use crate::swarm::Swarm;
 
 #[track_caller]
@@ -188,4 +189,50 @@ fn a_daemon_is_reached_through_ssh() {
     let refused = build(&lab, "ssh://nowhere.invalid", &[("PATH", &path)]);
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(words.contains("can't be reached"), "{words}");
+}
+
+/// The server's machine burns down; another one has the disk, at the same path, and another name.
+fn on_another_machine(lab: &Lab, args: &[&str]) -> Server {
+    let moved = lab.path("moved");
+    std::fs::rename(lab.data(), &moved).unwrap();
+    std::fs::create_dir(lab.data()).unwrap();
+    let script = "hostname elsewhere && mount --make-rprivate / && mount --bind \"$1\" \"$2\" && shift 2 && \
+                  exec \"$@\"";
+    let mut program = lab.command("unshare");
+    program.args(["--mount", "--uts", "--", "sh", "-ec", script, "sh"]);
+    program.args([&moved, &lab.data(), &windlass()]);
+    lab.serve_as(program, args, &[])
+}
+
+async fn goes_on(lab: &Lab, mut server: Server, args: &[&str]) {
+    lab.push("r", &["HEAD:main"]);
+    lab.until(&server, "/api/v1/repos/r/builds/1", |build| {
+        build["attempts"][0]["steps"][0]["state"] == "running"
+    })
+    .await;
+    server.kill();
+    let server = on_another_machine(lab, args);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    assert_eq!(build["attempts"].as_array().unwrap().len(), 1, "{build:#}");
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    assert!(log == counted(), "the log has {} bytes", log.len());
+}
+
+#[tokio::test]
+async fn a_server_that_moves_with_its_data_goes_on_with_a_container() {
+    let (lab, swarm) = (Lab::new(), Swarm::shared());
+    lab.hooked("r", &counting());
+    let (server, host) = (lab.serve(&["--docker", &swarm.host(1)]), swarm.host(1));
+    goes_on(&lab, server, &["--docker", &host]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_moves_with_its_data_goes_on_with_a_node_s_job() {
+    let place = crate::swarm::Place::new();
+    place.lab.hooked("r", &counting());
+    let options = place.options(1);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let server = place.lab.serve(&options);
+    goes_on(&place.lab, server, &options).await;
 }

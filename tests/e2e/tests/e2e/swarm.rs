@@ -180,14 +180,14 @@ impl Drop for Swarm {
 }
 
 /// A server whose jobs run on a Swarm, and how to start it again.
-struct Place {
-    lab: Lab,
+pub(crate) struct Place {
+    pub(crate) lab: Lab,
     address: String,
     swarm: Swarm,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (lab, swarm) = (Lab::new(), Swarm::shared());
         let address = swarm.free_port();
         Self {
@@ -214,19 +214,16 @@ impl Place {
 
     /// Speaks to the manager on this node.
     fn serve_on(&self, node: u32, args: &[&str]) -> Server {
-        let host = self.swarm.host(node);
-        let url = format!("http://{}", self.address);
-        let own = [
-            "--executor",
-            "swarm",
-            "--docker",
-            &host,
-            "--nodes-listen",
-            &self.address,
-            "--nodes-url",
-            &url,
-        ];
+        let own = self.options(node);
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
         self.lab.serve(&[&own, args].concat())
+    }
+
+    pub(crate) fn options(&self, node: u32) -> Vec<String> {
+        let (host, url) = (self.swarm.host(node), format!("http://{}", self.address));
+        let all = ["--executor", "swarm", "--docker", &host, "--nodes-listen"];
+        let more = [&self.address, "--nodes-url", &url];
+        all.iter().chain(&more).map(ToString::to_string).collect()
     }
 
     fn nothing_is_left(&self) {
@@ -725,6 +722,28 @@ async fn a_node_that_was_cut_off_writes_nothing_when_it_is_back() {
     assert_eq!(place.lab.text(&server, log).await, patient());
     let build = place.lab.json(&server, "/api/v1/repos/r/builds/1").await;
     assert_eq!(attempts(&build)[0]["state"], "error", "{build:#}");
+}
+
+#[tokio::test]
+async fn a_rebooted_node_costs_one_attempt() {
+    let place = Place::own(9, 1);
+    let lab = &place.lab;
+    lab.hooked("r", PATIENT);
+    let server = place.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let node = running_on(lab, &server, 1).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // It is back before the managers have missed it.
+    place.swarm.script(&["kill", &node[1..]]);
+    place.swarm.script(&["start", &node[1..]]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    let all = attempts(&build);
+    assert_eq!(all.len(), 2, "{build:#}");
+    assert_eq!(all[0]["state"], "error", "{build:#}");
+    let log = "/repos/r/builds/1/steps/1/log?attempt=2";
+    assert_eq!(lab.text(&server, log).await, patient());
+    place.nothing_is_left();
 }
 
 #[tokio::test]
