@@ -204,6 +204,17 @@ pub(crate) fn step_files(dir: &Path) -> Result<Vec<(u32, StepFile)>> {
     Ok(found)
 }
 
+/// The steps that have a log in an attempt's folder, in order.
+///
+/// # Errors
+/// I/O.
+pub fn steps(dir: &Path) -> Result<Vec<u32>> {
+    let mut steps: Vec<u32> = step_files(dir)?.into_iter().map(|(step, _)| step).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    Ok(steps)
+}
+
 /// Opens for reading; `None` if there is no such file.
 pub(crate) fn open_if_exists(path: &Path) -> Result<Option<File>> {
     match File::open(path) {

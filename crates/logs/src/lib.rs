@@ -12,6 +12,7 @@
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
 //! | escape sequences, overwriting within a row | `screen` |
+//! | the words of a log for an index, and questions to it | [`words`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -36,6 +37,7 @@ mod screen;
 pub mod seal;
 pub mod seekable;
 pub mod strip;
+pub mod words;
 
 pub use error::{LogError, Result};
 pub use folder::{RowFlags, RowMeta, Stream};

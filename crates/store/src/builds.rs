@@ -85,6 +85,8 @@ pub struct Attempt {
     pub started_ms: Option<i64>,
     /// When it ended.
     pub finished_ms: Option<i64>,
+    /// When its logs were removed, in milliseconds since 1970, and why.
+    pub logs_removed: Option<(i64, String)>,
 }
 
 impl Attempt {
@@ -151,8 +153,8 @@ const BUILD: &str = "select b.id, b.repo_id, r.name as repo, b.number, b.state, 
 
 const ATTEMPT: &str =
     "select id, build_id, number, job_id, run, state, phase, executor, plan, spec_file,
-    diagnostics, spec_source, error, hint, remarks, created_ms, started_ms, finished_ms
-    from attempts";
+    diagnostics, spec_source, error, hint, remarks, created_ms, started_ms, finished_ms,
+    logs_removed_ms, logs_removed_why from attempts";
 
 pub(crate) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
 where
@@ -219,6 +221,13 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         created_ms: row.get("created_ms"),
         started_ms: row.get("started_ms"),
         finished_ms: row.get("finished_ms"),
+        logs_removed: row.get::<Option<i64>, _>("logs_removed_ms").map(|ms| {
+            (
+                ms,
+                row.get::<Option<String>, _>("logs_removed_why")
+                    .unwrap_or_default(),
+            )
+        }),
     })
 }
 

@@ -33,6 +33,15 @@ impl WebError {
         }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The message, and the hint or an empty text.
+    pub(crate) fn into_words(self) -> (String, String) {
+        (self.message, self.hint.unwrap_or_default())
+    }
+
     /// What the reader can do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

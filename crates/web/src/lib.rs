@@ -14,6 +14,7 @@
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
+//! | searching the output of all builds | `search.rs` |
 //! | the logs of services, alone and interleaved | `services.rs` |
 //! | artifacts: pages, files, archives | `artifacts.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
@@ -42,6 +43,7 @@ mod log_rows;
 mod log_text;
 mod pages;
 mod places;
+mod search;
 mod services;
 mod text;
 

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod nodes;
 pub(crate) mod repos;
+pub(crate) mod search;
 
 use askama::Template;
 use axum::extract::State;

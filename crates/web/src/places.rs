@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use windlass_model::{BuildNumber, RepoName};
 use windlass_store::{Attempt, Build, Step};
@@ -225,6 +226,13 @@ pub(crate) async fn find_place(
     attempt: Option<&String>,
 ) -> Result<Place, WebError> {
     let (build, attempt) = find_attempt(app, &path.build, attempt).await?;
+    if let Some((ms, why)) = &attempt.logs_removed {
+        return Err(WebError::new(
+            StatusCode::GONE,
+            format!("the output was removed on {}", crate::text::utc(ms)),
+        )
+        .hint(why.clone()));
+    }
     let steps = app.store.steps(attempt.id).await?;
     Ok(Place {
         build,

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::error::{panicked, present};
 use crate::pages::{self, build, builds, deliveries, log, login, nodes, repos};
 use crate::state::{App, AppState};
-use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text, services};
+use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text, search, services};
 
 /// The largest form or API request; hooks have their own limit.
 const MAX_BODY: usize = 64 * 1024;
@@ -53,6 +53,8 @@ pub fn router(state: AppState) -> Router {
             get(artifacts::file),
         )
         .route("/api/v1/repos/{repo}/builds/{number}/artifacts", get(artifacts::api))
+        .route("/search", get(pages::search::page))
+        .route("/api/v1/search", get(search::api))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/nodes", get(nodes::page))

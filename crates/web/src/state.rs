@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use windlass_logs::Hub;
 use windlass_model::{AttemptId, Secret};
-use windlass_store::Store;
+use windlass_store::{SearchIndex, Store};
 
 use crate::actions::Refs;
 use crate::artifacts::Artifacts;
@@ -19,6 +19,8 @@ pub struct AppState {
     pub store: Store,
     /// Rings when an attempt's logs have grown; the key is the attempt's id (`a17`).
     pub hub: Hub,
+    /// The index of words over all logs, if there is one.
+    pub index: Option<SearchIndex>,
     /// The folder with a folder of logs for each attempt, named by its id.
     pub logs_root: PathBuf,
     /// The JSON Schema of the build spec, for editors.

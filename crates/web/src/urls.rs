@@ -185,6 +185,18 @@ pub fn stream(
     )
 }
 
+/// Searching the output of all builds.
+pub fn search(text: &str, repo: &str, before: Option<i64>) -> String {
+    let mut url = format!("/search?q={}", encode(text));
+    if !repo.is_empty() {
+        url = format!("{url}&repo={}", encode(repo));
+    }
+    if let Some(before) = before {
+        url = format!("{url}&before={before}");
+    }
+    url
+}
+
 /// The machines of the cluster.
 pub fn nodes() -> String {
     "/nodes".to_owned()

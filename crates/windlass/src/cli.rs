@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod db;
 mod deliveries;
+mod erase;
 pub(crate) mod event;
 mod explain;
 mod fmt;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use windlass_model::RepoName;
+use windlass_model::{BuildNumber, RepoName};
 use windlass_store::db::OnPending;
 use windlass_store::{Repo, Store};
 
@@ -89,6 +90,8 @@ enum Command {
     Logs(logs::Args),
     /// Open a terminal in the container of a job that failed, or that runs
     Shell(shell::Args),
+    /// Remove a build's output for good
+    Erase(erase::Args),
     /// Stop a build
     Cancel(cancel::Args),
     /// Build the same revision again, as a new attempt
@@ -157,6 +160,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Builds(args) => builds::run(&args, &folders).await,
             Command::Logs(args) => logs::run(&args, &folders).await,
             Command::Shell(args) => shell::run(args, &folders).await,
+            Command::Erase(args) => erase::run(&args, &folders).await,
             Command::Cancel(args) => cancel::run(&args, &folders).await,
             Command::Retry(args) => retry::run(&args, &folders).await,
             Command::Nodes(args) => nodes::run(&args).await,
@@ -174,6 +178,18 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
 async fn open_store(folders: &Folders) -> Result<Store, Problem> {
     folders.create()?;
     Ok(Store::open(&folders.root, on_pending()).await?)
+}
+
+/// `demo/12`
+fn parse_build(text: &str) -> Result<(RepoName, BuildNumber), Problem> {
+    let bad = || {
+        Problem::new(format!("{text:?} names no build")).hint("write REPO/NUMBER, such as demo/12")
+    };
+    let (repo, number) = text.rsplit_once('/').ok_or_else(bad)?;
+    Ok((
+        repo.parse().map_err(|_| bad())?,
+        number.parse().map_err(|_| bad())?,
+    ))
 }
 
 fn on_pending() -> OnPending {

@@ -18,8 +18,9 @@ use windlass_engine::executor::docker::DockerSettings;
 use windlass_engine::git::Git;
 use windlass_logs::Hub;
 use windlass_model::Secret;
-use windlass_store::Store;
 use windlass_store::db::OnPending;
+use windlass_store::logs::KeepLogs;
+use windlass_store::{SearchIndex, Store};
 use windlass_web::AppState;
 
 use crate::door::{self, Door};
@@ -31,6 +32,7 @@ use crate::reporter::Reporter;
 use crate::shelf::Shelf;
 use crate::spool;
 use crate::worker::Worker;
+use crate::worker::indexer::Indexer;
 
 /// How often commits of other processes (the command line) are looked for.
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
@@ -52,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) allow: AllowArgs,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
+    pub(crate) keep_logs: KeepLogs,
+    /// Whether there is an index of words.
+    pub(crate) search: bool,
     pub(crate) github_api: Option<String>,
     pub(crate) private: bool,
     pub(crate) drain: bool,
@@ -150,6 +155,10 @@ impl Server {
         let hub = Hub::new();
         let stop = CancellationToken::new();
         let end_streams = CancellationToken::new();
+        let index = match self.settings.search {
+            true => Some(SearchIndex::open(&self.folders.root).await?),
+            false => None,
+        };
         let worker = Arc::new(Worker {
             store: self.store.clone(),
             executors: self.executors.clone(),
@@ -165,11 +174,14 @@ impl Server {
             slots: self.slots,
             allow: self.settings.allow.clone(),
             keep_failed: self.settings.keep_failed,
+            keep_logs: self.settings.keep_logs,
+            index: index.clone(),
             draining: false.into(),
         });
         let app = windlass_web::router(AppState {
             store: self.store.clone(),
             hub,
+            index: index.clone(),
             logs_root: self.folders.logs(),
             schema: windlass_spec::schema().to_string().into(),
             refs: Arc::clone(&worker) as Arc<dyn windlass_web::Refs>,
@@ -206,6 +218,14 @@ impl Server {
         tasks.spawn(reporter.run());
         tasks.spawn(Arc::clone(&worker).heartbeat());
         tasks.spawn(Arc::clone(&worker).sweep());
+        if let Some(index) = index {
+            let indexer = Indexer {
+                store: self.store.clone(),
+                index,
+                logs: self.folders.logs(),
+            };
+            tasks.spawn(indexer.run());
+        }
         tasks.spawn(Arc::clone(&worker).keep_schedules());
         tasks.spawn(Arc::clone(&worker).run(stop.clone(), jobs.clone()));
         if let Some(door) = self.door {

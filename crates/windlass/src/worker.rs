@@ -5,8 +5,10 @@
 //! the phase that they name.
 
 mod follow;
+pub(crate) mod indexer;
 mod job;
 mod prepare;
+pub(crate) mod retention;
 mod schedules;
 
 use std::path::PathBuf;
@@ -24,8 +26,9 @@ use windlass_forge::report::commit_status;
 use windlass_logs::Hub;
 use windlass_model::status::CommitStatus;
 use windlass_model::{AttemptId, BuildState};
+use windlass_store::logs::KeepLogs;
 use windlass_store::queue::Willing;
-use windlass_store::{Build, BuildEnd, Judge, Store, StoreError};
+use windlass_store::{Build, BuildEnd, Judge, SearchIndex, Store, StoreError};
 
 use crate::executors::AllowArgs;
 use crate::report::Problem;
@@ -66,6 +69,10 @@ pub(crate) struct Worker {
     pub(crate) allow: AllowArgs,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
+    /// How long logs are kept where a repository says nothing else.
+    pub(crate) keep_logs: KeepLogs,
+    /// The index of words, if there is one.
+    pub(crate) index: Option<SearchIndex>,
     /// Set when what runs may end, but nothing more is taken.
     pub(crate) draining: AtomicBool,
 }
@@ -189,6 +196,9 @@ impl Worker {
         loop {
             if let Err(error) = self.drop_old_bodies().await {
                 tracing::error!(%error, "could not drop old deliveries' bodies");
+            }
+            if let Err(problem) = self.drop_old_logs().await {
+                tracing::error!(%problem, "could not remove old logs");
             }
             for _ in 0..SWEEPS_PER_HOUR {
                 if let Err(problem) = self.drop_old_artifacts().await {

@@ -222,6 +222,7 @@ fn attempt_json(app: &AppState, build: &Build, attempt: &Attempt, steps: &[Step]
         "error": attempt.error,
         "hint": attempt.hint,
         "remarks": attempt.remarks,
+        "logs_removed": attempt.logs_removed.as_ref().map(|(ms, why)| json!({"removed_ms": ms, "why": why})),
         "created_ms": attempt.created_ms,
         "started_ms": attempt.started_ms,
         "finished_ms": attempt.finished_ms,

@@ -24,7 +24,9 @@ use windlass_store::db::{OnPending, now_ms};
 use windlass_store::queue::{Finish, Willing};
 use windlass_store::results::{NewArtifact, Report, Results, Test, TestEnd};
 use windlass_store::steps::Told;
-use windlass_store::{Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
+use windlass_store::{
+    Build, Claim, ForgeKind, NewBuild, NewRepo, Repo, SearchIndex, Store, Submitted,
+};
 use windlass_web::{AppState, ArtifactFile, Artifacts, RefError, Refs};
 
 pub(crate) const TOKEN: &str = "correct horse battery staple";
@@ -155,8 +157,10 @@ impl Fixture {
             .unwrap();
         let logs_root = dir.path().join("logs");
         std::fs::create_dir_all(&logs_root).unwrap();
+        let index = SearchIndex::open(&dir.path().join("data")).await.unwrap();
         let state = AppState {
             store,
+            index: Some(index),
             hub: Hub::new(),
             logs_root,
             schema: r#"{"title": "spec"}"#.into(),

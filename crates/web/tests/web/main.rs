@@ -10,3 +10,4 @@ mod hooks;
 mod html;
 mod logs;
 mod pages;
+mod search;

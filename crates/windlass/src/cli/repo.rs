@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use windlass_forge::github;
 use windlass_model::RepoName;
+use windlass_store::logs::KeepLogs;
 use windlass_store::repos::RepoChange;
 use windlass_store::{ForgeKind, NewRepo};
 
+use super::serve::KeepLogsArgs;
 use super::{find_repo, open_store, read_secret_file, say};
 use crate::client::server_url;
 use crate::folders::Folders;
@@ -56,6 +58,11 @@ pub(crate) enum Command {
         /// Whether pull requests from forks are built
         #[arg(long, value_name = "true|false")]
         build_forks: Option<bool>,
+        #[command(flatten)]
+        keep_logs: KeepLogsArgs,
+        /// Keep logs as long as the server's own options say
+        #[arg(long, conflicts_with_all = ["keep_log_days", "keep_log_builds", "keep_log_mib"])]
+        keep_logs_as_server: bool,
     },
     /// Remove a repository; its builds and their logs stay readable
     Remove {
@@ -114,6 +121,8 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
             webhook_secret_file,
             status_token_file,
             build_forks,
+            keep_logs,
+            keep_logs_as_server,
         } => {
             let repo = find_repo(&store, &name).await?;
             let read = |file: Option<PathBuf>| file.map(|f| read_secret_file(&f)).transpose();
@@ -124,6 +133,13 @@ pub(crate) async fn run(command: Command, folders: &Folders) -> Result<u8, Probl
                 build_forks,
             };
             store.change_repo(repo.id, &change).await?;
+            let keep = KeepLogs::from(keep_logs);
+            if keep_logs_as_server {
+                store.set_keep_logs(repo.id, KeepLogs::default()).await?;
+            } else if keep != KeepLogs::default() {
+                let before = store.keep_logs(repo.id).await?;
+                store.set_keep_logs(repo.id, keep.or(before)).await?;
+            }
             say(format_args!("changed {}", repo.name));
         }
         Command::Remove { name } => {

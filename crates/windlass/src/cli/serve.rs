@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args as ClapArgs;
 
+use windlass_store::logs::KeepLogs;
+
 use super::{on_pending, say};
 use crate::demo;
 use crate::executors::{AllowArgs, DockerArgs, SwarmArgs};
@@ -44,6 +46,11 @@ pub(crate) struct Args {
     /// Keep the container of a job that failed for so many seconds: `windlass shell` goes there
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     keep_failed: u64,
+    #[command(flatten)]
+    keep_logs: KeepLogsArgs,
+    /// Make no index of the words of all logs, and search in none
+    #[arg(long)]
+    no_search: bool,
     /// GitHub's API, if it does not follow from the repositories' URLs
     #[arg(long, value_name = "URL", env = "WINDLASS_GITHUB_API")]
     github_api: Option<String>,
@@ -58,6 +65,30 @@ pub(crate) struct Args {
     /// its own
     #[arg(long)]
     demo: bool,
+}
+
+/// How long logs are kept. The newest build of each repository keeps its logs in any case.
+#[derive(Debug, Clone, Copy, Default, ClapArgs)]
+pub(crate) struct KeepLogsArgs {
+    /// Remove the logs of builds that ended so many days ago [default: keep them]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) keep_log_days: Option<i64>,
+    /// Keep the logs of the newest so many builds of a repository
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) keep_log_builds: Option<i64>,
+    /// Keep so many MiB of a repository's logs, the newest
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) keep_log_mib: Option<i64>,
+}
+
+impl From<KeepLogsArgs> for KeepLogs {
+    fn from(args: KeepLogsArgs) -> Self {
+        Self {
+            days: args.keep_log_days,
+            builds: args.keep_log_builds,
+            mib: args.keep_log_mib,
+        }
+    }
 }
 
 pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem> {
@@ -90,6 +121,8 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         swarm: args.swarm.into(),
         allow: args.allow,
         keep_failed: args.keep_failed,
+        keep_logs: args.keep_logs.into(),
+        search: !args.no_search,
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,

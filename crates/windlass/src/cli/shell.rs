@@ -9,10 +9,10 @@ use futures_util::StreamExt as _;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
-use windlass_model::{BuildNumber, BuildState, RepoName};
+use windlass_model::BuildState;
 use windlass_store::{Attempt, Build, Store};
 
-use super::{complain, open_store};
+use super::{complain, open_store, parse_build};
 use crate::executors::{self, DockerArgs};
 use crate::folders::Folders;
 use crate::report::Problem;
@@ -33,7 +33,7 @@ const CHUNK: usize = 4096;
 
 pub(crate) async fn run(args: Args, folders: &Folders) -> Result<u8, Problem> {
     let store = open_store(folders).await?;
-    let (repo, number) = parse(&args.build)?;
+    let (repo, number) = parse_build(&args.build)?;
     let build = store.build(&repo, number).await?;
     let attempt = find(&store, &build, args.job.as_deref()).await?;
     if attempt.executor != "docker" {
@@ -99,17 +99,6 @@ pub(crate) async fn run(args: Args, folders: &Folders) -> Result<u8, Problem> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let code = handle.end().await.unwrap_or_default();
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
-}
-
-fn parse(text: &str) -> Result<(RepoName, BuildNumber), Problem> {
-    let bad = || {
-        Problem::new(format!("{text:?} names no build")).hint("write REPO/NUMBER, such as demo/12")
-    };
-    let (repo, number) = text.rsplit_once('/').ok_or_else(bad)?;
-    Ok((
-        repo.parse().map_err(|_| bad())?,
-        number.parse().map_err(|_| bad())?,
-    ))
 }
 
 /// The newest attempt at the job; of several jobs, the first that did not pass.

@@ -375,16 +375,19 @@ impl Worker {
         let attempt = claim.attempt.attempt_id();
         let dir = self.logs.join(attempt.as_str());
         failpoint::hit(format_args!("before-seal"));
-        tokio::task::spawn_blocking(move || {
-            if dir.is_dir() {
-                windlass_logs::seal(&dir).map(drop)
-            } else {
-                Ok(())
-            }
+        let sealed = tokio::task::spawn_blocking(move || match dir.is_dir() {
+            true => windlass_logs::seal(&dir),
+            false => Ok(Vec::new()),
         })
         .await
         .map_err(|e| Setback::Again(e.into()))?
         .map_err(|e| Setback::Again(e.into()))?;
+        let bytes = sealed
+            .iter()
+            .map(|step| step.meta.stored_bytes)
+            .sum::<u64>();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.store.logs_sealed(claim.attempt.id, bytes).await?;
         failpoint::hit(format_args!("after-seal"));
         self.hub.bump(attempt.as_str());
         let removed = match claim

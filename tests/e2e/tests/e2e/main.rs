@@ -25,6 +25,7 @@ mod registry;
 mod remote_daemon;
 mod restart;
 mod results;
+mod search;
 mod swarm;
 mod swarm_stack;
 mod triggers;
