@@ -6,6 +6,7 @@ mod http;
 mod idle;
 mod lines;
 mod noop;
+mod search;
 mod server;
 mod shim;
 mod spec;
@@ -29,6 +30,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("throughput", throughput::run),
     ("shim", shim::run),
     ("spec", spec::run),
+    ("search", search::run),
     ("docker", docker::run),
     ("swarm", swarm::run),
 ];

@@ -10,6 +10,20 @@ use windlass_shim::order as shim;
 
 use crate::executor::{Inside, swarm};
 
+/// How much output of a step is kept, if nobody says otherwise: 1 GiB.
+pub const OUTPUT_KEPT: u64 = 1 << 30;
+
+/// The most of the end of a step's output that is kept when there is more than that.
+const TAIL_KEPT: u64 = 4 << 20;
+
+/// The limit of a step's output, of `bytes` in all.
+pub fn output_limit(bytes: u64) -> shim::OutputLimit {
+    shim::OutputLimit {
+        bytes,
+        tail_bytes: TAIL_KEPT.min(bytes / 4),
+    }
+}
+
 /// How long a process tree has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
 
@@ -134,6 +148,7 @@ pub fn order(attempt: &AttemptId, job: &JobPlan, about: &About<'_>, inside: Insi
         timeout_ms: Some(ms(job.timeout)),
         grace_ms: ms(GRACE),
         inherit_env: false,
+        output: Some(output_limit(OUTPUT_KEPT)),
         limits: shim::Limits {
             memory_bytes: job.limits.memory_bytes,
             pids: job.limits.pids,

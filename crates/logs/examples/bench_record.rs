@@ -163,6 +163,7 @@ fn journal(lines_per_record: usize) -> (Vec<u8>, u64) {
     let end = StepEnded {
         result: StepResult::Exited { code: 0 },
         output_bytes: written,
+        left_out_bytes: 0,
         duration_us: 0,
         leftovers: 0,
     };

@@ -150,6 +150,11 @@ impl StepResult {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// A step's last record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEnded {
@@ -158,6 +163,9 @@ pub struct StepEnded {
     pub result: StepResult,
     /// Output bytes of this step, decoded and masked: what its log must hold.
     pub output_bytes: u64,
+    /// Output bytes that were left out because of the order's limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out_bytes: u64,
     /// From the start of the program to its end, by a clock that does not jump.
     pub duration_us: u64,
     /// Processes that the step left behind and that we stopped.

@@ -21,6 +21,7 @@
 mod cgroup;
 mod control;
 mod crew;
+mod gate;
 mod mask;
 mod meet;
 mod needles;

@@ -66,6 +66,9 @@ pub struct Order {
     pub grace_ms: u64,
     /// What the steps may use.
     pub limits: Limits,
+    /// How much output of each step is kept; orders of older releases have no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputLimit>,
     /// What to run, in order. The first step that fails ends the job; the rest is skipped. Steps
     /// in the background run until the last of the others is over.
     pub steps: Vec<StepOrder>,
@@ -86,6 +89,16 @@ pub struct Limits {
     /// Thousandths of a processor. Orders of older releases don't have it.
     #[serde(default)]
     pub cpu_millis: Option<u64>,
+}
+
+/// How much output of one step is kept: its head, and of the rest its tail. Reaching it never changes the
+/// step's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputLimit {
+    /// Bytes of both together.
+    pub bytes: u64,
+    /// Bytes of the tail, which the shim holds in memory until the step is over.
+    pub tail_bytes: u64,
 }
 
 /// One command.

@@ -9,8 +9,9 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{self, OutputFlags, SetArg};
 use windlass_shim::journal::Stream;
-use windlass_shim::order::OutputMode;
+use windlass_shim::order::{OutputLimit, OutputMode};
 
+use crate::gate::Gate;
 use crate::mask::{Automaton, Masker};
 use crate::writer::Writer;
 
@@ -30,7 +31,7 @@ pub(crate) struct Output<'a> {
     automaton: Option<&'a Automaton>,
     buffer: Vec<u8>,
     masked: Vec<u8>,
-    written: u64,
+    gate: Gate,
     /// The text that is awaited, until it was seen.
     awaited: Option<Vec<u8>>,
 }
@@ -62,6 +63,7 @@ impl<'a> Output<'a> {
     /// The system has no descriptor, pipe or terminal left.
     pub(crate) fn open(
         mode: OutputMode,
+        limit: Option<OutputLimit>,
         automaton: Option<&'a Automaton>,
     ) -> io::Result<(Self, ProgramEnds)> {
         let stdin = File::open("/dev/null")?;
@@ -91,7 +93,7 @@ impl<'a> Output<'a> {
             automaton,
             buffer: vec![0; READ],
             masked: Vec::new(),
-            written: 0,
+            gate: Gate::new(limit),
             awaited: None,
         };
         let ends = ProgramEnds {
@@ -125,7 +127,12 @@ impl<'a> Output<'a> {
 
     /// Bytes given to the journal so far.
     pub(crate) fn written(&self) -> u64 {
-        self.written
+        self.gate.written()
+    }
+
+    /// Bytes that were left out because there were too many.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.gate.dropped()
     }
 
     /// Reads once from each channel that is `ready` (in the order of [`Output::fds`]).
@@ -145,23 +152,26 @@ impl<'a> Output<'a> {
                     {
                         self.awaited = None;
                     }
-                    self.written += channel.pass(
-                        self.automaton,
-                        &self.buffer[..n],
-                        &mut self.masked,
-                        (step, journal),
-                    );
+                    let bytes = &self.buffer[..n];
+                    channel.pass(self.automaton, bytes, &mut self.masked, |stream, bytes| {
+                        self.gate.take(step, stream, bytes, journal);
+                    });
                     true
                 }
                 Err(Errno::EINTR | Errno::EAGAIN) => true,
                 // The end; of a terminal it is an EIO.
                 _ => {
-                    self.written += channel.finish(&mut self.masked, (step, journal));
+                    channel.finish(&mut self.masked, |stream, bytes| {
+                        self.gate.take(step, stream, bytes, journal);
+                    });
                     false
                 }
             }
         });
         self.channels = channels;
+        if self.channels.is_empty() {
+            self.gate.finish(step, journal);
+        }
     }
 
     /// Lets a terminal end once all its users are gone.
@@ -172,8 +182,11 @@ impl<'a> Output<'a> {
     /// Closes what is still open.
     pub(crate) fn close(&mut self, step: u32, journal: &mut Writer) {
         for mut channel in self.channels.drain(..) {
-            self.written += channel.finish(&mut self.masked, (step, journal));
+            channel.finish(&mut self.masked, |stream, bytes| {
+                self.gate.take(step, stream, bytes, journal);
+            });
         }
+        self.gate.finish(step, journal);
     }
 }
 
@@ -197,31 +210,27 @@ impl Channel {
         found
     }
 
-    /// Returns how many bytes went to the journal.
     fn pass(
         &mut self,
         automaton: Option<&Automaton>,
         bytes: &[u8],
         masked: &mut Vec<u8>,
-        (step, journal): (u32, &mut Writer),
-    ) -> u64 {
-        let bytes = match automaton {
-            None => bytes,
+        take: impl FnOnce(Stream, &[u8]),
+    ) {
+        match automaton {
+            None => take(self.stream, bytes),
             Some(automaton) => {
                 masked.clear();
                 self.masker.push(automaton, bytes, masked);
-                masked
+                take(self.stream, masked);
             }
-        };
-        journal.output(step, self.stream, bytes);
-        bytes.len() as u64
+        }
     }
 
-    fn finish(&mut self, masked: &mut Vec<u8>, (step, journal): (u32, &mut Writer)) -> u64 {
+    fn finish(&mut self, masked: &mut Vec<u8>, take: impl FnOnce(Stream, &[u8])) {
         masked.clear();
         self.masker.finish(masked);
-        journal.output(step, self.stream, masked);
-        masked.len() as u64
+        take(self.stream, masked);
     }
 }
 

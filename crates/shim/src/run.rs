@@ -207,6 +207,7 @@ fn never_ran(result: StepResult) -> StepEnded {
     StepEnded {
         result,
         output_bytes: 0,
+        left_out_bytes: 0,
         duration_us: 0,
         leftovers: 0,
     }

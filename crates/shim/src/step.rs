@@ -149,6 +149,7 @@ impl<'a> Running<'a> {
                 reason: job.masked(&reason),
             },
             output_bytes: 0,
+            left_out_bytes: 0,
             duration_us: 0,
             leftovers: 0,
         })
@@ -158,7 +159,7 @@ impl<'a> Running<'a> {
         let oom_before = job.cgroup.map_or(0, Cgroup::oom_kills);
         let refusals_before = job.cgroup.map_or(0, Cgroup::fork_refusals);
         let program = program::prepare(job.order, job.secrets, step)?;
-        let (mut output, ends) = Output::open(step.output, job.automaton)
+        let (mut output, ends) = Output::open(step.output, job.order.output, job.automaton)
             .map_err(|e| format!("the step's output could not be connected: {e}"))?;
         let ready = step.background.as_ref().map(|b| b.ready.as_ref());
         if let Some(Check::Output(text)) = ready.flatten().map(|ready| &ready.check) {
@@ -472,6 +473,7 @@ impl<'a> Running<'a> {
         StepEnded {
             result,
             output_bytes: self.output.written(),
+            left_out_bytes: self.output.left_out(),
             duration_us: u64::try_from((at - self.begin).as_micros()).unwrap_or(u64::MAX),
             leftovers: u32::try_from(self.leftovers.len()).unwrap_or(u32::MAX),
         }

@@ -54,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) allow: AllowArgs,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
+    pub(crate) log_limit: u64,
     pub(crate) keep_logs: KeepLogs,
     /// Whether there is an index of words.
     pub(crate) search: bool,
@@ -174,6 +175,7 @@ impl Server {
             slots: self.slots,
             allow: self.settings.allow.clone(),
             keep_failed: self.settings.keep_failed,
+            log_limit: self.settings.log_limit,
             keep_logs: self.settings.keep_logs,
             index: index.clone(),
             draining: false.into(),

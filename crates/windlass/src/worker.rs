@@ -69,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) allow: AllowArgs,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
+    /// How many bytes of a step's output are kept.
+    pub(crate) log_limit: u64,
     /// How long logs are kept where a repository says nothing else.
     pub(crate) keep_logs: KeepLogs,
     /// The index of words, if there is one.

@@ -166,6 +166,7 @@ impl Derivation {
             );
             self.damage(step, &text)?;
         }
+        self.step(step)?.1.dropped += end.left_out_bytes;
         let outcome = outcome(end.result);
         self.close(step, outcome.clone(), end.output_bytes, end.duration_us)?;
         self.events.push(LogEvent::StepEnded {

@@ -79,6 +79,7 @@ impl Journal {
         let end = StepEnded {
             result,
             output_bytes: self.written.get(&step).copied().unwrap_or_default(),
+            left_out_bytes: 0,
             duration_us: 55,
             leftovers: 0,
         };

@@ -65,6 +65,7 @@ impl Attempt {
                 grace_ms: 10_000,
                 inherit_env: false,
                 limits: Limits::default(),
+                output: None,
                 steps,
             },
             secrets: None,

@@ -286,6 +286,7 @@ impl Job {
         let end = StepEnded {
             result,
             output_bytes: self.written.get(&step).copied().unwrap_or(0),
+            left_out_bytes: 0,
             duration_us: duration_ms * 1_000,
             leftovers: 0,
         };

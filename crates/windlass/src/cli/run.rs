@@ -22,7 +22,7 @@ use windlass_engine::git::Git;
 use windlass_engine::image_build;
 use windlass_engine::local::WorkingTree;
 use windlass_engine::order::{self, About, Grants};
-use windlass_logs::{LogEvent, LogReader, Recorder};
+use windlass_logs::{LogEvent, LogReader, Recorder, RecorderLimits};
 use windlass_model::plan::ClonePlan;
 use windlass_model::{AttemptId, JobPlan, Outcome, Plan, Secret, Trigger};
 use windlass_spec::Spec;
@@ -473,7 +473,11 @@ fn show(
     dir: &Path,
     mut display: Display,
 ) -> Result<(Vec<Ended>, Display), Problem> {
-    let mut recorder = Recorder::open(dir)?;
+    let limits = RecorderLimits {
+        log_bytes: order::OUTPUT_KEPT + (1 << 20),
+        ..RecorderLimits::default()
+    };
+    let mut recorder = Recorder::open_with(dir, limits)?;
     let mut bytes = Vec::new();
     let mut reading = Vec::new();
     let mut ends = Vec::new();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args as ClapArgs;
 
+use windlass_engine::order;
 use windlass_store::logs::KeepLogs;
 
 use super::{on_pending, say};
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Keep the container of a job that failed for so many seconds: `windlass shell` goes there
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     keep_failed: u64,
+    /// How many MiB of one step's output are kept: the head, and of what is beyond it the last 4
+    #[arg(long, value_name = "MIB", default_value_t = order::OUTPUT_KEPT >> 20, value_parser = clap::value_parser!(u64).range(1..))]
+    log_limit: u64,
     #[command(flatten)]
     keep_logs: KeepLogsArgs,
     /// Make no index of the words of all logs, and search in none
@@ -121,6 +125,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         swarm: args.swarm.into(),
         allow: args.allow,
         keep_failed: args.keep_failed,
+        log_limit: args.log_limit.saturating_mul(1 << 20),
         keep_logs: args.keep_logs.into(),
         search: !args.no_search,
         github_api: args.github_api,

@@ -12,7 +12,7 @@ use windlass_engine::executor::registry::Registries;
 use windlass_engine::executor::{ExecutorError, Executors, Followed as News, Said, Start};
 use windlass_engine::image_build;
 use windlass_engine::order::{self, About};
-use windlass_logs::{LogEvent, Recorder};
+use windlass_logs::{LogEvent, Recorder, RecorderLimits};
 use windlass_model::plan::Limits;
 use windlass_model::{AttemptId, BuildState, JobPlan, Secret};
 use windlass_store::steps::Told;
@@ -61,6 +61,11 @@ impl Worker {
             row: claim.attempt.id,
             // In a container the shim has nothing to say about them.
             limited: job.image.is_none() && job.limits != Limits::default(),
+            limits: RecorderLimits {
+                // The shim keeps to the limit; here it only holds what a damaged journal brings.
+                log_bytes: self.log_limit.saturating_add(1 << 20),
+                ..RecorderLimits::default()
+            },
             stopping: Arc::clone(&stopping),
         };
         let runtime = tokio::runtime::Handle::current();
@@ -119,6 +124,7 @@ impl Worker {
             url: Some(&url),
         };
         let mut order = order::order(attempt, job, &about, inside);
+        order.output = Some(order::output_limit(self.log_limit));
         let values: BTreeMap<String, Secret> = if claim.build.trigger.event.is_untrusted() {
             BTreeMap::new()
         } else {
@@ -220,12 +226,13 @@ struct Recording {
     row: i64,
     /// The job has limits, so it is worth saying what enforces them.
     limited: bool,
+    limits: RecorderLimits,
     stopping: Arc<AtomicBool>,
 }
 
 impl Recording {
     fn to_the_end(&self, runtime: &tokio::runtime::Handle) -> Result<Followed, Problem> {
-        let mut recorder = Recorder::open(&self.dir)?;
+        let mut recorder = Recorder::open_with(&self.dir, self.limits)?;
         let mut follower = self
             .executors
             .of(&self.job)

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use windlass_model::AttemptId;
+use windlass_model::{AttemptId, BuildNumber};
 use windlass_store::logs::{KeepLogs, KeptLog};
 use windlass_store::{SearchIndex, Store};
 
@@ -13,27 +13,29 @@ use crate::report::Problem;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const MIB: i64 = 1 << 20;
 
-/// The attempts whose logs go, and why. `kept` has the newest build first. The newest build's logs always stay.
-/// Pure.
-pub(crate) fn overdue(kept: &[KeptLog], keep: KeepLogs, now_ms: i64) -> Vec<(i64, String)> {
+/// The attempts whose logs go, and why. `kept` has the newest build first, and `last` is the number of the repository's
+/// last build, which may still run. The newest logs that there are always stay. Pure.
+pub(crate) fn overdue(
+    kept: &[KeptLog],
+    last: BuildNumber,
+    keep: KeepLogs,
+    now_ms: i64,
+) -> Vec<(i64, String)> {
     let Some(newest) = kept.first().map(|log| log.build) else {
         return Vec::new();
     };
-    let (mut builds, mut last, mut bytes) = (0, None, 0);
+    let mut bytes = 0;
     let mut gone = Vec::new();
     for log in kept {
-        if last != Some(log.build) {
-            last = Some(log.build);
-            builds += 1;
-        }
         bytes += log.bytes.unwrap_or_default();
         if log.build == newest {
             continue;
         }
         let old = |days: &i64| now_ms - log.finished_ms > days.saturating_mul(DAY_MS);
+        let beyond = |most: &i64| last - log.build >= *most;
         let why = if let Some(days) = keep.days.filter(old) {
             format!("output is kept for {days} days")
-        } else if let Some(most) = keep.builds.filter(|most| builds > *most) {
+        } else if let Some(most) = keep.builds.filter(beyond) {
             format!("output of the newest {most} builds is kept")
         } else if let Some(mib) = keep.mib.filter(|mib| bytes > mib.saturating_mul(MIB)) {
             format!("{mib} MiB of output are kept")
@@ -111,7 +113,8 @@ impl Worker {
                     log.bytes = Some(bytes);
                 }
             }
-            let gone = overdue(&kept, keep, windlass_store::db::now_ms());
+            let last = self.store.repo(repo).await?.last_build;
+            let gone = overdue(&kept, last, keep, windlass_store::db::now_ms());
             if gone.is_empty() {
                 continue;
             }
@@ -157,7 +160,7 @@ mod tests {
     }
 
     fn gone(kept: &[KeptLog], keep: KeepLogs) -> Vec<i64> {
-        let gone = overdue(kept, keep, 0);
+        let gone = overdue(kept, 4, keep, 0);
         gone.into_iter().map(|(attempt, _)| attempt).collect()
     }
 
@@ -182,6 +185,9 @@ mod tests {
             gone(&kept, keep(Some(i64::MAX), Some(i64::MAX), Some(i64::MAX))),
             [0_i64; 0]
         );
+        // One that still runs counts, too.
+        let only = |last| overdue(&kept[2..], last, keep(None, Some(2), None), 0).len();
+        assert_eq!((only(3), only(4)), (1, 2));
         assert_eq!(gone(&[], keep(Some(1), Some(1), Some(1))), [0_i64; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Searching the output of all builds on a real server, and output that is not kept.
+//! Searching the output of all builds on a real server, and output that is not kept, or not all.
 
 use serde_json::Value;
 
@@ -113,4 +113,32 @@ async fn logs_are_kept_as_long_as_the_server_and_the_repository_say() {
         .await
         .unwrap();
     assert!(gone.contains("newest 2 builds"), "{gone}");
+}
+
+#[tokio::test]
+async fn too_much_output_keeps_its_head_and_tail_and_the_build_passes() {
+    let lab = Lab::new();
+    // 12 MB, of which 1 MiB is kept.
+    lab.hooked(
+        "r",
+        "steps:\n  - yes 'all is well' | head -n 999999; echo the very last line\n",
+    );
+    let server = lab.serve(&["--log-limit", "1"]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{build:#}");
+    let log = lab.bytes(&server, "/repos/r/builds/1/steps/1/log").await;
+    assert!(
+        log.len() <= 1 << 20 && log.len() > 1_000_000,
+        "{}",
+        log.len()
+    );
+    assert!(log.starts_with(b"all is well\n") && log.ends_with(b"the very last line\n"));
+    let page = lab.text(&server, "/repos/r/builds/1/steps/1").await;
+    // The page shows the end; what is left out before is told there, too.
+    assert!(page.contains("bytes of output were not kept"), "{page}");
+    let middle = lab
+        .text(&server, "/repos/r/builds/1/steps/1?from=65500")
+        .await;
+    assert!(middle.contains("were left out here"), "{middle}");
 }

@@ -290,6 +290,7 @@ mod tests {
             attempt: "a1".to_owned(),
             workspace: "/windlass/src".into(),
             env: Default::default(),
+            output: None,
             inherit_env: true,
             timeout_ms: None,
             grace_ms: 1000,
