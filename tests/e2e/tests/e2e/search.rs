@@ -37,6 +37,12 @@ async fn build(lab: &Lab, server: &Server, number: i64) {
     lab.push("r", &["HEAD:main"]);
     let build = lab.ended(server, "r", number).await;
     assert_eq!(build["state"], "passed", "{build:#}");
+    // Its log is sealed, too.
+    let path = format!("/api/v1/repos/r/builds/{number}");
+    lab.until(server, &path, |build| {
+        build["attempts"][0]["phase"] == "done"
+    })
+    .await;
 }
 
 #[tokio::test]
