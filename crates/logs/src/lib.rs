@@ -12,6 +12,8 @@
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
 //! | escape sequences, overwriting within a row | `screen` |
+//! | what went wrong, first: findings, and what is new | [`findings`] |
+//! | where a text stands in a whole log | [`grep`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -26,7 +28,9 @@
 //! ```
 
 pub mod error;
+pub mod findings;
 pub mod folder;
+pub mod grep;
 pub mod hub;
 pub mod note;
 pub mod reader;

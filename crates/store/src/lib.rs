@@ -30,4 +30,4 @@ pub use jobs::{BuildEnd, Job, Judge};
 pub use outbox::OutboxRow;
 pub use queue::{Claim, Phase};
 pub use repos::{ForgeKind, NewRepo, Repo};
-pub use steps::Step;
+pub use steps::{PassedRun, Step};

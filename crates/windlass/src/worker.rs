@@ -8,6 +8,7 @@ mod follow;
 mod job;
 mod prepare;
 mod schedules;
+mod wrong;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod background;
+mod corpus;
 mod crashes;
 mod journals;
 mod recording;

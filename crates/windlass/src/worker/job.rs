@@ -19,6 +19,7 @@ use windlass_store::{BuildEnd, Claim, Judge, Step, StoreError, failpoint};
 use super::Worker;
 use super::follow::planned_job;
 use super::prepare::{NotPrepared, ended, first_line, mirror_key};
+use super::wrong;
 use crate::report::Problem;
 use crate::results::{self, Places};
 use crate::verdict::{attempt_end, spoil, stopped_from_outside, verdict};
@@ -131,6 +132,7 @@ impl Worker {
                 spoil(&mut finish, &problem);
                 BTreeMap::new()
             });
+            self.quote(claim, &mut finish, &steps).await;
             let end = attempt_end(&finish, &steps, outputs);
             self.finish(claim, &finish, &end).await?;
         }
@@ -375,8 +377,10 @@ impl Worker {
         let attempt = claim.attempt.attempt_id();
         let dir = self.logs.join(attempt.as_str());
         failpoint::hit(format_args!("before-seal"));
+        let steps = self.store.steps(claim.attempt.id).await?;
         tokio::task::spawn_blocking(move || {
             if dir.is_dir() {
+                wrong::learn(&dir, &steps);
                 windlass_logs::seal(&dir).map(drop)
             } else {
                 Ok(())
