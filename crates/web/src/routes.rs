@@ -82,7 +82,7 @@ pub fn router(state: AppState) -> Router {
             "/api/v1/repos/{repo}/builds/{number}/steps/{step}/new",
             get(api::findings::new_rows),
         )
-        .route("/api/v1/repos/{repo}/search", get(api::findings::search))
+        .route("/api/v1/repos/{repo}/scan", get(api::findings::scan))
         .route("/api/v1/builds", get(api::builds::list))
         .route("/api/v1/deliveries", get(api::deliveries::list))
         .route("/api/v1/deliveries/{id}/body", get(api::deliveries::body))

@@ -294,10 +294,10 @@ pub mod api {
     }
 
     /// Where a text stands in the logs of a repository.
-    pub fn search(repo: &RepoName, text: &str, ignore_case: bool, limit: usize) -> String {
+    pub fn scan(repo: &RepoName, text: &str, ignore_case: bool, limit: usize) -> String {
         let case = if ignore_case { "&ignore_case=1" } else { "" };
         let text = super::encode(text);
-        format!("/api/v1/repos/{repo}/search?text={text}{case}&limit={limit}")
+        format!("/api/v1/repos/{repo}/scan?text={text}{case}&limit={limit}")
     }
 
     /// What forges sent.

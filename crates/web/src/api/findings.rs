@@ -180,10 +180,10 @@ pub(crate) struct Wanted {
     limit: Option<String>,
 }
 
-/// `GET /api/v1/repos/{repo}/search?text=`: a scan through the logs of all builds, the newest
+/// `GET /api/v1/repos/{repo}/scan?text=`: a scan through the logs of all builds, the newest
 /// first. Each row with the text is told when it is found; the last line sums up:
 /// `{"done": true, "builds": 12, "logs": 40, "bytes": 123456, "ms": 90, "more": false}`.
-pub(crate) async fn search(
+pub(crate) async fn scan(
     State(app): State<App>,
     RepoPath(repo): RepoPath,
     Query(wanted): Query<Wanted>,
@@ -191,7 +191,7 @@ pub(crate) async fn search(
     let text = wanted.text.unwrap_or_default();
     if text.is_empty() || text.len() > LONGEST || text.contains('\n') {
         return Err(WebError::bad_request("`text` is not a text to search for")
-            .hint("give a part of one line: search?text=connection+refused"));
+            .hint("give a part of one line: scan?text=connection+refused"));
     }
     let limit = number_in("limit", wanted.limit.as_ref())?;
     let ignore_case = wanted

@@ -19,7 +19,6 @@ use windlass_store::{BuildEnd, Claim, Judge, Step, StoreError, failpoint};
 use super::Worker;
 use super::follow::planned_job;
 use super::prepare::{NotPrepared, ended, first_line, mirror_key};
-use super::wrong;
 use crate::report::Problem;
 use crate::results::{self, Places};
 use crate::verdict::{attempt_end, spoil, stopped_from_outside, verdict};
@@ -138,6 +137,7 @@ impl Worker {
         }
         free(slot);
         if claim.attempt.phase == Phase::Recorded {
+            self.learn(claim).await?;
             self.seal(claim).await?;
             self.store.done(claim.attempt.id).await?;
             self.maintain(claim.build.repo_id).await;
@@ -377,10 +377,8 @@ impl Worker {
         let attempt = claim.attempt.attempt_id();
         let dir = self.logs.join(attempt.as_str());
         failpoint::hit(format_args!("before-seal"));
-        let steps = self.store.steps(claim.attempt.id).await?;
         tokio::task::spawn_blocking(move || {
             if dir.is_dir() {
-                wrong::learn(&dir, &steps);
                 windlass_logs::seal(&dir).map(drop)
             } else {
                 Ok(())

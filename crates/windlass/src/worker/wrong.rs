@@ -1,14 +1,14 @@
 //! What went wrong in a job that failed, for its summary and its page; what passing steps printed,
 //! for the next one that fails.
 
-use std::path::Path;
 use std::time::Duration;
 
-use windlass_model::BuildState;
+use windlass_model::{BuildState, Outcome};
 use windlass_store::queue::Finish;
 use windlass_store::{Claim, Step};
 
 use super::Worker;
+use super::job::Setback;
 
 /// A status for the forge waits no longer for the words that it could quote.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +47,27 @@ impl Worker {
             finish.summary = quoted(&finish.summary, &first.quote());
         }
     }
+
+    /// Keeps the lines that the steps which passed printed, beside their logs. Nothing depends on it.
+    pub(super) async fn learn(&self, claim: &Claim) -> Result<(), Setback> {
+        let steps = self.store.steps(claim.attempt.id).await?;
+        let passed = steps.into_iter().filter(|step| {
+            let outcome = step.outcome.as_ref();
+            step.started_us.is_some() && outcome.is_some_and(Outcome::is_success)
+        });
+        let passed: Vec<u32> = passed
+            .filter_map(|step| u32::try_from(step.index).ok())
+            .collect();
+        let dir = self.logs.join(claim.attempt.attempt_id().as_str());
+        let learnt = tokio::task::spawn_blocking(move || {
+            for step in passed {
+                if let Err(error) = windlass_logs::findings::learn(&dir, step) {
+                    tracing::warn!(%error, "could not keep the lines of a step that passed");
+                }
+            }
+        });
+        learnt.await.map_err(|e| Setback::Again(e.into()))
+    }
 }
 
 fn quoted(summary: &str, quote: &str) -> String {
@@ -59,21 +80,6 @@ fn quoted(summary: &str, quote: &str) -> String {
         short.push('…');
     }
     format!("{summary}: {short}")
-}
-
-/// Keeps the lines of the steps that passed. Nothing depends on it.
-pub(super) fn learn(logs: &Path, steps: &[Step]) {
-    for step in steps {
-        let passed = step.outcome.as_ref().is_some_and(|o| o.is_success());
-        let (Ok(number), true, true) =
-            (u32::try_from(step.index), passed, step.started_us.is_some())
-        else {
-            continue;
-        };
-        if let Err(error) = windlass_logs::findings::learn(logs, number) {
-            tracing::warn!(%error, "could not keep the lines of a step that passed");
-        }
-    }
 }
 
 #[cfg(test)]

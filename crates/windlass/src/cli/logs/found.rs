@@ -182,7 +182,7 @@ pub(super) async fn search(
     ignore_case: bool,
     limit: usize,
 ) -> Result<u8, Problem> {
-    let path = urls::api::search(repo, wanted, ignore_case, limit);
+    let path = urls::api::scan(repo, wanted, ignore_case, limit);
     let answer = client.get(&path).await?;
     let (mut hits, mut sum) = (0_u64, None);
     each_line(answer, |row| {
