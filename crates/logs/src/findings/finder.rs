@@ -403,10 +403,11 @@ impl Pass {
     }
 
     /// A matcher waits no longer.
-    fn end(&mut self, waiting: Waiting) {
+    fn end(&mut self, mut waiting: Waiting) {
         let matcher = &ALL.matchers[waiting.matcher];
         let rest = &matcher.patterns[waiting.next..];
         if !waiting.given && rest.iter().all(|pattern| pattern.optional) {
+            waiting.found.weight = matcher.alone.unwrap_or(waiting.found.weight);
             self.give(waiting.found);
         }
     }

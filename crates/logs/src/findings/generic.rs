@@ -75,7 +75,7 @@ static WORDS: LazyLock<RegexSet> = LazyLock::new(|| {
             |allow(?:s|ed)?|fix(?:es|ed)?|avoid(?:s|ed)?|prevent(?:s|ed)?)
           \s+(?:an?\s+|the\s+|any\s+|fatal\s+|new\s+|more\s+|such\s+|\x22)*
           (?:errors?|failures?|exceptions?|warnings?|fail(?:ed|s)?|panics?)\b)
-        | (?i:\b(?:errors?|failures?|failed|fails|fatal|exceptions?|panics?)\x22?\s*[:=]\s*(?:0|none|false|null|nil)\b)
+        | (?i:\b(?:errors?|failures?|failed|fails|fatal|exceptions?|panics?)\x22?(?:\s+\w+)?\s*[:=]\s*(?:0|none|false|null|nil)\b)
         # Of what is spoken, not what happened.
         | (?i:\berror(?:s)?[\ _-](?:handl|messag|code|page|log|report|type|path|case|rate|budget|class|recover|tracking|boundar|correct))
         # Tests that passed.
@@ -191,6 +191,7 @@ mod tests {
             "0 errors, 0 warnings",
             "No errors found",
             "errors: 0",
+            "error count: 0",
             "failed=0 skipped=2",
             "error handling is on",
             "gcc -Werror -Wall -c errors.c",

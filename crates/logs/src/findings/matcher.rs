@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | `x-triggers` | matcher | texts of which one is in every row that the first pattern matches |
 //! | `x-weight` | matcher | added to the score instead of [`super::rank::MATCHER`]; below 0: the row only follows from a failure, or repeats one |
+//! | `x-alone` | matcher | the weight of a finding without the optional patterns |
 //! | `x-block` | matcher | rows after the last pattern that belong to the finding |
 //! | `x-stop` | matcher | a row that ends the waiting for the next pattern |
 //! | `x-last` | matcher | rows on the way: the last one names the file and the line |
@@ -43,6 +44,8 @@ struct Source {
     triggers: Vec<String>,
     #[serde(rename = "x-weight")]
     weight: Option<i32>,
+    #[serde(rename = "x-alone")]
+    alone: Option<i32>,
     #[serde(rename = "x-block")]
     block: Option<String>,
     #[serde(rename = "x-stop")]
@@ -108,6 +111,7 @@ pub(super) struct Matcher {
     pub(super) owner: String,
     pub(super) severity: Severity,
     pub(super) weight: i32,
+    pub(super) alone: Option<i32>,
     pub(super) patterns: Vec<Pattern>,
     pub(super) block: Option<Regex>,
     pub(super) stop: Option<Regex>,
@@ -135,19 +139,20 @@ pub(super) struct Set {
 
 /// The files with the matchers that we ship.
 const SHIPPED: [&str; 12] = [
-    // Those that only follow from failures first: of two for one row the first one stays.
+    // Of two that say the same of one row the first one stays: those of one language before those
+    // that many tools use.
     include_str!("matchers/consequences.json"),
     include_str!("matchers/rust.json"),
-    include_str!("matchers/c.json"),
-    include_str!("matchers/make.json"),
     include_str!("matchers/javascript.json"),
     include_str!("matchers/python.json"),
     include_str!("matchers/go.json"),
     include_str!("matchers/jvm.json"),
     include_str!("matchers/dotnet.json"),
-    include_str!("matchers/shell.json"),
-    include_str!("matchers/docker.json"),
     include_str!("matchers/ruby.json"),
+    include_str!("matchers/docker.json"),
+    include_str!("matchers/shell.json"),
+    include_str!("matchers/make.json"),
+    include_str!("matchers/c.json"),
 ];
 
 /// The matchers that we ship. A test proves that each of them can be read.
@@ -253,6 +258,7 @@ impl Matcher {
             patterns: patterns.collect::<Result<_, MatcherError>>()?,
             severity: severity(source.severity.as_deref().unwrap_or("error").as_bytes()),
             weight: source.weight.unwrap_or(rank::MATCHER),
+            alone: source.alone,
             sticky: source.sticky,
             owner,
             block,

@@ -24,7 +24,7 @@ record() {
     (cd "$work/$name" && bash -e -c "$script") >"$work/$name.log" 2>&1
     echo "$name: exit code $?, $(wc -l <"$work/$name.log") lines"
     # Where packages come from here is nobody's business.
-    sed -E 's#https?://[a-z0-9.-]*(debian|crates|npmjs|pypi|pythonhosted|golang|maven)[a-z0-9.-]*/#http://packages.test/#g; /^Looking in (links|indexes):/d' \
+    sed -E 's#https?://[a-z0-9.-]*(debian|crates|npmjs|pypi|pythonhosted|golang|maven)[a-z0-9.-]*/#http://packages.test/#g; /^Looking in (links|indexes):|waiting for file lock on/d' \
         "$work/$name.log" >"$here/$name/log"
 }
 
@@ -501,5 +501,142 @@ ok 3 - prints "fatal error" for a broken file
 Coverage: error.ts 100%, fail.ts 98.2%
 S
 X
+
+# Held back: recorded and judged after the matchers had been written.
+
+record held-clippy bash <<Y
+$rust_crate
+printf 'fn main() {\n    let v: Vec<u8> = Vec::new();\n    if v.len() == 0 { println!("x"); }\n}\n' > src/main.rs
+cargo clippy -- -D warnings
+Y
+
+record held-cargo-fmt bash <<Y
+$rust_crate
+printf 'fn main() {\nlet x=1;\n    println!("{x}");\n}\n' > src/main.rs
+cargo fmt --check
+Y
+
+record held-doctest bash <<Y
+$rust_crate
+printf '/// Adds.\n/// \`\`\`\n/// assert_eq!(thing::add(1, 1), 3);\n/// \`\`\`\npub fn add(a: u8, b: u8) -> u8 { a + b }\n' > src/lib.rs
+cargo test
+Y
+
+record held-cargo-dep bash <<Y
+$rust_crate
+printf '[dependencies]\nthis-crate-does-not-exist-xyz = "1"\n' >> Cargo.toml; echo > src/lib.rs
+cargo build --offline
+Y
+
+record held-cargo-panic bash <<Y
+$rust_crate
+printf 'fn main() {\n    println!("error count: 0");\n    let n: usize = "12x".parse().expect("a number");\n    println!("{n}");\n}\n' > src/main.rs
+cargo run -q
+Y
+
+record held-cpp-template bash <<'Y'
+printf '#include <map>\n#include <string>\nstruct K { int a; };\nint main() { std::map<K, int> m; m[K{1}] = 2; }\n' > a.cc
+g++ -c a.cc
+Y
+
+record held-cmake-build bash <<'Y'
+printf 'cmake_minimum_required(VERSION 3.10)\nproject(t CXX)\nadd_library(l l.cc)\nadd_executable(t t.cc)\ntarget_link_libraries(t l)\n' > CMakeLists.txt
+printf 'int f() { return 1; }\n' > l.cc; printf '#include "missing.h"\nint main() { return f(); }\n' > t.cc
+cmake -B b >/dev/null; cmake --build b
+Y
+
+record held-segv bash <<'Y'
+printf 'int main() { int *p = 0; return *p; }\n' > a.c; gcc a.c -o a; ./a
+Y
+
+record held-asan bash <<'Y'
+printf '#include <stdlib.h>\nint main() { char *p = malloc(3); p[3] = 1; free(p); return 0; }\n' > a.c; gcc -g -fsanitize=address a.c -o a; ./a
+Y
+
+record held-node-esm bash <<'Y'
+printf 'import { readFile } from "node:fs/promises";\nimport x from "./nope.mjs";\n' > a.mjs; node a.mjs
+Y
+
+record held-node-test bash <<'Y'
+printf 'const test = require("node:test"); const assert = require("node:assert");\ntest("adds", () => { assert.strictEqual(1 + 1, 3); });\ntest("fine", () => {});\n' > a.test.js; node --test
+Y
+
+record held-node-reject bash <<'Y'
+printf 'async function main() { throw new Error("the database is gone"); }\nmain();\n' > a.js; node a.js
+Y
+
+record held-npm-404 bash <<'Y'
+printf '{"name":"t","version":"1.0.0","dependencies":{"@windlass-nobody/no-such-package-at-all":"1.0.0"}}' > package.json; npm install --no-audit --no-fund
+Y
+
+record held-npm-build-fails bash <<'Y'
+printf '{"name":"t","version":"1.0.0","scripts":{"build":"node -e \\"throw new TypeError(%sx is undefined%s)\\""}}' "'" "'" > package.json; npm run build
+Y
+
+record held-py-syntax bash <<'Y'
+printf 'def f(:\n    pass\n' > a.py; python3 a.py
+Y
+
+record held-py-import bash <<'Y'
+printf 'import requestz\n' > a.py; python3 a.py
+Y
+
+record held-py-assert-msg bash <<'Y'
+. /tmp/windlass-corpus/venv/bin/activate
+printf 'import pytest\n@pytest.fixture\ndef db():\n    raise ConnectionRefusedError("no database on port 5432")\ndef test_a(db):\n    assert True\ndef test_b():\n    assert {"a": 1} == {"a": 2}\n' > test_x.py; pytest --tb=short
+Y
+
+record held-pip-build bash <<'Y'
+. /tmp/windlass-corpus/venv/bin/activate
+mkdir p; printf 'from setuptools import setup\nraise RuntimeError("needs libfoo")\n' > p/setup.py; pip install --no-build-isolation ./p
+Y
+
+record held-go-vet bash <<'Y'
+export GOTOOLCHAIN=local; printf 'module e\n\ngo 1.19\n' > go.mod; printf 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Printf("%%d\\n", "x") }\n' > main.go; go vet ./...
+Y
+
+record held-go-test-panic bash <<'Y'
+export GOTOOLCHAIN=local; printf 'module e\n\ngo 1.19\n' > go.mod; printf 'package e\n\nimport "testing"\n\nfunc TestX(t *testing.T) { var p *int; *p = 1 }\n' > e_test.go; go test ./...
+Y
+
+record held-go-test-v bash <<'Y'
+export GOTOOLCHAIN=local; printf 'module e\n\ngo 1.19\n' > go.mod; printf 'package e\n\nimport "testing"\n\nfunc TestA(t *testing.T) { t.Log("an error is logged") }\nfunc TestX(t *testing.T) { t.Run("sub", func(t *testing.T) { t.Fatalf("want %%d", 3) }) }\n' > e_test.go; go test -v ./...
+Y
+
+record held-java-test bash <<'Y'
+printf 'public class A { public static void main(String[] a) { try { Object o = null; o.toString(); } catch (Exception e) { throw new RuntimeException("startup failed", e); } } }\n' > A.java; java A.java
+Y
+
+record held-ruby-syntax bash <<'Y'
+printf 'def a\n  puts "x"\n' > a.rb; ruby a.rb
+Y
+
+record held-bash-unbound bash <<'Y'
+printf 'set -euo pipefail\necho "deploying, errors stop it"\necho "$TARGET"\n' > a.sh; bash a.sh
+Y
+
+record held-tar bash <<'Y'
+echo hello > x.tgz; tar xzf x.tgz
+Y
+
+record held-git-push bash <<'Y'
+git init -q .; git push /nonexistent/repo.git HEAD
+Y
+
+record held-dd bash <<'Y'
+chmod 500 .; echo start; su nobody -s /bin/sh -c 'echo x > out.txt'
+Y
+
+record held-eslint-crash bash <<'Y'
+ln -s /tmp/windlass-corpus/modules/node_modules node_modules; echo 'module.exports = [' > eslint.config.js; npx eslint .
+Y
+
+record held-jest-syntax bash <<'Y'
+ln -s /tmp/windlass-corpus/modules/node_modules node_modules; echo '{}' > package.json; printf 'test("a", () => { expect(1 })\n' > a.test.js; npx jest --ci
+Y
+
+record held-make-recursive bash <<'Y'
+mkdir sub; printf 'all:\n\t$(MAKE) -C sub\n' > Makefile; printf 'all: a.o\na.o: a.c\n\tgcc -c a.c\n' > sub/Makefile; printf 'int f(void) { return x; }\n' > sub/a.c; make
+Y
 
 for line in ${missing[@]+"${missing[@]}"}; do echo "not recorded: $line" >&2; done

@@ -6,6 +6,7 @@
 mod background;
 mod corpus;
 mod crashes;
+mod findings;
 mod journals;
 mod recording;
 mod render_attacks;

@@ -77,7 +77,7 @@ pub(super) async fn errors(client: &Client, place: &Place<'_>) -> Result<(), Pro
         complain("no line of this log looks like an error; its last words:");
         for line in list("last_words") {
             let n = number(line, "n");
-            say(format_args!("    {n:>6} | {}", text(line, "text")));
+            complain(format_args!("    {n:>6} | {}", text(line, "text")));
         }
     }
     let told = all.len() as u64;
