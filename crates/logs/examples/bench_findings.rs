@@ -126,10 +126,7 @@ fn a_build() -> Vec<u8> {
             8 => format!(
                 "copying build/lib/{name}/module_{n}.py -> build/bdist.linux-x86_64/wheel/{name}\n"
             ),
-            9 => format!(
-                "  {} 20% [===>      ]\r  {} 100% [==========]\n",
-                name, name
-            ),
+            9 => format!("  {name} 20% [===>      ]\r  {name} 100% [==========]\n"),
             10 if n % 300 == 10 => format!(
                 "src/{name}.cc:{}:7: warning: unused variable 'x' [-Wunused-variable]\n",
                 n % 900

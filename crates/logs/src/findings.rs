@@ -96,10 +96,9 @@ impl Finding {
     /// `src/lib.rs:10:5`, if a file is known.
     pub fn place(&self) -> Option<String> {
         let mut place = self.file.clone()?;
-        for number in [self.file_line, self.file_line.and(self.column)] {
-            if let Some(number) = number {
-                place.push_str(&format!(":{number}"));
-            }
+        let numbers = [self.file_line, self.file_line.and(self.column)];
+        for number in numbers.into_iter().flatten() {
+            place.push_str(&format!(":{number}"));
         }
         Some(place)
     }
@@ -152,7 +151,8 @@ pub struct Findings {
     pub bytes: u64,
     /// `false`: reading was given up because it took too long; the rest was not looked at.
     pub complete: bool,
-    /// How many errors there are; `findings` may hold fewer.
+    /// How many errors there are, without what only follows from one or repeats it. `findings` may
+    /// hold fewer.
     pub errors: u64,
     /// How many warnings.
     pub warnings: u64,

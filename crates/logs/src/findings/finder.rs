@@ -75,6 +75,11 @@ impl Tool {
 }
 
 impl Raw {
+    /// 1, or 0 for what only follows from a failure or repeats one.
+    fn counts(&self) -> u64 {
+        u64::from(self.weight >= 0)
+    }
+
     fn severity(&self) -> Severity {
         self.severity.unwrap_or(Severity::Error)
     }
@@ -283,12 +288,11 @@ impl Pass {
             text: &text[..text.len().min(MATCHED)],
             new,
         };
-        if row.text.starts_with(b"::") || row.text.starts_with(b"##") {
-            if let Some(reported) = self.commands.read(row.text) {
-                self.close();
-                self.open = Some(Raw::reported(reported, &row));
-                return;
-            }
+        if (row.text.starts_with(b"::") || row.text.starts_with(b"##"))
+            && let Some(reported) = self.commands.read(row.text)
+        {
+            self.give(Raw::reported(reported, &row));
+            return;
         }
         let mut covered = self.covers(&row);
         if !self.waiting.is_empty() {
@@ -535,7 +539,7 @@ impl Raw {
 impl Kept {
     fn keep(&mut self, raw: Raw) {
         let severity = raw.severity();
-        self.counts[count_of(severity)] += 1;
+        self.counts[count_of(severity)] += raw.counts();
         if severity != Severity::Error {
             if self.others.len() < OTHERS {
                 self.others.push(raw);
@@ -576,7 +580,7 @@ impl Kept {
             let same = one.last().is_some_and(|last| last.line == raw.line);
             let inside = raw.tool == Tool::Words && raw.line <= covered_to;
             if same || inside {
-                counts[count_of(raw.severity())] -= 1;
+                counts[count_of(raw.severity())] -= raw.counts();
                 continue;
             }
             if raw.tool != Tool::Words {

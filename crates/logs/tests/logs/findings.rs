@@ -88,7 +88,7 @@ fn formats_of_tools_that_are_not_here() {
             "npm ERR! code ELIFECYCLE\nnpm ERR! errno 1\nnpm ERR! t@1.0.0 build: `webpack`\nnpm ERR! Exit status 1\n",
             "npm",
             "",
-            "errno 1",
+            "code ELIFECYCLE",
         ),
         (
             "ok so far\n::error file=app.js,line=10,col=15::Something went wrong\n##[error]Process completed with exit code 1.\n",

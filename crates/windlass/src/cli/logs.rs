@@ -41,8 +41,8 @@ pub(crate) struct Args {
     /// Only lines that no earlier run of the same step that passed has printed
     #[arg(long, conflicts_with_all = ["follow", "search"])]
     new: bool,
-    /// Lines with this text in all logs of the repository, the newest build first. Reads them all:
-    /// there is no index
+    /// Lines with this text in all logs of the repository, the newest build first: a scan, which
+    /// reads them all
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["follow", "step", "attempt"])]
     search: Option<String>,
     /// Upper and lower case are the same to --search
