@@ -219,3 +219,22 @@ async fn a_scan_finds_lines_the_newest_build_first() {
     let other = get(&fixture.state, "/api/v1/repos/other/scan?text=x").await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn runs_of_the_own_branch_come_first() {
+    let fixture = Fixture::new().await;
+    let demo = fixture.repo("demo", ForgeKind::Git, None).await;
+    for branch in ["topic", "main", "main", "main"] {
+        run(&fixture, &demo, branch, "fine\n", 0).await;
+    }
+    run(&fixture, &demo, "topic", "error: no\n", 1).await;
+    let answer = findings(&fixture, 5).await.json();
+    let against = serde_json::json!(["build 1", "build 4", "build 3"]);
+    assert_eq!(answer["novelty"]["against"], against);
+    // A run whose lines are gone is left out.
+    std::fs::remove_file(fixture.state.logs_root.join("a1/0.lines")).unwrap();
+    std::fs::remove_file(fixture.state.logs_root.join("a5/0.findings.json")).unwrap();
+    let answer = findings(&fixture, 5).await.json();
+    let against = serde_json::json!(["build 4", "build 3"]);
+    assert_eq!(answer["novelty"]["against"], against);
+}
