@@ -7,6 +7,7 @@
 //! | `<step>.notes` | a JSON [`crate::Note`] per line: what happened between the lines; grows only |
 //! | `<step>.log.zst`, `<step>.idx.zst` | the same after sealing, see [`crate::seekable`] |
 //! | `<step>.json` | written by sealing: the [`crate::LogMeta`]; its existence means "sealed" |
+//! | `<step>.findings.json`, `<step>.lines` | what was found, and which lines a passing step printed; see [`crate::findings::sidecar`] |
 //! | `recorder.json` | how far the recorder is, for going on after a crash |
 //! | `recorder.lock` | held with `flock` by the recorder, or while sealing |
 //!

@@ -13,6 +13,8 @@
 //! | terminal output -> plain text | [`mod@strip`] |
 //! | escape sequences, overwriting within a row | `screen` |
 //! | the words of a log for an index, and questions to it | [`words`] |
+//! | what went wrong, first: findings, and what is new | [`findings`] |
+//! | where a text stands in a whole log | [`grep`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -27,7 +29,9 @@
 //! ```
 
 pub mod error;
+pub mod findings;
 pub mod folder;
+pub mod grep;
 pub mod hub;
 pub mod note;
 pub mod reader;

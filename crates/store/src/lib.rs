@@ -33,4 +33,4 @@ pub use outbox::OutboxRow;
 pub use queue::{Claim, Phase};
 pub use repos::{ForgeKind, NewRepo, Repo};
 pub use search::SearchIndex;
-pub use steps::Step;
+pub use steps::{PassedRun, Step};

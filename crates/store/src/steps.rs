@@ -1,7 +1,7 @@
 //! Steps of an attempt: what pages list and statuses name.
 
 use sqlx::Row as _;
-use windlass_model::Outcome;
+use windlass_model::{AttemptId, BuildNumber, Outcome};
 
 use crate::builds::{json, to_json};
 use crate::db::WriteTx;
@@ -34,6 +34,22 @@ impl Step {
         self.started_us.is_some() && self.outcome.is_none()
     }
 }
+
+/// A run of a step that passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedRun {
+    /// The attempt's name for folders.
+    pub attempt: AttemptId,
+    /// The step's index in that attempt.
+    pub step: i64,
+    /// The number of its build.
+    pub build: BuildNumber,
+}
+
+/// So many builds back passing runs are looked for.
+const BUILDS_BACK: i64 = 500;
+/// So many ended runs of a step are looked at.
+const RUNS_LOOKED_AT: i64 = 100;
 
 /// What the journal tells of an attempt. Told again after a crash, it changes nothing.
 #[derive(Debug, Clone)]
@@ -83,6 +99,66 @@ impl Store {
             }
         }
         tx.commit("record").await
+    }
+
+    /// Earlier runs of the same step of the same job in the same repository that passed, those of the
+    /// attempt's own branch first, the newest first. Pull requests of strangers teach nothing to
+    /// other branches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn passed_runs(
+        &self,
+        attempt: i64,
+        step: &str,
+        most: usize,
+    ) -> Result<Vec<PassedRun>, StoreError> {
+        let rows = sqlx::query(
+            "with own as (
+                 select a.id, a.number, a.build_id, b.repo_id, b.number as build, b.git_ref,
+                        coalesce(j.name, '') as job
+                 from attempts a join builds b on b.id = a.build_id
+                 left join jobs j on j.id = a.job_id where a.id = ?1
+             )
+             select a.id, s.idx, s.outcome, b.number, b.git_ref = own.git_ref as own_ref, b.event
+             from own
+             join builds b on b.repo_id = own.repo_id
+                  and b.number between own.build - ?3 and own.build
+             join attempts a on a.build_id = b.id
+             left join jobs j on j.id = a.job_id
+             join steps s on s.attempt_id = a.id
+             where s.name = ?2 and s.outcome is not null and s.started_us is not null
+                   and coalesce(j.name, '') = own.job
+                   and not (a.build_id = own.build_id and a.number >= own.number)
+             order by b.number desc, a.number desc, s.idx limit ?4",
+        )
+        .bind(attempt)
+        .bind(step)
+        .bind(BUILDS_BACK)
+        .bind(RUNS_LOOKED_AT)
+        .fetch_all(self.reader())
+        .await
+        .map_err(StoreError::db("look for runs that passed"))?;
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let outcome: Outcome = json("an outcome", row.get("outcome"))?;
+            if !outcome.is_success() {
+                continue;
+            }
+            let run = PassedRun {
+                attempt: AttemptId::from_row(row.get("id")),
+                step: row.get("idx"),
+                build: row.get("number"),
+            };
+            if row.get("own_ref") {
+                own.push(run);
+            } else if row.get::<&str, _>("event") != "pull_request" {
+                others.push(run);
+            }
+        }
+        own.extend(others);
+        own.truncate(most);
+        Ok(own)
     }
 
     /// The steps of an attempt, in order; empty until it is planned.

@@ -3,6 +3,7 @@
 
 pub(crate) mod builds;
 pub(crate) mod deliveries;
+pub(crate) mod findings;
 pub(crate) mod repos;
 
 /// At most so many rows in one answer.

@@ -11,6 +11,7 @@
 //! | cancel, retry, build by hand, replay | [`actions`] |
 //! | what a path names: repository, build, attempt, step | `places.rs` |
 //! | a log as text: ranges, tail, follow | `log_text.rs` |
+//! | what went wrong in a step, first | [`findings`]; its API and the search over builds: `api/findings.rs` |
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
@@ -26,6 +27,7 @@
 //! reaches into no process.
 
 pub mod actions;
+pub mod findings;
 pub mod routes;
 pub mod serve;
 pub mod state;

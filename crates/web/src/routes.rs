@@ -76,6 +76,15 @@ pub fn router(state: AppState) -> Router {
             post(api::builds::approve),
         )
         .route("/api/v1/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
+        .route(
+            "/api/v1/repos/{repo}/builds/{number}/steps/{step}/findings",
+            get(api::findings::of_step),
+        )
+        .route(
+            "/api/v1/repos/{repo}/builds/{number}/steps/{step}/new",
+            get(api::findings::new_rows),
+        )
+        .route("/api/v1/repos/{repo}/scan", get(api::findings::scan))
         .route("/api/v1/builds", get(api::builds::list))
         .route("/api/v1/deliveries", get(api::deliveries::list))
         .route("/api/v1/deliveries/{id}/body", get(api::deliveries::body))

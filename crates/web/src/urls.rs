@@ -118,6 +118,13 @@ pub fn events() -> String {
     "/events".to_owned()
 }
 
+/// A line of a step's log, with some lines before it, which are part of the story.
+pub fn line(repo: &RepoName, number: BuildNumber, attempt: i64, step: i64, line: u64) -> String {
+    let from = line.saturating_sub(20).max(1);
+    let page = step_from(repo, number, attempt, step, from);
+    format!("{page}#L{line}")
+}
+
 /// A step of a build's newest attempt: its log. The link for statuses and chats.
 pub fn step(repo: &RepoName, number: BuildNumber, step: i64) -> String {
     format!("/repos/{repo}/builds/{number}/steps/{}", step + 1)
@@ -284,6 +291,25 @@ pub mod api {
             build(repo, number),
             step + 1
         )
+    }
+
+    /// What went wrong in a step.
+    pub fn findings(repo: &RepoName, number: BuildNumber, attempt: i64, step: i64) -> String {
+        let build = build(repo, number);
+        format!("{build}/steps/{}/findings?attempt={attempt}", step + 1)
+    }
+
+    /// The rows of a step's log that no passing run printed.
+    pub fn new_rows(repo: &RepoName, number: BuildNumber, attempt: i64, step: i64) -> String {
+        let build = build(repo, number);
+        format!("{build}/steps/{}/new?attempt={attempt}", step + 1)
+    }
+
+    /// Where a text stands in the logs of a repository.
+    pub fn scan(repo: &RepoName, text: &str, ignore_case: bool, limit: usize) -> String {
+        let case = if ignore_case { "&ignore_case=1" } else { "" };
+        let text = super::encode(text);
+        format!("/api/v1/repos/{repo}/scan?text={text}{case}&limit={limit}")
     }
 
     /// What forges sent.

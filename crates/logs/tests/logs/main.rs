@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod background;
+mod corpus;
 mod crashes;
+mod findings;
 mod journals;
 mod recording;
 mod render_attacks;

@@ -1,11 +1,14 @@
 //! A build: why it exists, how far it is, its steps, what is wrong and what to do about it.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Query, State};
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
+use windlass_logs::findings::{Finding, Findings, Line};
 use windlass_model::{Diagnostic, Event, JobState, Severity};
 use windlass_store::results::{Artifact, Report, Test, TestEnd};
 use windlass_store::{Attempt, Build, Job, OutboxRow, Step};
@@ -14,6 +17,7 @@ use super::{Frame, render};
 use crate::actions::{self, Wish};
 use crate::auth::{Admin, Visitor};
 use crate::error::WebError;
+use crate::findings;
 use crate::places::{BuildPath, JobPath, RepoPath, find_attempt};
 use crate::state::App;
 use crate::{text, urls};
@@ -173,6 +177,93 @@ impl JobRow {
     }
 }
 
+/// A row of a log.
+struct LogLine {
+    n: u64,
+    text: String,
+    link: String,
+    /// It is the one that says what went wrong.
+    is_hit: bool,
+}
+
+/// What went wrong in a step that failed.
+struct Wrong {
+    index: i64,
+    step: String,
+    words: String,
+    first: Option<Finding>,
+    first_link: String,
+    excerpt: Vec<LogLine>,
+    /// The last rows that are not blank, and where the log ends.
+    last_words: Vec<LogLine>,
+    errors: u64,
+    warnings: u64,
+    /// How many rows are new, against which run.
+    new: Option<(u64, String)>,
+}
+
+impl Wrong {
+    fn new(build: &Build, attempt: &Attempt, step: &Step, found: Findings) -> Self {
+        let link = |n| urls::line(&build.repo, build.number, attempt.number, step.index, n);
+        let first = found.first().cloned();
+        let hit = first.as_ref().map(|first| first.line);
+        let lines = |lines: Vec<Line>| -> Vec<LogLine> {
+            let lines = lines.into_iter().map(|line| LogLine {
+                link: link(line.n),
+                is_hit: Some(line.n) == hit,
+                n: line.n,
+                text: line.text,
+            });
+            lines.collect()
+        };
+        Self {
+            index: step.index,
+            step: step.name.clone(),
+            words: text::step_words(step),
+            first_link: hit.map(link).unwrap_or_default(),
+            first,
+            excerpt: lines(found.excerpt),
+            last_words: lines(found.last_words),
+            errors: found.errors,
+            warnings: found.warnings,
+            new: found.novelty.and_then(|novelty| {
+                let run = novelty.against.first().cloned()?;
+                Some((novelty.rows, run))
+            }),
+        }
+    }
+}
+
+/// Steps whose failures are shown.
+const STEPS_SHOWN: usize = 3;
+/// A page waits no longer for what is not known yet.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What went wrong in the steps of an attempt, as far as that is known soon.
+async fn what_went_wrong(
+    app: &App,
+    build: &Build,
+    attempt: &Attempt,
+    steps: &[Step],
+) -> Vec<Wrong> {
+    let failed = steps.iter().filter(|step| {
+        let outcome = step.outcome.as_ref();
+        step.started_us.is_some() && outcome.is_some_and(|outcome| !outcome.is_success())
+    });
+    let mut wrong = Vec::new();
+    for step in failed.take(STEPS_SHOWN) {
+        let look = findings::look(&app.store, &app.logs_root, attempt, step);
+        match tokio::time::timeout(WAIT, look).await {
+            Ok(Ok(found)) => wrong.push(Wrong::new(build, attempt, step, found)),
+            // The page is worth having without it.
+            Ok(Err(error)) => tracing::error!(%error, "a step's log could not be looked at"),
+            Err(_) => tracing::debug!(attempt = attempt.id, "a log is still being read"),
+        }
+    }
+    wrong.retain(|wrong| wrong.first.is_some() || !wrong.last_words.is_empty());
+    wrong
+}
+
 #[derive(Template)]
 #[template(path = "build.html")]
 struct BuildPage {
@@ -195,6 +286,7 @@ struct BuildPage {
     /// Per job: the shown attempt's, or those of all jobs where no attempt was asked for.
     tested: Vec<Tested>,
     problems: Vec<Problem>,
+    wrong: Vec<Wrong>,
     statuses: Vec<OutboxRow>,
     is_newest: bool,
     can_cancel: bool,
@@ -216,10 +308,7 @@ impl BuildPage {
         let (step, row) = test.log?;
         let (repo, number) = (&self.build.repo, self.build.number);
         let line = u64::try_from(row).ok()? + 1;
-        // Some lines before it are part of the story.
-        let from = line.saturating_sub(20).max(1);
-        let page = urls::step_from(repo, number, tested.attempt, step, from);
-        Some(format!("{page}#L{line}"))
+        Some(urls::line(repo, number, tested.attempt, step, line))
     }
 
     fn services_link(&self, service: Option<&str>) -> String {
@@ -308,6 +397,7 @@ pub(crate) async fn page(
         attempt.state.as_str()
     }
     .to_owned();
+    let wrong = what_went_wrong(&app, &build, &attempt, &steps).await;
     let moving = !build.state.is_final() || !attempt.state.is_final();
     render(&BuildPage {
         frame: Frame::of(&visitor, &state).refreshing(moving),
@@ -335,6 +425,7 @@ pub(crate) async fn page(
         artifacts,
         tested,
         problems,
+        wrong,
     })
 }
 

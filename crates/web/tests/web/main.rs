@@ -5,6 +5,7 @@
 mod access;
 mod artifacts;
 mod ask;
+mod findings;
 mod fixture;
 mod hooks;
 mod html;

@@ -1,4 +1,7 @@
-//! `windlass logs`: a build's output, as it was written.
+//! `windlass logs`: a build's output, as it was written; or what went wrong in it, what is new in
+//! it, and where a text stands in all of a repository's.
+
+mod found;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -18,8 +21,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// Which output.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// The build: demo/12
+    /// The build: demo/12; with --search the repository: demo
     build: String,
+    /// Only this job or step: its name, or the step's number, 1 for the first
+    #[arg(value_name = "JOB|STEP", conflicts_with_all = ["step", "search"])]
+    part: Option<String>,
     /// Go on until the build ends; the exit code is 0 only if it passed
     #[arg(long, short)]
     follow: bool,
@@ -29,6 +35,22 @@ pub(crate) struct Args {
     /// This attempt instead of the newest
     #[arg(long, value_name = "N")]
     attempt: Option<i64>,
+    /// Only what went wrong: the first failure with the lines around it, then other errors
+    #[arg(long, conflicts_with_all = ["follow", "new", "search"])]
+    errors: bool,
+    /// Only lines that no earlier run of the same step that passed has printed
+    #[arg(long, conflicts_with_all = ["follow", "search"])]
+    new: bool,
+    /// Lines with this text in all logs of the repository, the newest build first: a scan, which
+    /// reads them all
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["follow", "step", "attempt"])]
+    search: Option<String>,
+    /// Upper and lower case are the same to --search
+    #[arg(long, short, requires = "search")]
+    ignore_case: bool,
+    /// At most so many lines of --search
+    #[arg(long, value_name = "N", requires = "search", default_value_t = found::HITS)]
+    limit: usize,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -41,11 +63,17 @@ struct Step {
 
 pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
     let client = Client::new(&args.server, folders)?;
+    if let Some(text) = &args.search {
+        let repo: RepoName = args.build.parse()?;
+        return found::search(&client, &repo, text, args.ignore_case, args.limit).await;
+    }
     let (repo, number) = client.find(&args.build).await?;
     let path = urls::api::build(&repo, number);
     let mut build = client.json(&path).await?;
+    let named = args.part.as_deref();
     let attempt = args
         .attempt
+        .or_else(|| attempt_of_job(&build, named?))
         .or_else(|| build.get("attempt")?.as_i64())
         .unwrap_or(1);
     while args.follow && steps(&build, attempt).is_empty() && !state(&build).is_final() {
@@ -53,7 +81,11 @@ pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
         build = client.json(&path).await?;
     }
     let all = steps(&build, attempt);
-    if let Some(wanted) = args.step
+    let wanted = match named {
+        Some(name) if attempt_of_job(&build, name).is_none() => Some(step_named(&all, name)?),
+        _ => args.step,
+    };
+    if let Some(wanted) = wanted
         && !all.iter().any(|step| step.number == wanted)
     {
         return Err(
@@ -62,14 +94,33 @@ pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
         );
     }
     for step in &all {
-        if args.step.is_some_and(|wanted| wanted != step.number) {
+        if wanted.is_some_and(|wanted| wanted != step.number) {
             continue;
         }
         // Without -f, steps that have nothing to show yet are left out.
         if !args.follow && matches!(step.state.as_str(), "waiting" | "skipped") {
             continue;
         }
-        if all.len() > 1 && args.step.is_none() {
+        let place = found::Place {
+            repo: &repo,
+            number,
+            attempt,
+            step,
+        };
+        if args.errors || args.new {
+            // Nothing went wrong in a step that passed.
+            let asked = wanted.is_some() || !matches!(step.state.as_str(), "passed" | "running");
+            if asked && all.len() > 1 {
+                headline(step, all.len())?;
+            }
+            match asked {
+                true if args.errors => found::errors(&client, &place).await?,
+                true => found::new(&client, &place).await?,
+                false => {}
+            }
+            continue;
+        }
+        if all.len() > 1 && wanted.is_none() {
             headline(step, all.len())?;
         }
         print_log(&client, &repo, number, attempt, step.number, args.follow).await?;
@@ -99,6 +150,27 @@ fn steps(build: &Value, attempt: i64) -> Vec<Step> {
                 .collect()
         })
         .unwrap_or_default()
+}
+
+/// The newest attempt of the job with this name, where the build has several jobs.
+fn attempt_of_job(build: &Value, name: &str) -> Option<i64> {
+    let jobs = build.get("jobs")?.as_array()?;
+    let job = jobs
+        .iter()
+        .find(|job| job.get("name").and_then(Value::as_str) == Some(name))?;
+    job.get("attempt")?.as_i64()
+}
+
+fn step_named(steps: &[Step], name: &str) -> Result<i64, Problem> {
+    let named = steps.iter().find(|step| step.name == name);
+    if let Some(number) = named.map(|step| step.number).or_else(|| name.parse().ok()) {
+        return Ok(number);
+    }
+    let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+    Err(
+        Problem::new(format!("there is no job and no step named {name:?}"))
+            .hint(format!("the steps are: {}", names.join(", "))),
+    )
 }
 
 fn state(build: &Value) -> BuildState {

@@ -131,11 +131,13 @@ impl Worker {
                 spoil(&mut finish, &problem);
                 BTreeMap::new()
             });
+            self.quote(claim, &mut finish, &steps).await;
             let end = attempt_end(&finish, &steps, outputs);
             self.finish(claim, &finish, &end).await?;
         }
         free(slot);
         if claim.attempt.phase == Phase::Recorded {
+            self.learn(claim).await?;
             self.seal(claim).await?;
             self.store.done(claim.attempt.id).await?;
             self.maintain(claim.build.repo_id).await;

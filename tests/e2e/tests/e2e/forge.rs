@@ -131,6 +131,32 @@ impl Github {
 }
 
 #[tokio::test]
+async fn the_status_quotes_the_line_that_says_what_went_wrong() {
+    let github = Github::new();
+    github.add(&[]);
+    let server = github.serve();
+    let name = "hosted/acme/app";
+    let line = "tests/test_sum.py:12: error: the sum of 1 and 2 is 4";
+    let long = "x".repeat(300);
+    let spec = format!("steps:\n  - name: test\n    run: \"echo '{line}, {long}'; exit 1\"\n");
+    let revision = github.lab.commit(name, &spec, "Break it");
+    github.lab.push(name, &["HEAD:main"]);
+    let push = github.push_payload(&revision, "main");
+    github.deliver(&server, "push", "g-1", &push).await;
+    let build = github.lab.ended(&server, "app", 1).await;
+    assert_eq!(build["state"], "failed", "{build:#}");
+    let is_final = || {
+        let mut all = github.fake.statuses().into_iter();
+        all.find(|s| s.status.state == StatusState::Failure)
+    };
+    github.lab.wait("the final status", || is_final().is_some());
+    let words = is_final().unwrap().status.description;
+    let begin = "build 1 failed: step \"test\": exit code 1: tests/test_sum.py:12: the sum of 1 and 2 is 4, xxx";
+    assert!(words.starts_with(begin), "{words}");
+    assert_eq!(words.chars().count(), 140, "{words}");
+}
+
+#[tokio::test]
 async fn a_push_is_built_and_the_forge_hears_how_it_went() {
     let github = Github::new();
     github.add(&[]);

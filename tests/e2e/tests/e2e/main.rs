@@ -14,6 +14,7 @@ mod command_line;
 mod containers;
 mod demo;
 mod examples;
+mod findings;
 mod forge;
 mod full_disk;
 mod git_hook;
