@@ -9,3 +9,5 @@ mod journals;
 mod recording;
 mod render_attacks;
 mod sealing;
+mod searching;
+mod terminal;
