@@ -10,8 +10,9 @@
 //! | the JSON API | `api/<resource>.rs` |
 //! | cancel, retry, build by hand, replay | [`actions`] |
 //! | what a path names: repository, build, attempt, step | `places.rs` |
-//! | a log as text: ranges, tail, follow | `log_text.rs` |
+//! | a log as text: ranges, tail, follow; lines, grep, time stamps | `log_text.rs`, `log_lines.rs` |
 //! | a log's rows as HTML | `log_rows.rs` |
+//! | windows of a log, searches in it, its groups, as JSON | `log_find.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
 //! | the logs of services, alone and interleaved | `services.rs` |
@@ -38,6 +39,8 @@ mod error;
 mod headers;
 mod hooks;
 mod live;
+mod log_find;
+mod log_lines;
 mod log_rows;
 mod log_text;
 mod pages;

@@ -8,5 +8,6 @@ mod ask;
 mod fixture;
 mod hooks;
 mod html;
+mod log_find;
 mod logs;
 mod pages;
