@@ -5,6 +5,7 @@ mod docker;
 mod http;
 mod idle;
 mod lines;
+mod log;
 mod noop;
 mod server;
 mod shim;
@@ -25,6 +26,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("noop", noop::run),
     ("lines", lines::run),
     ("window", window::run),
+    ("log", log::run),
     ("idle", idle::run),
     ("throughput", throughput::run),
     ("shim", shim::run),
