@@ -5,6 +5,7 @@ mod docker;
 mod http;
 mod idle;
 mod lines;
+mod log;
 mod noop;
 mod search;
 mod server;
@@ -26,6 +27,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("noop", noop::run),
     ("lines", lines::run),
     ("window", window::run),
+    ("log", log::run),
     ("idle", idle::run),
     ("throughput", throughput::run),
     ("shim", shim::run),

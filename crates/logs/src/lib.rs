@@ -8,6 +8,9 @@
 //! | what the shim or the recorder said between two lines; gaps | [`note`] |
 //! | reading a log, live or sealed, by offset or by row | [`reader`] |
 //! | compression after the end; the log's figures and checksum | [`mod@seal`] |
+//! | rows that are drawn over by later ones: progress bars | [`blocks`], `screen/block` |
+//! | searching a log with a regular expression | [`search`] |
+//! | where groups (folds) of lines begin and end | [`group`] |
 //! | the zstd seekable format itself | [`seekable`] |
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
@@ -28,10 +31,12 @@
 //!                      Renderer -> HTML
 //! ```
 
+pub mod blocks;
 pub mod error;
 pub mod findings;
 pub mod folder;
 pub mod grep;
+pub mod group;
 pub mod hub;
 pub mod note;
 pub mod reader;
@@ -39,16 +44,19 @@ pub mod recorder;
 pub mod render;
 mod screen;
 pub mod seal;
+pub mod search;
 pub mod seekable;
 pub mod strip;
 pub mod words;
 
 pub use error::{LogError, Result};
 pub use folder::{RowFlags, RowMeta, Stream};
+pub use group::{Fold, Folds, Group, group};
 pub use hub::Hub;
 pub use note::{Note, NoteKind, StepEnd};
 pub use reader::LogReader;
 pub use recorder::{LogEvent, Recorder, RecorderLimits};
-pub use render::{Renderer, palette_css};
+pub use render::{BlockLine, Renderer, palette_css};
 pub use seal::{LogMeta, SealedStep, seal};
+pub use search::{Hit, Search, SearchError, SearchOptions};
 pub use strip::{Stripper, strip};

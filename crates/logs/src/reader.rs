@@ -231,6 +231,18 @@ impl LogReader {
         })
     }
 
+    /// The whole log as it is kept, in the zstd format, and the file's length; `None` if it is not
+    /// sealed, or too small to be compressed.
+    pub fn compressed(&self) -> Option<(File, u64)> {
+        let path = step_path(&self.dir, self.step, StepFile::SealedLog);
+        let file = match &self.log {
+            Source::Sealed(_) => File::open(path).ok()?,
+            Source::Raw { .. } | Source::Nothing => return None,
+        };
+        let len = file.metadata().ok()?.len();
+        Some((file, len))
+    }
+
     /// The figures written by sealing.
     pub fn meta(&self) -> Option<&LogMeta> {
         self.meta.as_ref()

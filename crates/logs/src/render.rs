@@ -3,18 +3,33 @@
 //! | part | what it does |
 //! | --- | --- |
 //! | `crate::screen` | bytes -> cells: escape sequences, overwriting |
+//! | `quick` | rows of text and colours only, without cells: most rows |
 //! | here | cells -> HTML |
 //! | `style` | colours and attributes |
 //! | `link` | which addresses become links |
 
 pub(crate) mod link;
+pub(crate) mod quick;
 pub(crate) mod style;
 
 use std::fmt::Write as _;
 
+use self::link::Link;
 use self::style::Style;
 pub use self::style::palette_css;
 use crate::screen::{Cell, Screen, Shown, shown};
+
+/// A line of a block of rows that were drawn over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockLine {
+    /// The number of the row that it stands for; strictly growing from line to line.
+    pub number: u64,
+    /// Its HTML, as of [`Renderer::row`]. Several lines with `\n` between them where a program put
+    /// text on the screen for which no row of the log stands.
+    pub html: String,
+    /// Characters at its end that are left out.
+    pub cut: usize,
+}
 
 /// Makes HTML of rows. What a program set in one row (colours, an open hyperlink) holds in the
 /// next: use one renderer from row to row. A clone is a bookmark.
@@ -42,19 +57,46 @@ impl Renderer {
     /// last one of a live log) is rendered with a clone, and again with the original when it is
     /// whole.
     pub fn row(&mut self, bytes: &[u8], html: &mut String) {
-        if self.screen.is_simple()
-            && let Some(text) = simple_text(bytes)
-        {
-            open_span(self.screen.pen, html);
-            escape(text, html);
-            close_span(self.screen.pen, html);
+        if self.screen.is_simple() && quick::row(&mut self.screen.pen, bytes, html) {
             return;
         }
         self.screen.row(bytes);
         if memchr::memchr(b':', bytes).is_some() {
-            link::find(&mut self.screen);
+            link::find(&mut self.screen.cells, &mut self.screen.links);
         }
-        write_cells(&self.screen, html);
+        write_cells(&self.screen.cells, &self.screen.links, html);
+    }
+
+    /// Renders rows in which the cursor moves up and lines are drawn over (see [`crate::blocks`]):
+    /// `first` is the number of the first row. The lines come as they stand after the last row.
+    /// Most of a line is shown: at most `max_cells` characters of it.
+    pub fn block<'a>(
+        &mut self,
+        first: u64,
+        rows: impl Iterator<Item = &'a [u8]>,
+        max_cells: usize,
+    ) -> Vec<BlockLine> {
+        self.screen.begin_block(first);
+        rows.for_each(|row| self.screen.row(row));
+        let mut lines: Vec<BlockLine> = Vec::new();
+        let mut html = String::new();
+        let mut cut = 0;
+        for (number, line) in self.screen.end_block() {
+            let (mut cells, mut links) = (line.cells, line.links);
+            cut += cells.len().saturating_sub(max_cells);
+            cells.truncate(max_cells);
+            link::find(&mut cells, &mut links);
+            write_cells(&cells, &links, &mut html);
+            match number {
+                Some(number) => lines.push(BlockLine {
+                    number,
+                    html: std::mem::take(&mut html),
+                    cut: std::mem::take(&mut cut),
+                }),
+                None => html.push('\n'),
+            }
+        }
+        lines
     }
 
     /// Takes over the state after a row without rendering it: for a page that begins in the middle
@@ -68,28 +110,15 @@ impl Renderer {
     }
 }
 
-/// The row's text if it is nothing but visible ASCII without an address: most rows of most logs.
-fn simple_text(bytes: &[u8]) -> Option<&str> {
-    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
-    // A fold instead of a search, because the compiler makes vector instructions of it.
-    let plain = |all, b: &u8| all & ((*b >= 0x20) & (*b < 0x7f) | (*b == b'\t'));
-    if !text.iter().fold(true, plain) || text.is_empty() {
-        return None;
-    }
-    let has_address = memchr::memchr_iter(b':', text).any(|at| text[at..].starts_with(b"://"));
-    (!has_address).then(|| std::str::from_utf8(text).unwrap_or_default())
-}
-
-fn write_cells(screen: &Screen, html: &mut String) {
+fn write_cells(cells: &[Cell], links: &[Link], html: &mut String) {
     let mut link = 0;
     let mut style = Style::PLAIN;
-    for cell in &screen.cells {
+    for cell in cells {
         if cell.link != link || cell.style != style {
             close_span(style, html);
             if cell.link != link {
                 close_link(link, html);
-                open_link(screen, cell.link, html);
+                open_link(links, cell.link, html);
             }
             open_span(cell.style, html);
             (link, style) = (cell.link, cell.style);
@@ -135,11 +164,14 @@ fn close_span(style: Style, html: &mut String) {
     }
 }
 
-fn open_link(screen: &Screen, number: u16, html: &mut String) {
+fn open_link(links: &[Link], number: u16, html: &mut String) {
     let Some(index) = usize::from(number).checked_sub(1) else {
         return;
     };
-    let link = &screen.links[index];
+    write_link(&links[index], html);
+}
+
+fn write_link(link: &Link, html: &mut String) {
     html.push_str("<a href=\"");
     escape(&link.url, html);
     html.push_str("\" rel=\"noopener noreferrer nofollow\" title=\"");

@@ -1,4 +1,5 @@
-//! One row of a terminal: bytes with escape sequences -> cells with a style each.
+//! A terminal: bytes with escape sequences -> cells with a style each. Usually one row at a time;
+//! within a block of rows that are drawn over (see `crate::blocks`) also the lines above.
 //!
 //! Text is handled here; `vte` gets whole, well-formed escape sequences only. So nothing that a
 //! program prints (an unterminated title, a torn colour) can swallow the text behind it: what is
@@ -9,8 +10,11 @@
 
 use vte::{Params, Perform};
 
+use self::block::Block;
 use crate::render::link::{self, Link};
 use crate::render::style::Style;
+
+pub(crate) mod block;
 
 /// No sequence is longer; what claims to be is text.
 const MAX_SEQUENCE: usize = 4096;
@@ -50,19 +54,23 @@ pub(crate) struct Screen {
     link_number: u16,
     /// The beginning of a sequence or character that the next piece of the line completes.
     torn: Vec<u8>,
+    /// The lines above and below, where the cursor may move to them.
+    block: Option<Block>,
 }
 
 impl Screen {
     /// Whether the next row is not touched by anything before it, apart from the pen's style.
     pub(crate) fn is_simple(&self) -> bool {
-        self.link.is_none() && self.torn.is_empty()
+        self.link.is_none() && self.torn.is_empty() && self.block.is_none()
     }
 
     /// Makes the cells of a row.
     pub(crate) fn row(&mut self, bytes: &[u8]) {
-        self.cells.clear();
-        self.links.clear();
-        (self.column, self.blank_to, self.link_number) = (0, 0, 0);
+        if self.block.is_none() {
+            self.cells.clear();
+            self.links.clear();
+            (self.column, self.blank_to, self.link_number) = (0, 0, 0);
+        }
         let joined;
         let mut rest = bytes;
         if !self.torn.is_empty() {
@@ -102,6 +110,7 @@ impl Screen {
                 }
             }
         }
+        self.end_of_row(whole);
     }
 
     fn text(&mut self, text: &[u8], may_be_torn: bool) {
@@ -147,18 +156,9 @@ impl Screen {
             && let Some(link) = &self.link
         {
             let link = link.clone();
-            self.link_number = self.add_link(link);
+            self.link_number = add_link(&mut self.links, link);
         }
         self.link_number
-    }
-
-    /// The number of a new link; 0 if there are too many.
-    pub(crate) fn add_link(&mut self, link: Link) -> u16 {
-        if self.links.len() >= MAX_LINKS {
-            return 0;
-        }
-        self.links.push(link);
-        self.links.len() as u16
     }
 
     fn move_to(&mut self, column: usize) {
@@ -189,6 +189,15 @@ impl Screen {
     }
 }
 
+/// The number of a new link of a line; 0 if there are too many.
+pub(crate) fn add_link(links: &mut Vec<Link>, link: Link) -> u16 {
+    if links.len() >= MAX_LINKS {
+        return 0;
+    }
+    links.push(link);
+    links.len() as u16
+}
+
 impl Perform for Screen {
     fn csi_dispatch(&mut self, params: &Params, private: &[u8], _ignore: bool, action: char) {
         if !private.is_empty() {
@@ -197,12 +206,22 @@ impl Perform for Screen {
         let first = params.iter().next().and_then(|p| p.first().copied());
         let count = usize::from(first.unwrap_or(0).max(1));
         match action {
-            'm' => self.pen.apply(params),
+            'm' => self.pen.apply(params.iter()),
             'C' | 'a' => self.move_to(self.column.saturating_add(count)),
             'D' => self.column = self.column.saturating_sub(count),
             'G' | '`' => self.move_to(count - 1),
             'K' => self.erase(first.unwrap_or(0)),
+            _ if self.block.is_some() => {
+                let second = params.iter().nth(1).and_then(|p| p.first().copied());
+                self.move_between_lines(action, count, first.unwrap_or(0), second);
+            }
             _ => {}
+        }
+    }
+
+    fn esc_dispatch(&mut self, intermediates: &[u8], _ignore: bool, byte: u8) {
+        if self.block.is_some() && intermediates.is_empty() {
+            self.escape_between_lines(byte);
         }
     }
 
@@ -225,6 +244,14 @@ enum Sequence {
     Torn,
     /// No sequence that we know.
     No,
+}
+
+/// The length of the whole sequence that begins here; 0 if there is none.
+pub(crate) fn sequence_len(bytes: &[u8]) -> usize {
+    match sequence(bytes) {
+        Sequence::Whole(len) => len,
+        Sequence::Torn | Sequence::No => 0,
+    }
 }
 
 fn sequence(bytes: &[u8]) -> Sequence {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::render::quick;
 use crate::screen::{Screen, Shown, shown};
 
 /// Makes plain text of rows: no escape sequences, overwritten text gone, control and invisible
@@ -19,6 +20,12 @@ impl Stripper {
 
     /// Appends the text of one row; with a `\n` if the row has one.
     pub fn row(&mut self, bytes: &[u8], text: &mut String) {
+        if self.screen.is_simple() && quick::text(&mut self.screen.pen, bytes, text) {
+            if bytes.ends_with(b"\n") {
+                text.push('\n');
+            }
+            return;
+        }
         self.screen.row(bytes);
         for cell in &self.screen.cells {
             match shown(cell.c) {

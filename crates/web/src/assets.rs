@@ -20,6 +20,7 @@ struct Asset {
 struct Assets {
     css: Asset,
     js: Asset,
+    log_js: Asset,
     icons: Vec<(&'static str, Asset)>,
 }
 
@@ -41,9 +42,17 @@ const ICONS: [(&str, &str, &str); 7] = [
 static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     let css = include_str!("../assets/windlass.css").to_owned() + &windlass_logs::palette_css();
     let js = include_str!("../assets/windlass.js").to_owned();
+    let log_js = [
+        include_str!("../assets/log/rows.js"),
+        include_str!("../assets/log/find.js"),
+        include_str!("../assets/log/viewer.js"),
+        include_str!("../assets/log/keys.js"),
+    ];
+    let log_js = log_js.join("\n");
     Assets {
         css: Asset::new("windlass", "css", "text/css; charset=utf-8", css),
         js: Asset::new("windlass", "js", "text/javascript; charset=utf-8", js),
+        log_js: Asset::new("log", "js", "text/javascript; charset=utf-8", log_js),
         icons: ICONS
             .iter()
             .map(|(state, colour, path)| {
@@ -81,6 +90,11 @@ pub(crate) fn js() -> &'static str {
     &ASSETS.js.url
 }
 
+/// The URL of the log page's script.
+pub(crate) fn log_js() -> &'static str {
+    &ASSETS.log_js.url
+}
+
 /// The URL of the icon for a state; the plain one for other words.
 pub(crate) fn icon(state: &str) -> &'static str {
     let icons = &ASSETS.icons;
@@ -92,7 +106,7 @@ pub(crate) fn icon(state: &str) -> &'static str {
 pub(crate) async fn asset(Path(file): Path<String>) -> Result<Response, WebError> {
     let url = format!("/assets/{file}");
     let icons = ASSETS.icons.iter().map(|(_, icon)| icon);
-    let asset = [&ASSETS.css, &ASSETS.js]
+    let asset = [&ASSETS.css, &ASSETS.js, &ASSETS.log_js]
         .into_iter()
         .chain(icons)
         .find(|asset| asset.url == url)

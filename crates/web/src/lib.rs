@@ -12,7 +12,9 @@
 //! | what a path names: repository, build, attempt, step | `places.rs` |
 //! | a log as text: ranges, tail, follow | `log_text.rs` |
 //! | what went wrong in a step, first | [`findings`]; its API and the search over builds: `api/findings.rs` |
+//! | a log as text: ranges, tail, follow; lines, grep, time stamps | `log_text.rs`, `log_lines.rs` |
 //! | a log's rows as HTML | `log_rows.rs` |
+//! | windows of a log, searches in it, its groups, as JSON | `log_find.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
 //! | searching the output of all builds | `search.rs` |
@@ -41,6 +43,8 @@ mod error;
 mod headers;
 mod hooks;
 mod live;
+mod log_find;
+mod log_lines;
 mod log_rows;
 mod log_text;
 mod pages;

@@ -7,6 +7,12 @@
 //! | `tail=N` | the last N rows; with `follow=1` everything after them, too |
 //! | `lines=A-B` | these rows, the first is 1; `lines=A-` and `lines=A` work |
 //! | `strip=ansi` | without colours and other terminal sequences; goes with all of the above |
+//! | `timestamps=1` | the time at which it came before each line, RFC 3339 |
+//! | `numbers=1` | its number and a `:` before each line |
+//! | `grep=PATTERN` | only lines that match this regular expression; `case=1`, `literal=1` |
+//! | `context=N` | with `grep`: N lines around each, too |
+//!
+//! A sealed log is kept compressed; whoever takes `Accept-Encoding: zstd` is sent it as it is kept.
 //!
 //! `X-Windlass-Log-Complete` says whether more may come, `X-Windlass-Next-Offset` from where: ask
 //! with `Range: bytes=OFFSET-` or `follow=1&from=OFFSET`.
@@ -25,14 +31,19 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
+use tokio_util::io::ReaderStream;
 use windlass_logs::{LogError, LogReader, Stripper};
 
 use crate::error::WebError;
+use crate::log_find::{is_on, search};
+use crate::log_lines::Lines;
 use crate::places::{Place, StepPath, find_place, number_in};
 use crate::state::App;
 
 /// Bytes per piece: large enough that the work per piece does not count.
 const PIECE: usize = 256 * 1024;
+/// Lines around one that `grep` finds, at most.
+const MOST_CONTEXT: u64 = 100;
 /// How often a log is looked at, at least, while it is followed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -44,6 +55,45 @@ pub(crate) struct Asked {
     tail: Option<String>,
     lines: Option<String>,
     strip: Option<String>,
+    timestamps: Option<String>,
+    numbers: Option<String>,
+    grep: Option<String>,
+    context: Option<String>,
+    case: Option<String>,
+    literal: Option<String>,
+}
+
+impl Asked {
+    /// What is done row by row, if anything is.
+    fn lines(&self, strip: Option<&Stripper>) -> Result<Option<Lines>, WebError> {
+        let stamps = match self.timestamps.as_deref() {
+            None | Some("" | "0" | "false") => false,
+            Some("1" | "true" | "rfc3339") => true,
+            Some(_) => {
+                return Err(WebError::bad_request(
+                    "`timestamps` knows only `1` and `rfc3339`",
+                ));
+            }
+        };
+        let numbers = is_on(self.numbers.as_ref());
+        let context = number_in("context", self.context.as_ref())?.unwrap_or(0);
+        if context > MOST_CONTEXT {
+            return Err(WebError::bad_request(format!(
+                "`context` is at most {MOST_CONTEXT}"
+            )));
+        }
+        let pattern = self.grep.as_deref().filter(|pattern| !pattern.is_empty());
+        if !stamps && !numbers && pattern.is_none() {
+            return Ok(None);
+        }
+        let lines = Lines::new(strip.cloned(), stamps, numbers);
+        let Some(pattern) = pattern else {
+            return Ok(Some(lines));
+        };
+        let (case, literal) = (is_on(self.case.as_ref()), is_on(self.literal.as_ref()));
+        let search = search(pattern, case, literal)?;
+        Ok(Some(lines.grep(search, context)))
+    }
 }
 
 /// `GET /repos/{repo}/builds/{number}/steps/{step}/log`
@@ -63,6 +113,7 @@ pub(crate) async fn log(
         Some("ansi") => Some(Stripper::new()),
         Some(_) => return Err(WebError::bad_request("`strip` knows only `ansi`")),
     };
+    let made = asked.lines(strip.as_ref())?;
     let tail: Option<u64> = number_in("tail", asked.tail.as_ref())?;
     let from: Option<u64> = number_in("from", asked.from.as_ref())?;
     let lines = asked
@@ -112,26 +163,39 @@ pub(crate) async fn log(
             app,
             place,
             hub_bell,
-            source: Some(Source::new(reader, strip, true)),
+            source: Some(Source::new(reader, strip, made, true)),
             at: range.start,
             end: end.unwrap_or(u64::MAX),
         };
         return Ok((out, Body::from_stream(follower.stream())).into_response());
     }
-    if let Some(strip) = strip {
-        let source = Source::new(reader, Some(strip), false);
+    if strip.is_some() || made.is_some() {
+        let source = Source::new(reader, strip, made, false);
         return Ok((out, Body::from_stream(pieces(source, range))).into_response());
     }
     let mut range = range;
     let mut status = StatusCode::OK;
     if !sections {
         put(header::ACCEPT_RANGES, "bytes".to_owned());
-        let etag = reader.meta().map(|meta| format!("\"{}\"", meta.sha256));
+        put(header::VARY, "accept-encoding".to_owned());
+        let compressed = takes_zstd(&headers).then(|| reader.compressed()).flatten();
+        // Another representation has another tag (RFC 9110, section 8.8.3).
+        let kind = if compressed.is_some() { "-zstd" } else { "" };
+        let etag = reader
+            .meta()
+            .map(|meta| format!("\"{}{kind}\"", meta.sha256));
         if let Some(etag) = &etag {
             put(header::ETAG, etag.clone());
             if text(&headers, header::IF_NONE_MATCH).is_some_and(|given| has_etag(given, etag)) {
                 return Ok((StatusCode::NOT_MODIFIED, out).into_response());
             }
+        }
+        if let Some((file, len)) = compressed {
+            put(header::CONTENT_ENCODING, "zstd".to_owned());
+            put(header::CONTENT_LENGTH, len.to_string());
+            let file = tokio::fs::File::from_std(file);
+            let body = Body::from_stream(ReaderStream::with_capacity(file, PIECE));
+            return Ok((out, body).into_response());
         }
         let same =
             text(&headers, header::IF_RANGE).is_none_or(|given| Some(given) == etag.as_deref());
@@ -158,7 +222,7 @@ pub(crate) async fn log(
         header::CONTENT_LENGTH,
         (range.end - range.start).to_string(),
     );
-    let body = Body::from_stream(pieces(Source::new(reader, None, false), range));
+    let body = Body::from_stream(pieces(Source::new(reader, None, None, false), range));
     Ok((status, out, body).into_response())
 }
 
@@ -169,6 +233,19 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
+/// Whether the whole log may be sent compressed.
+fn takes_zstd(headers: &HeaderMap) -> bool {
+    let accepted = text(headers, header::ACCEPT_ENCODING).unwrap_or_default();
+    let zstd = accepted.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("zstd"))
+            && !parts.any(|q| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    });
+    zstd && !headers.contains_key(header::RANGE)
+}
+
 fn has_etag(given: &str, etag: &str) -> bool {
     given
         .split(',')
@@ -177,7 +254,7 @@ fn has_etag(given: &str, etag: &str) -> bool {
 }
 
 /// `10-20`, `10-` or `10`; from 1, both ends included.
-fn line_range(text: &str) -> Result<(u64, Option<u64>), WebError> {
+pub(crate) fn line_range(text: &str) -> Result<(u64, Option<u64>), WebError> {
     let bad = || {
         WebError::bad_request(format!("`lines` is not a range of lines: {text}"))
             .hint("write lines=10-20, lines=10- or lines=10; the first line is 1")
@@ -257,6 +334,8 @@ fn part(header: &str, len: u64) -> Part {
 struct Source {
     reader: LogReader,
     strip: Option<Stripper>,
+    /// What is done row by row; it strips, too.
+    lines: Option<Lines>,
     /// Whether more is waited for.
     grows: bool,
 }
@@ -268,10 +347,11 @@ struct Piece {
 }
 
 impl Source {
-    fn new(reader: LogReader, strip: Option<Stripper>, grows: bool) -> Self {
+    fn new(reader: LogReader, strip: Option<Stripper>, lines: Option<Lines>, grows: bool) -> Self {
         Self {
             reader,
             strip,
+            lines,
             grows,
         }
     }
@@ -279,6 +359,11 @@ impl Source {
     /// Reads a piece at `at`, not beyond `end`. Blocks.
     fn read(&mut self, at: u64, end: u64) -> Result<Piece, LogError> {
         let end = end.min(self.reader.len());
+        if let Some(lines) = &mut self.lines {
+            let (bytes, next) = lines.read(&mut self.reader, at, end, self.grows)?;
+            let bytes = bytes.into();
+            return Ok(Piece { bytes, next });
+        }
         let room = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut buffer = vec![0; room.min(PIECE)];
         let read = self.reader.read_at(at, &mut buffer)?;
@@ -334,10 +419,10 @@ fn pieces(
             }
             Err(error) => return Some((Err(std::io::Error::other(error)), (None, range))),
         };
-        let is_stripped = source.strip.is_some();
+        let is_made = source.strip.is_some() || source.lines.is_some();
         if piece.next == range.start {
             // Cut short (a recovering recorder), or the start of a row that is not whole yet.
-            let short = !is_stripped && piece.next < range.end;
+            let short = !is_made && piece.next < range.end;
             let error = short.then(|| Err(std::io::Error::other("the log became shorter")));
             return error.map(|error| (error, (None, range)));
         }
@@ -379,7 +464,7 @@ impl Follower {
             let (at, end) = (self.at, self.end);
             let done = tokio::task::spawn_blocking(move || {
                 // Looking at the files again costs more than reading on in what is known.
-                if at >= source.reader.len() || source.strip.is_some() {
+                if at >= source.reader.len() || source.strip.is_some() || source.lines.is_some() {
                     source.reader.refresh()?;
                 }
                 let piece = source.read(at, end)?;

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod builds;
 pub(crate) mod deliveries;
 pub(crate) mod log;
+pub(crate) mod log_search;
 pub(crate) mod login;
 pub(crate) mod nodes;
 pub(crate) mod repos;

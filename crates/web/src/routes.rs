@@ -9,6 +9,8 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::{panicked, present};
+use crate::log_find;
+use crate::pages::log_search;
 use crate::pages::{self, build, builds, deliveries, log, login, nodes, repos};
 use crate::state::{App, AppState};
 use crate::{api, artifacts, assets, auth, headers, hooks, live, log_text, search, services};
@@ -38,6 +40,7 @@ pub fn router(state: AppState) -> Router {
         )
         .route("/repos/{repo}/builds/{number}/services", get(services::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}", get(log::page))
+        .route("/repos/{repo}/builds/{number}/steps/{step}/search", get(log_search::page))
         .route("/repos/{repo}/builds/{number}/steps/{step}/log", get(log_text::log))
         .route("/repos/{repo}/builds/{number}/steps/{step}/stream", get(live::log::stream))
         .route(
@@ -85,6 +88,9 @@ pub fn router(state: AppState) -> Router {
             get(api::findings::new_rows),
         )
         .route("/api/v1/repos/{repo}/scan", get(api::findings::scan))
+        .route("/api/v1/repos/{repo}/builds/{number}/steps/{step}/log/rows", get(log_find::rows))
+        .route("/api/v1/repos/{repo}/builds/{number}/steps/{step}/log/search", get(log_find::find))
+        .route("/api/v1/repos/{repo}/builds/{number}/steps/{step}/log/groups", get(log_find::groups))
         .route("/api/v1/builds", get(api::builds::list))
         .route("/api/v1/deliveries", get(api::deliveries::list))
         .route("/api/v1/deliveries/{id}/body", get(api::deliveries::body))

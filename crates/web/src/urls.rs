@@ -161,6 +161,24 @@ pub fn step_from(
     format!("{}&from={line}", attempt_step(repo, number, attempt, step))
 }
 
+/// Some lines (1 for the first) of a step's log, marked on its page: works without a script.
+pub fn step_lines(
+    repo: &RepoName,
+    number: BuildNumber,
+    attempt: i64,
+    step: i64,
+    first: u64,
+    last: u64,
+) -> String {
+    let step = attempt_step(repo, number, attempt, step);
+    format!("{step}&lines={first}-{last}")
+}
+
+/// The page with what a search finds in a step's log.
+pub fn step_search(repo: &RepoName, number: BuildNumber, step: i64) -> String {
+    format!("{}/search", self::step(repo, number, step))
+}
+
 /// A step's log as text.
 pub fn log(repo: &RepoName, number: BuildNumber, attempt: i64, step: i64) -> String {
     format!("{}/log?attempt={attempt}", self::step(repo, number, step))
@@ -310,6 +328,21 @@ pub mod api {
         let case = if ignore_case { "&ignore_case=1" } else { "" };
         let text = super::encode(text);
         format!("/api/v1/repos/{repo}/scan?text={text}{case}&limit={limit}")
+    }
+
+    /// What a step's log page asks: `rows`, `search` or `groups`.
+    pub fn log_part(
+        repo: &RepoName,
+        number: BuildNumber,
+        attempt: i64,
+        step: i64,
+        part: &str,
+    ) -> String {
+        format!(
+            "{}/steps/{}/log/{part}?attempt={attempt}",
+            build(repo, number),
+            step + 1
+        )
     }
 
     /// What forges sent.

@@ -1,7 +1,7 @@
 //! Which addresses may become links: http and https, in plain ASCII, with a host that is what it
 //! looks like.
 
-use crate::screen::{Cell, MAX_LINKS, Screen};
+use crate::screen::{Cell, MAX_LINKS, add_link};
 
 /// Longer addresses stay text.
 const MAX_URL: usize = 2048;
@@ -17,7 +17,8 @@ pub(crate) struct Link {
 /// The characters of RFC 3986, apart from `[`, `]` and `'`, which nobody misses. `\` is not one of
 /// them, so browsers can't see another host than we do.
 fn is_url_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~:/?#@!$&()*+,;=%".contains(c)
+    matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' | '~' | ':' | '/' | '?' | '#'
+        | '@' | '!' | '$' | '&' | '(' | ')' | '*' | '+' | ',' | ';' | '=' | '%')
 }
 
 /// The link for an address, or `None` if it stays text.
@@ -52,20 +53,20 @@ fn after_scheme(url: &str) -> Option<&str> {
 }
 
 /// Makes links of the addresses that stand in a row's text.
-pub(crate) fn find(screen: &mut Screen) {
+pub(crate) fn find(cells: &mut [Cell], links: &mut Vec<Link>) {
     let mut at = 0;
     let mut url = String::new();
     // Looking at what begins like an address and is none is work, too.
     let mut attempts = 0;
-    while attempts < MAX_LINKS && at < screen.cells.len() {
-        if !begins_at(&screen.cells, at) {
+    while attempts < MAX_LINKS && at < cells.len() {
+        if !begins_at(cells, at) {
             at += 1;
             continue;
         }
         attempts += 1;
         url.clear();
         url.extend(
-            screen.cells[at..]
+            cells[at..]
                 .iter()
                 .take(MAX_URL + 1)
                 .take_while(|cell| cell.link == 0 && is_url_char(cell.c))
@@ -76,15 +77,21 @@ pub(crate) fn find(screen: &mut Screen) {
             at += 1;
             continue;
         };
-        let number = screen.add_link(link);
+        let number = add_link(links, link);
         if number == 0 {
             return;
         }
-        for cell in &mut screen.cells[at..at + url.len()] {
+        for cell in &mut cells[at..at + url.len()] {
             cell.link = number;
         }
         at += url.len();
     }
+}
+
+/// Where the characters of an address end in a text that begins with one.
+pub(super) fn end_of(text: &str) -> usize {
+    let end = text.find(|c| !is_url_char(c)).unwrap_or(text.len());
+    end.min(MAX_URL + 1)
 }
 
 fn begins_at(cells: &[Cell], at: usize) -> bool {
@@ -101,7 +108,7 @@ fn begins_at(cells: &[Cell], at: usize) -> bool {
 }
 
 /// Where an address ends that stands in a sentence or in parentheses.
-fn without_punctuation(url: &str) -> usize {
+pub(super) fn without_punctuation(url: &str) -> usize {
     let count = |c| url.matches(c).count();
     let (opened, mut closed) = (count('('), count(')'));
     let mut end = url.len();

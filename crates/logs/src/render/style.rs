@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use vte::Params;
-
 /// A colour in two bytes: 0 is the default, then the 16 of the theme, then the palette's 16..=255.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Colour(u16);
@@ -47,13 +45,18 @@ impl Style {
     /// Appends the class names, separated by spaces; nothing for the plain style.
     pub(crate) fn classes(self, out: &mut String) {
         let mut gap = "";
-        for (colour, theme, palette) in [(self.text, "fg-", 'c'), (self.background, "bg-", 'b')] {
-            // Writing to a String can't fail.
-            let _ = match colour.0 {
-                0 => continue,
-                n @ 1..=16 => write!(out, "{gap}{theme}{}", n - 1),
-                n => write!(out, "{gap}{palette}{}", n - 1),
+        for (colour, theme, palette) in [(self.text, "fg-", "c"), (self.background, "bg-", "b")] {
+            let Some(number) = colour.0.checked_sub(1) else {
+                continue;
             };
+            out.push_str(gap);
+            out.push_str(if number < 16 { theme } else { palette });
+            // By hand: this is a large part of the work for logs full of colours.
+            for (from, unit) in [(100, 100), (10, 10), (0, 1)] {
+                if number >= from {
+                    out.push(char::from(b'0' + (number / unit % 10) as u8));
+                }
+            }
             gap = " ";
         }
         for (bit, name) in NAMES {
@@ -67,8 +70,8 @@ impl Style {
 
     /// Takes over an SGR sequence. What it does not know (blinking, concealing) changes nothing:
     /// a log has no hidden text.
-    pub(crate) fn apply(&mut self, params: &Params) {
-        let mut params = params.iter();
+    pub(crate) fn apply<'a>(&mut self, params: impl Iterator<Item = &'a [u16]>) {
+        let mut params = params;
         let mut any = false;
         while let Some(param) = params.next() {
             any = true;

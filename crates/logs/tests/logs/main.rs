@@ -11,3 +11,5 @@ mod journals;
 mod recording;
 mod render_attacks;
 mod sealing;
+mod searching;
+mod terminal;

@@ -152,6 +152,31 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+/// To other lines, and back.
+fn movement() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(
+        &[
+            "",
+            "\x1b[A",
+            "\x1b[3A",
+            "\x1b[2B",
+            "\x1b[H",
+            "\x1b[5;5H",
+            "\x1b[J",
+            "\x1b[1J",
+            "\x1b[2J",
+            "\x1bM",
+            "\x1bD",
+            "\x1b7",
+            "\x1b8",
+            "\x1b[s",
+            "\x1b[u",
+            "\x1bc",
+            "\x1b[9d",
+        ][..],
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
@@ -173,6 +198,41 @@ proptest! {
                 renderer.clone().row(b"probe", &mut b);
                 prop_assert_eq!(a, b);
             }
+        }
+    }
+
+    /// The same where lines are drawn over, and where a search or a group takes them.
+    #[test]
+    fn no_block_makes_html_of_its_own(
+        rows in proptest::collection::vec((hostile(), movement(), hostile()), 1..8)
+    ) {
+        let rows: Vec<Vec<u8>> = rows
+            .into_iter()
+            .flat_map(|(a, up, b)| {
+                let row = [&a[..], up.as_bytes(), &b[..], b"\n"].concat();
+                let rows = row.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
+                rows.collect::<Vec<_>>()
+            })
+            .collect();
+        let lines = Renderer::new().block(0, rows.iter().map(Vec::as_slice), 16_384);
+        let mut below = 0;
+        for line in lines {
+            prop_assert!(line.number >= below && line.number < rows.len() as u64);
+            below = line.number + 1;
+            // Several lines under one number have line ends between them.
+            for html in line.html.split('\n') {
+                if let Err(wrong) = check(html) {
+                    prop_assert!(false, "{} in {:?}", wrong, html);
+                }
+            }
+        }
+        for row in &rows {
+            if let Some(windlass_logs::Group::Begin { title, .. }) = windlass_logs::group(row) {
+                prop_assert!(!title.contains(|c: char| c.is_control() && c != '\t'), "{:?}", title);
+            }
+            let mut text = Vec::new();
+            windlass_logs::search::text_of(row, &mut text);
+            prop_assert!(text.ends_with(b"\n") && text.len() <= row.len());
         }
     }
 

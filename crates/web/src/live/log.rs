@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{PACE, PING, message, ping};
 use crate::error::WebError;
-use crate::log_rows::{self, NoteView, Row, Rows};
+use crate::log_rows::{self, Batch, NoteView, Row, Rows};
 use crate::places::{Place, StepPath, find_place, number_in};
 use crate::state::App;
 use crate::text;
@@ -32,9 +32,12 @@ pub(crate) struct Asked {
     from: Option<String>,
 }
 
+/// From row `first_row` on the rows are these, whatever was there before; numbers up to `last_row`
+/// that none of them bears were drawn over.
 #[derive(Serialize)]
 struct RowsMessage<'a> {
     first_row: u64,
+    last_row: u64,
     rows: &'a [Row],
 }
 
@@ -113,7 +116,7 @@ struct Follower {
 
 /// What one look at the files gave.
 struct Look {
-    rows: Vec<Row>,
+    batch: Batch,
     notes: Vec<NoteView>,
     partial_len: u64,
     at_end: bool,
@@ -147,10 +150,12 @@ impl Follower {
             self.caught_up = look.at_end;
             let grown = look.partial_len != self.partial_len;
             let mut bytes = Vec::new();
-            if look.rows.iter().any(|row| !row.partial) || (grown && !look.rows.is_empty()) {
+            let rows = &look.batch.rows;
+            if rows.iter().any(|row| !row.partial) || (grown && !rows.is_empty()) {
                 let data = RowsMessage {
-                    first_row: look.rows[0].n,
-                    rows: &look.rows,
+                    first_row: look.batch.first,
+                    last_row: look.batch.last,
+                    rows,
                 };
                 bytes.extend_from_slice(&message(Some(self.offset), "rows", &data));
             }
@@ -226,7 +231,7 @@ impl Follower {
                 known.iter().take_while(|note| note.offset < offset).count()
             });
             let mut look = Look {
-                rows: Vec::new(),
+                batch: Batch::default(),
                 notes: Vec::new(),
                 partial_len: 0,
                 at_end: true,
@@ -241,14 +246,16 @@ impl Follower {
                 let next = row.map_or(rows.reader.rows(), |row| row.number);
                 rows.seek(next)?;
             }
-            look.rows = rows.read(BATCH_ROWS, BATCH_BYTES)?;
-            let sent = look.rows.last().map_or(0, |row| row.n);
+            let from = rows.offset()?;
+            look.batch = rows.read(BATCH_ROWS, BATCH_BYTES, true)?;
+            let sent = look.batch.last;
             let end = rows.offset()?;
-            look.partial_len = match look.rows.last() {
+            look.partial_len = match look.batch.rows.last() {
                 Some(row) if row.partial => rows.reader.len() - end,
+                _ if end == from => rows.reader.len() - end,
                 _ => 0,
             };
-            look.at_end = sent == 0 || sent == rows.reader.rows();
+            look.at_end = sent >= rows.reader.rows();
             // Notes behind rows that are still to come wait for them.
             let due = log_rows::notes(&rows.reader, first_note);
             look.notes = due

@@ -14,12 +14,15 @@ use super::{Frame, render};
 use crate::auth::Visitor;
 use crate::error::WebError;
 use crate::log_rows::{self, NoteView, Row, Rows};
+use crate::log_text::line_range;
 use crate::places::{StepPath, find_place, number_in};
 use crate::state::App;
-use crate::{text, urls};
+use crate::{assets, text, urls};
 
 /// Rows on one page.
 const WINDOW: u64 = 1_000;
+/// Lines shown before those that a link points at.
+const BEFORE: u64 = 20;
 /// About how many bytes of log are on one page.
 const WINDOW_BYTES: usize = 2 * 1024 * 1024;
 
@@ -27,6 +30,8 @@ const WINDOW_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) struct Asked {
     attempt: Option<String>,
     from: Option<String>,
+    /// Lines to point at: `10-20`, as a link that works without a script.
+    lines: Option<String>,
 }
 
 enum Item {
@@ -65,12 +70,10 @@ fn read(folder: &std::path::Path, step: u32, from: Option<u64>) -> Result<Window
         }
     };
     log.seek(start.min(total))?;
-    let rows = log.read(WINDOW as usize, WINDOW_BYTES)?;
-    let (first, last) = match (rows.first(), rows.last()) {
-        (Some(first), Some(last)) => (first.n, last.n),
-        _ => (0, 0),
-    };
-    let at_end = last == total || rows.is_empty();
+    let batch = log.read(WINDOW as usize, WINDOW_BYTES, false)?;
+    let (rows, last) = (batch.rows, batch.last);
+    let first = if last > 0 { batch.first } else { 0 };
+    let at_end = last == total;
     let mut notes = log_rows::notes(&log.reader, 0).into_iter().peekable();
     let mut items = Vec::with_capacity(rows.len());
     // Notes before the window belong to the page before.
@@ -104,6 +107,7 @@ fn read(folder: &std::path::Path, step: u32, from: Option<u64>) -> Result<Window
 #[template(path = "log.html")]
 struct LogPage {
     frame: Frame,
+    log_js: &'static str,
     build: Build,
     attempt: Attempt,
     steps: Vec<Step>,
@@ -116,6 +120,8 @@ struct LogPage {
     start_us: i64,
     /// Where the live rest comes from, if there may be one and this page shows the end.
     stream: Option<String>,
+    /// The first and the last of the lines that are pointed at.
+    marked: (u64, u64),
 }
 
 impl LogPage {
@@ -160,6 +166,24 @@ impl LogPage {
         )
     }
 
+    fn part(&self, part: &str) -> String {
+        let (repo, number) = (&self.build.repo, self.build.number);
+        urls::api::log_part(repo, number, self.attempt.number, self.step.index, part)
+    }
+
+    fn findings(&self) -> String {
+        let (repo, number) = (&self.build.repo, self.build.number);
+        urls::api::findings(repo, number, self.attempt.number, self.step.index)
+    }
+
+    fn search_form(&self) -> String {
+        urls::step_search(&self.build.repo, self.build.number, self.step.index)
+    }
+
+    fn is_marked(&self, row: &u64) -> bool {
+        (self.marked.0..=self.marked.1).contains(row)
+    }
+
     fn since_start(&self, time_us: &i64) -> String {
         text::since_start(time_us - self.start_us)
     }
@@ -180,7 +204,14 @@ pub(crate) async fn page(
     path: StepPath,
     Query(asked): Query<Asked>,
 ) -> Result<Response, WebError> {
-    let from = number_in("from", asked.from.as_ref())?;
+    let lines = asked.lines.as_deref().filter(|lines| !lines.is_empty());
+    let marked = match lines.map(line_range).transpose()? {
+        Some((first, last)) => (first, last.unwrap_or(first)),
+        None => (1, 0),
+    };
+    // Some lines before those that are pointed at, for the sense.
+    let pointed = lines.map(|_| marked.0.saturating_sub(BEFORE).max(1));
+    let from = number_in("from", asked.from.as_ref())?.or(pointed);
     let place = find_place(&app, &path, asked.attempt.as_ref()).await?;
     let Some(step) = place.step().cloned() else {
         return Err(place.no_step());
@@ -215,6 +246,7 @@ pub(crate) async fn page(
     let script = steps_planned.and_then(|steps| steps.get(usize::try_from(step.index).ok()?));
     render(&LogPage {
         frame: Frame::of(&visitor, state).refreshing(!is_over),
+        log_js: assets::log_js(),
         script: script.map(|planned| planned.script.trim_end().to_owned()),
         start_us: step.started_us.or(first_row).unwrap_or(0),
         state,
@@ -222,6 +254,7 @@ pub(crate) async fn page(
         step,
         window,
         stream,
+        marked,
         build: place.build,
         attempt: place.attempt,
         steps: place.steps,

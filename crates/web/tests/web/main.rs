@@ -9,6 +9,7 @@ mod findings;
 mod fixture;
 mod hooks;
 mod html;
+mod log_find;
 mod logs;
 mod pages;
 mod search;
