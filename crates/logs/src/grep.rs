@@ -159,6 +159,33 @@ mod tests {
     }
 
     #[test]
+    fn any_text_can_be_searched_for() {
+        assert_eq!(
+            hits(
+                "GR\u{f6}\u{df}e \u{2717}",
+                "gr\u{f6}\u{df}E \u{2717}".as_bytes(),
+                9,
+                9
+            )
+            .len(),
+            1
+        );
+        assert_eq!(hits("(?-u)[\\x{ff}", b"(?-u)[\\x{ff}", 99, 9).len(), 1);
+        assert_eq!(hits("\0\t", b"\0\t", 99, 9).len(), 1);
+        let long = "\u{e9}k".repeat(400);
+        assert_eq!(hits(&long, long.to_uppercase().as_bytes(), 99, 9).len(), 0);
+        assert_eq!(hits(&long, long.as_bytes(), 99, 9).len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_found_in_itself(text in "[^\n]{1,40}", ignore_case: bool) {
+            let pattern = Pattern::text(&text, ignore_case);
+            assert!(pattern.0.is_match(text.as_bytes()));
+        }
+    }
+
+    #[test]
     fn each_row_is_told_once_with_its_number() {
         let log = b"one\ntwo x X\n\nX.three\nx";
         let expected = [(2, 8), (4, 8), (5, 1)];

@@ -334,8 +334,11 @@ fn normalise(text: &[u8], out: &mut Normal) {
                 out.push(byte);
                 at += 1;
             }
-            // Nearly all words stay as they are.
-            if any & DIGIT != 0 || all & HEX != 0 || at - begin >= 9 {
+            // Nearly all words stay as they are, and most of the others are plain numbers.
+            if all & DIGIT != 0 {
+                out.len = kept;
+                number(out);
+            } else if any & DIGIT != 0 || all & HEX != 0 || at - begin >= 9 {
                 out.len = kept;
                 odd_word(&text[begin..at], any & DIGIT != 0, all & HEX != 0, out);
             }
@@ -350,7 +353,7 @@ fn normalise(text: &[u8], out: &mut Normal) {
         }
         out.push(byte);
         let random = match byte {
-            b'/' => out.ends_with(b"/tmp/"),
+            b'/' => at > 1 && text[at - 2] == b'p' && out.ends_with(b"/tmp/"),
             b'.' => out.ends_with(b"tmp."),
             _ => false,
         };

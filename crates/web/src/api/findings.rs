@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use windlass_logs::grep::{self, Pattern};
 use windlass_logs::{LogReader, Stripper};
 use windlass_store::{Build, BuildFilter, Step};
@@ -35,6 +35,8 @@ const HITS: usize = 1000;
 const MOST_HITS: usize = 100_000;
 /// The longest text that is searched for, in bytes.
 const LONGEST: usize = 1000;
+/// So many searches run at once, whoever asks; others wait.
+static SCANNING: Semaphore = Semaphore::const_new(2);
 /// Builds that are asked for at once.
 const BUILDS: i64 = 50;
 
@@ -228,6 +230,8 @@ struct Scan {
 
 impl Scan {
     async fn run(mut self) {
+        // Nobody closes it.
+        let _turn = SCANNING.acquire().await;
         let began = Instant::now();
         if let Err(error) = self.all().await {
             let _ = self.lines.send(Err(std::io::Error::other(error))).await;
