@@ -10,7 +10,7 @@
 //! | compression after the end; the log's figures and checksum | [`mod@seal`] |
 //! | rows that are drawn over by later ones: progress bars | [`blocks`], `screen/block` |
 //! | searching a log with a regular expression | [`search`] |
-//! | where groups (folds) of lines begin and end | [`group`] |
+//! | where groups (folds) of lines begin and end | [`mod@group`] |
 //! | the zstd seekable format itself | [`seekable`] |
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
