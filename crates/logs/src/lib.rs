@@ -12,6 +12,7 @@
 //! | terminal output -> safe HTML; the colours' CSS | [`render`] |
 //! | terminal output -> plain text | [`mod@strip`] |
 //! | escape sequences, overwriting within a row | `screen` |
+//! | what a copy elsewhere is made of; a log that comes back from one | [`copy`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -25,6 +26,7 @@
 //!                      Renderer -> HTML
 //! ```
 
+pub mod copy;
 pub mod error;
 pub mod folder;
 pub mod hub;

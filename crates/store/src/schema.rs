@@ -24,4 +24,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "schedules",
         sql: include_str!("../migrations/0004_schedules.sql"),
     },
+    Migration {
+        version: 6,
+        name: "archive",
+        sql: include_str!("../migrations/0006_archive.sql"),
+    },
 ];

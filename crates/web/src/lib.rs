@@ -16,6 +16,7 @@
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
 //! | the logs of services, alone and interleaved | `services.rs` |
 //! | artifacts: pages, files, archives | `artifacts.rs` |
+//! | logs that are in the archive only | `copies.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
 //! | what an error looks like: page, JSON or text | `error.rs` |
 //! | ages, durations, sizes, icons and words of states | `text.rs` |
@@ -34,6 +35,7 @@ mod api;
 mod artifacts;
 mod assets;
 mod auth;
+mod copies;
 mod error;
 mod headers;
 mod hooks;
@@ -47,6 +49,7 @@ mod text;
 
 pub use actions::{RefError, Refs};
 pub use artifacts::{ArtifactFile, Artifacts};
+pub use copies::LogCopies;
 pub use pages::nodes::Cluster;
 pub use routes::router;
 pub use serve::serve;

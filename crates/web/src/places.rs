@@ -226,10 +226,12 @@ pub(crate) async fn find_place(
 ) -> Result<Place, WebError> {
     let (build, attempt) = find_attempt(app, &path.build, attempt).await?;
     let steps = app.store.steps(attempt.id).await?;
-    Ok(Place {
+    let place = Place {
         build,
         attempt,
         steps,
         index: path.step,
-    })
+    };
+    crate::copies::bring_back(app, &place).await?;
+    Ok(place)
 }

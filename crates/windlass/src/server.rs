@@ -22,6 +22,8 @@ use windlass_store::Store;
 use windlass_store::db::OnPending;
 use windlass_web::AppState;
 
+use crate::archive::{Fetcher, Sinks};
+use crate::archiver::{Archiver, Sink};
 use crate::door::{self, Door};
 use crate::executors::{AllowArgs, Nodes, SwarmChoice};
 use crate::folders::Folders;
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) swarm: Option<SwarmChoice>,
     /// What jobs may ask of the machine.
     pub(crate) allow: AllowArgs,
+    /// Where copies of logs go.
+    pub(crate) sinks: Sinks,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
     pub(crate) github_api: Option<String>,
@@ -167,7 +171,22 @@ impl Server {
             keep_failed: self.settings.keep_failed,
             draining: false.into(),
         });
+        self.store
+            .set_archive_sinks(&self.settings.sinks.names())
+            .await?;
+        let instance = self.store.archive_instance().await?;
+        let copies = (!self.settings.sinks.is_empty()).then(|| {
+            let fetcher: Arc<dyn windlass_web::LogCopies> = Arc::new(Fetcher {
+                store: self.store.clone(),
+                sinks: self.settings.sinks.clone(),
+                logs: self.folders.logs(),
+                instance: instance.clone(),
+                turn: tokio::sync::Mutex::default(),
+            });
+            fetcher
+        });
         let app = windlass_web::router(AppState {
+            copies,
             store: self.store.clone(),
             hub,
             logs_root: self.folders.logs(),
@@ -204,6 +223,15 @@ impl Server {
         tasks.spawn(intake.run());
         tasks.spawn(spool::watch(self.store.clone()));
         tasks.spawn(reporter.run());
+        for sink in sinks(&self.settings.sinks) {
+            let archiver = Archiver {
+                store: self.store.clone(),
+                logs: self.folders.logs(),
+                instance: instance.clone(),
+                sink,
+            };
+            tasks.spawn(archiver.run());
+        }
         tasks.spawn(Arc::clone(&worker).heartbeat());
         tasks.spawn(Arc::clone(&worker).sweep());
         tasks.spawn(Arc::clone(&worker).keep_schedules());
@@ -261,6 +289,12 @@ impl Server {
         std::fs::remove_file(self.folders.server_file()).unwrap_or_default();
         stopped
     }
+}
+
+fn sinks(sinks: &Sinks) -> Vec<Sink> {
+    let elasticsearch = sinks.elasticsearch.clone().map(Sink::Elasticsearch);
+    let objects = sinks.objects.clone().map(Sink::Objects);
+    elasticsearch.into_iter().chain(objects).collect()
 }
 
 fn own_cores() -> usize {

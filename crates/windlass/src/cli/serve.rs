@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Args as ClapArgs;
 
 use super::{on_pending, say};
+use crate::archive::ArchiveArgs;
 use crate::demo;
 use crate::executors::{AllowArgs, DockerArgs, SwarmArgs};
 use crate::folders::{Folders, xdg};
@@ -41,6 +42,8 @@ pub(crate) struct Args {
     swarm: SwarmArgs,
     #[command(flatten)]
     allow: AllowArgs,
+    #[command(flatten)]
+    archive: ArchiveArgs,
     /// Keep the container of a job that failed for so many seconds: `windlass shell` goes there
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     keep_failed: u64,
@@ -89,6 +92,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         docker: args.docker.into(),
         swarm: args.swarm.into(),
         allow: args.allow,
+        sinks: args.archive.sinks()?,
         keep_failed: args.keep_failed,
         github_api: args.github_api,
         private: args.private,
