@@ -408,6 +408,12 @@ fn filters(of: &Selector) -> Vec<Value> {
     filters
 }
 
+/// Part of an order. An index that somebody else made under a name of ours must not spoil a search:
+/// it may lack the field.
+fn by(field: &str, order: &str, kind: &str) -> Value {
+    json!({field: {"order": order, "unmapped_type": kind}})
+}
+
 /// The pause before another try of what was asked to slow down.
 fn pause(base: Duration, tries: u32) -> Duration {
     backoff(base, tries, Duration::from_secs(20))

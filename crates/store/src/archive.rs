@@ -148,6 +148,26 @@ pub(crate) async fn enlist(tx: &mut WriteTx, attempt: i64) -> Result<(), StoreEr
         .map_err(StoreError::db("note logs for the archive"))
 }
 
+/// Asks for the removal of copies, as a part of a transaction of another's.
+pub(crate) async fn remove(
+    tx: &mut WriteTx,
+    build_id: Option<i64>,
+    attempt: Option<i64>,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "update archive_copies set state = 'removing', next_ms = ?1, tries = 0, last_error = ''
+         where (?2 is null or build_id = ?2) and (?3 is null or attempt_id = ?3)
+         and state not in ('removing', 'removed')",
+    )
+    .bind(now_ms())
+    .bind(build_id)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await
+    .map_err(StoreError::db("ask for a removal"))?;
+    Ok(done.rows_affected())
+}
+
 impl Store {
     /// A name for this data folder that no other has: copies of several servers may lie in one
     /// cluster or bucket. Made at the first call, and kept.
@@ -497,19 +517,9 @@ impl Store {
         attempt: Option<i64>,
     ) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "update archive_copies set state = 'removing', next_ms = ?1, tries = 0
-             where build_id = ?2 and (?3 is null or attempt_id = ?3)
-             and state not in ('removing', 'removed')",
-        )
-        .bind(now_ms())
-        .bind(build_id)
-        .bind(attempt)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("ask for a removal"))?;
+        let removed = remove(&mut tx, Some(build_id), attempt).await?;
         tx.commit("remove_copies").await?;
-        Ok(done.rows_affected())
+        Ok(removed)
     }
 
     /// Everything at this place is gone: an index that was dropped for its age.

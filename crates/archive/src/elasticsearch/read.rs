@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use windlass_logs::LogMeta;
 use windlass_logs::copy::Restore;
 
-use super::{Elasticsearch, filters};
+use super::{Elasticsearch, by, filters};
 use crate::block::{Joined, Joiner, Part, unframe};
 use crate::error::{ArchiveError, Result, blocking};
 use crate::name::{LogName, Selector};
@@ -107,10 +107,10 @@ impl Elasticsearch {
             "size": LOGS_PAGE,
             "query": {"bool": {"filter": filters}},
             "sort": [
-                {"instance": {"order": "asc"}},
-                {"started": {"order": "asc"}},
-                {"attempt": {"order": "asc"}},
-                {"step": {"order": "asc"}}
+                by("instance", "asc", "keyword"),
+                by("started", "asc", "date"),
+                by("attempt", "asc", "long"),
+                by("step", "asc", "long")
             ],
         });
         let mut logs = Vec::new();
@@ -215,7 +215,7 @@ impl Elasticsearch {
         let mut query = json!({
             "size": PAGE,
             "query": {"bool": {"filter": filters}},
-            "sort": [{"seq": {"order": "asc"}}],
+            "sort": [by("seq", "asc", "long")],
             "_source": ["seq", "line_count", "first_byte", "byte_count", "raw", "index", "crc32"],
         });
         let index = self.index(log.started);

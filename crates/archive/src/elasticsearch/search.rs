@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Elasticsearch;
 use super::read::Found;
+use super::{Elasticsearch, by};
 use crate::error::{ArchiveError, Result};
 
 /// Blocks in one answer: each has at most 64 KiB of log.
@@ -106,13 +106,13 @@ impl Elasticsearch {
             "size": PAGE,
             "query": {"bool": {"filter": filters}},
             "sort": [
-                {"started": {"order": "desc"}},
-                {"repo": {"order": "asc"}},
-                {"build": {"order": "desc"}},
-                {"attempt": {"order": "desc"}},
-                {"step": {"order": "asc"}},
-                {"seq": {"order": "asc"}},
-                {"instance": {"order": "asc"}}
+                by("started", "desc", "date"),
+                by("repo", "asc", "keyword"),
+                by("build", "desc", "long"),
+                by("attempt", "desc", "long"),
+                by("step", "asc", "long"),
+                by("seq", "asc", "long"),
+                by("instance", "asc", "keyword")
             ],
             "_source": [
                 "repo", "build", "attempt", "job", "step", "step_name", "started", "first_line",

@@ -271,11 +271,18 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
+struct SortBy {
+    field: String,
+    descending: bool,
+    /// An index without this field is no mistake.
+    may_lack: bool,
+}
+
 /// A search, as far as it is understood.
 pub(super) struct Search {
     query: Value,
     size: usize,
-    sort: Vec<(String, bool)>,
+    sort: Vec<SortBy>,
     after: Option<Vec<Value>>,
     source: Option<Vec<String>>,
 }
@@ -296,7 +303,12 @@ impl Search {
                 return Err(wrong("malformed sort format"));
             };
             let order = about["order"].as_str().or(about.as_str());
-            sort.push((field.clone(), order == Some("desc")));
+            let may_lack = about["unmapped_type"].is_string();
+            sort.push(SortBy {
+                field: field.clone(),
+                descending: order == Some("desc"),
+                may_lack,
+            });
         }
         let after = body["search_after"].as_array().cloned();
         if after.as_ref().is_some_and(|a| a.len() != sort.len()) {
@@ -324,19 +336,27 @@ impl Search {
         let mut found: Vec<(Vec<Value>, Value)> = Vec::new();
         let mut total = 0;
         for (name, index) in indices {
-            for (field, _) in &self.sort {
+            for SortBy {
+                field, may_lack, ..
+            } in &self.sort
+            {
                 let kind = index.mapping["properties"][field]["type"].as_str();
-                if !matches!(
+                let sortable = matches!(
                     kind,
                     Some("long" | "integer" | "date" | "keyword" | "double")
-                ) {
+                );
+                if !sortable && !(kind.is_none() && *may_lack) {
                     let reason = format!("No mapping found for [{field}] in order to sort on");
                     return Err(Failure::new(400, "query_shard_exception", &reason));
                 }
             }
             for (id, source) in index.matching(&self.query)? {
                 total += 1;
-                let key: Vec<Value> = self.sort.iter().map(|(f, _)| source[f].clone()).collect();
+                let key: Vec<Value> = self
+                    .sort
+                    .iter()
+                    .map(|by| source[&by.field].clone())
+                    .collect();
                 if let Some(after) = &self.after
                     && self.compare(&key, after) != Ordering::Greater
                 {
@@ -362,7 +382,7 @@ impl Search {
     }
 
     fn compare(&self, a: &[Value], b: &[Value]) -> Ordering {
-        for ((a, b), (_, descending)) in a.iter().zip(b).zip(&self.sort) {
+        for ((a, b), SortBy { descending, .. }) in a.iter().zip(b).zip(&self.sort) {
             let order = match (a, b) {
                 (Value::Number(a), Value::Number(b)) => {
                     a.as_i64().cmp(&b.as_i64()).then(Ordering::Equal)

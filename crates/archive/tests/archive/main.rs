@@ -10,7 +10,7 @@ mod cluster;
 mod description;
 mod faults;
 mod lab;
+mod moto;
 mod object_storage;
 mod official_client;
 mod search;
-mod speed;
