@@ -105,7 +105,7 @@ async fn a_slow_cluster_is_waited_for_but_not_for_ever() {
     let cluster = FakeCluster::start().await;
     let lab = Lab::new();
     let mut config = lab::config(&cluster.url());
-    config.timeout = Duration::from_millis(400);
+    config.timeout = Duration::from_secs(2);
     let es = Elasticsearch::new(config).unwrap();
     let (dir, _) = lab.sealed("log", &log(100));
     cluster.fail("_bulk", 1, Fault::Slow(Duration::from_secs(30)));

@@ -116,7 +116,7 @@ pub(crate) fn name(repo: &str, build: i64, step: u32) -> LogName {
 pub(crate) fn config(url: &str) -> ElasticsearchConfig {
     let mut config = ElasticsearchConfig::new(url);
     config.pause = Duration::from_millis(2);
-    config.timeout = Duration::from_secs(5);
+    config.timeout = Duration::from_secs(20);
     config
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Fetch {
     into: Option<PathBuf>,
     /// From where, if both are configured
     #[arg(long)]
-    from: Option<From>,
+    from: Option<Kept>,
     /// Of this data folder, if several wrote into one archive; `windlass archive status` prints it
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
@@ -63,9 +63,9 @@ pub(crate) struct Fetch {
     archive: ArchiveArgs,
 }
 
-/// A sink.
+/// Where a copy is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum From {
+pub(crate) enum Kept {
     /// Elasticsearch or OpenSearch
     Elasticsearch,
     /// Object storage
@@ -260,16 +260,16 @@ async fn fetch(args: &Fetch) -> Result<u8, Problem> {
         step: args.step.map(|step| step - 1),
     };
     let from = match (args.from, &sinks.elasticsearch, &sinks.objects) {
-        (Some(From::S3), _, Some(_)) | (None, None, Some(_)) => From::S3,
-        (Some(From::Elasticsearch) | None, Some(_), _) => From::Elasticsearch,
+        (Some(Kept::S3), _, Some(_)) | (None, None, Some(_)) => Kept::S3,
+        (Some(Kept::Elasticsearch) | None, Some(_), _) => Kept::Elasticsearch,
         _ => return Err(no_archive()),
     };
     let names: Vec<LogName> = match (from, &sinks.elasticsearch, &sinks.objects) {
-        (From::Elasticsearch, Some(es), _) => {
+        (Kept::Elasticsearch, Some(es), _) => {
             let found = es.find(&selector).await?;
             found.iter().map(|log| log.name()).collect()
         }
-        (From::S3, _, Some(s3)) => s3.find(&selector).await?,
+        (Kept::S3, _, Some(s3)) => s3.find(&selector).await?,
         _ => return Err(no_archive()),
     };
     let Some(first) = names.first() else {
@@ -291,8 +291,8 @@ async fn fetch(args: &Fetch) -> Result<u8, Problem> {
     for name in &names {
         let dir = root.join(format!("attempt-{}", name.attempt));
         match (from, &sinks.elasticsearch, &sinks.objects) {
-            (From::Elasticsearch, Some(es), _) => from_cluster(es, name, &dir).await?,
-            (From::S3, _, Some(s3)) => s3.restore(name, &dir).await?,
+            (Kept::Elasticsearch, Some(es), _) => from_cluster(es, name, &dir).await?,
+            (Kept::S3, _, Some(s3)) => s3.restore(name, &dir).await?,
             _ => return Err(no_archive()),
         }
         let mut reader = LogReader::open(&dir, name.step)?;
