@@ -216,7 +216,7 @@ impl Elasticsearch {
             "size": PAGE,
             "query": {"bool": {"filter": filters}},
             "sort": [by("seq", "asc", "long")],
-            "_source": ["seq", "line_count", "first_byte", "byte_count", "raw", "index", "crc32"],
+            "_source": {"includes": ["seq", "line_count", "first_byte", "byte_count", "raw", "index", "crc32"]},
         });
         let index = self.index(log.started);
         while joiner.blocks() < log.blocks {

@@ -114,10 +114,10 @@ impl Elasticsearch {
                 by("seq", "asc", "long"),
                 by("instance", "asc", "keyword")
             ],
-            "_source": [
+            "_source": {"includes": [
                 "repo", "build", "attempt", "job", "step", "step_name", "started", "first_line",
                 "text"
-            ],
+            ]},
             "timeout": "20s",
         });
         if let Some(after) = &search.after {

@@ -316,7 +316,12 @@ impl Search {
                 "search_after has a wrong number of values for the sort",
             ));
         }
-        let source = body["_source"].as_array().map(|fields| {
+        // A list, or an object with one.
+        let shown = match &body["_source"] {
+            Value::Object(filter) => filter.get("includes").cloned().unwrap_or_default(),
+            other => other.clone(),
+        };
+        let source = shown.as_array().map(|fields| {
             let names = fields.iter().filter_map(Value::as_str);
             names.map(ToOwned::to_owned).collect()
         });

@@ -41,7 +41,7 @@ impl Lab {
 }
 
 /// Rows as the recorder makes them: lines, and pieces of long lines. Times differ, streams too.
-fn index_of(log: &[u8]) -> Vec<u8> {
+pub(crate) fn index_of(log: &[u8]) -> Vec<u8> {
     let mut index = Vec::with_capacity(log.len() / 50 * INDEX_ROW as usize);
     let (mut offset, mut number) = (0_u64, 0_u64);
     for line in log.split_inclusive(|b| *b == b'\n') {

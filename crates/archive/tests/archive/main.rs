@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
 
+mod blocks;
 mod cluster;
 mod description;
 mod faults;
