@@ -197,8 +197,6 @@ fn sync(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
-
     use std::io::Write as _;
 
     use super::*;

@@ -350,7 +350,8 @@ impl Search {
                     kind,
                     Some("long" | "integer" | "date" | "keyword" | "double")
                 );
-                if !sortable && !(kind.is_none() && *may_lack) {
+                let lacks = kind.is_none() && *may_lack;
+                if !sortable && !lacks {
                     let reason = format!("No mapping found for [{field}] in order to sort on");
                     return Err(Failure::new(400, "query_shard_exception", &reason));
                 }

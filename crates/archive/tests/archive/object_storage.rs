@@ -43,7 +43,10 @@ async fn logs_are_kept_once_found_and_removed() {
             step: None,
             ..of.selector()
         };
-        assert_eq!(s3.find(&everywhere).await.unwrap(), [of.clone()]);
+        assert_eq!(
+            s3.find(&everywhere).await.unwrap(),
+            std::slice::from_ref(&of)
+        );
         let into = lab.path(&format!("{kind}-back"));
         s3.restore(&of, &into).await.unwrap();
         assert_same(0, &dir, &into);
