@@ -53,6 +53,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "busybox-static",
         "the images of the tests are made of it",
     ),
+    ("node", "nodejs", "the tests of the archive of logs"),
+    ("npm", "npm", "the tests of the archive of logs"),
     ("mount", "mount", "the tests of full disks"),
     (
         "chromium",
@@ -74,7 +76,14 @@ pub(crate) fn prepare() -> Result<()> {
     packages()?;
     http_backend()?;
     components()?;
+    partners()?;
     nextest()
+}
+
+/// Programs of others that the tests of the archive talk to, from npm and PyPI.
+fn partners() -> Result<()> {
+    let install = crate::root().join("crates/archive/tests/partners/install");
+    run(program(&install.to_string_lossy(), &[]))
 }
 
 /// The program's path, if it is on the `PATH`.

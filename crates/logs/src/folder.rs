@@ -168,7 +168,7 @@ impl StepFile {
         Self::Meta,
     ];
 
-    fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Log => "log",
             Self::Index => "idx",

@@ -18,6 +18,7 @@
 //! | the words of a log for an index, and questions to it | [`words`] |
 //! | what went wrong, first: findings, and what is new | [`findings`] |
 //! | where a text stands in a whole log | [`grep`] |
+//! | what a copy elsewhere is made of; a log that comes back from one | [`copy`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -32,6 +33,7 @@
 //! ```
 
 pub mod blocks;
+pub mod copy;
 pub mod error;
 pub mod findings;
 pub mod folder;

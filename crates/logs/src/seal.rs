@@ -131,7 +131,12 @@ fn seal_step(dir: &Path, step: u32) -> Result<LogMeta> {
 
 /// Makes one raw file durable: compressed beside it, or, if it is small, as it is. Returns the
 /// SHA-256 of the contents and the bytes on the disk.
-fn store(dir: &Path, step: u32, raw: StepFile, sealed: StepFile) -> Result<(String, u64)> {
+pub(crate) fn store(
+    dir: &Path,
+    step: u32,
+    raw: StepFile,
+    sealed: StepFile,
+) -> Result<(String, u64)> {
     let (raw, sealed) = (step_path(dir, step, raw), step_path(dir, step, sealed));
     let Some(file) = folder::open_if_exists(&raw)? else {
         return Ok((hex::encode(Sha256::digest([])), 0));

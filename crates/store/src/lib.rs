@@ -6,6 +6,7 @@
 //!
 //! Log bytes are not here (files, see the `logs` crate), and neither are YAML, processes or HTTP.
 
+pub mod archive;
 pub mod builds;
 pub mod db;
 pub mod deliveries;
@@ -24,6 +25,7 @@ pub mod search;
 pub mod secrets;
 pub mod steps;
 
+pub use archive::{ArchiveCopy, ArchiveCount, KeptCopy};
 pub use builds::{Attempt, Build, BuildFilter, NewBuild, Submitted};
 pub use db::Store;
 pub use deliveries::{Delivery, DeliveryState, NewDelivery, Receipt};

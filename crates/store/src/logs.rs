@@ -167,8 +167,35 @@ impl Store {
             .execute(tx.conn())
             .await
             .map_err(StoreError::db("note that logs are removed"))?;
+            crate::archive::remove(&mut tx, None, Some(*attempt)).await?;
         }
         tx.commit("bury_logs").await
+    }
+
+    /// Takes back what the database itself quotes of the output of a build: in its summary and those of its
+    /// jobs, in statuses, and in what test reports said. Statuses that were sent are with the forge.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_quotes(&self, build_id: i64) -> Result<(), StoreError> {
+        const GONE: &str = "the output was removed";
+        let mut tx = self.write().await?;
+        for update in [
+            "update builds set summary = ?2 where id = ?1 and summary <> ''",
+            "update jobs set reason = ?2 where build_id = ?1 and reason <> ''",
+            "update outbox set status = json_set(status, '$.description', ?2) where build_id = ?1",
+            "update tests set message = ?2, output = null
+             where attempt_id in (select id from attempts where build_id = ?1)
+             and (message is not null or output is not null)",
+        ] {
+            sqlx::query(update)
+                .bind(build_id)
+                .bind(GONE)
+                .execute(tx.conn())
+                .await
+                .map_err(StoreError::db("take quotes back"))?;
+        }
+        tx.commit("erase_quotes").await
     }
 
     /// Those of these attempts whose logs are removed.

@@ -24,7 +24,7 @@ use windlass_model::{BuildState, Diagnostic, Plan};
 
 use crate::builds::to_json;
 use crate::db::now_ms;
-use crate::{Attempt, Build, Store, StoreError, outbox};
+use crate::{Attempt, Build, Store, StoreError, archive, outbox};
 
 /// What a worker still has to do with an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,6 +314,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("close the attempt"))?;
+        archive::enlist(&mut tx, attempt).await?;
         tx.commit("done").await
     }
 

@@ -29,4 +29,9 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "retention",
         sql: include_str!("../migrations/0005_retention.sql"),
     },
+    Migration {
+        version: 6,
+        name: "archive",
+        sql: include_str!("../migrations/0006_archive.sql"),
+    },
 ];

@@ -20,6 +20,7 @@
 //! | searching the output of all builds | `search.rs` |
 //! | the logs of services, alone and interleaved | `services.rs` |
 //! | artifacts: pages, files, archives | `artifacts.rs` |
+//! | logs that are in the archive only | `copies.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
 //! | what an error looks like: page, JSON or text | `error.rs` |
 //! | ages, durations, sizes, icons and words of states | `text.rs` |
@@ -39,6 +40,7 @@ mod api;
 mod artifacts;
 mod assets;
 mod auth;
+mod copies;
 mod error;
 mod headers;
 mod hooks;
@@ -55,6 +57,7 @@ mod text;
 
 pub use actions::{RefError, Refs};
 pub use artifacts::{ArtifactFile, Artifacts};
+pub use copies::LogCopies;
 pub use pages::nodes::Cluster;
 pub use routes::router;
 pub use serve::serve;

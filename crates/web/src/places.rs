@@ -234,10 +234,12 @@ pub(crate) async fn find_place(
         .hint(why.clone()));
     }
     let steps = app.store.steps(attempt.id).await?;
-    Ok(Place {
+    let place = Place {
         build,
         attempt,
         steps,
         index: path.step,
-    })
+    };
+    crate::copies::bring_back(app, &place).await?;
+    Ok(place)
 }

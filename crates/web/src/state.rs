@@ -10,6 +10,7 @@ use windlass_store::{SearchIndex, Store};
 
 use crate::actions::Refs;
 use crate::artifacts::Artifacts;
+use crate::copies::LogCopies;
 use crate::pages::nodes::Cluster;
 
 /// Everything that pages, API and hooks stand on.
@@ -31,6 +32,8 @@ pub struct AppState {
     pub artifacts: Arc<dyn Artifacts>,
     /// Who knows the nodes of the cluster, if jobs run on one.
     pub cluster: Option<Arc<dyn Cluster>>,
+    /// Who has copies of logs elsewhere, if there is an archive.
+    pub copies: Option<Arc<dyn LogCopies>>,
     /// Where people and forges reach this server: `https://ci.example.org`, without a slash at the
     /// end.
     pub public_url: String,

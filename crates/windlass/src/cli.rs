@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod archive;
 mod build_image;
 mod builds;
 mod cancel;
@@ -101,6 +102,9 @@ enum Command {
     /// Look after the Swarm
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Look after the copies of logs in Elasticsearch and object storage
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
@@ -165,6 +169,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Retry(args) => retry::run(&args, &folders).await,
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
+            Command::Archive(command) => archive::run(command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
             Command::BuildImage(args) => build_image::run(&args),
         }

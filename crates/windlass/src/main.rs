@@ -6,11 +6,14 @@
 //! | the life of a build on the server | `worker.rs` and below |
 //! | a delivery becomes a build | `intake.rs` |
 //! | statuses go out | `reporter.rs` |
+//! | copies of logs go out, and come back | `archiver.rs`, `archive.rs` |
 //! | pushes to a plain git repository | `spool.rs` |
 //! | what the steps' ends mean for the build | `verdict.rs` |
 //! | where data lies | `folders.rs` |
 //! | words of errors, exit codes | `report.rs` |
 
+mod archive;
+mod archiver;
 mod cli;
 mod client;
 mod demo;

@@ -23,6 +23,8 @@ use windlass_store::logs::KeepLogs;
 use windlass_store::{SearchIndex, Store};
 use windlass_web::AppState;
 
+use crate::archive::{Fetcher, Sinks};
+use crate::archiver::{Archiver, Sink};
 use crate::door::{self, Door};
 use crate::executors::{AllowArgs, Nodes, SwarmChoice};
 use crate::folders::Folders;
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) swarm: Option<SwarmChoice>,
     /// What jobs may ask of the machine.
     pub(crate) allow: AllowArgs,
+    /// Where copies of logs go.
+    pub(crate) sinks: Sinks,
     /// For how many seconds the container of a job that failed is kept.
     pub(crate) keep_failed: u64,
     pub(crate) log_limit: u64,
@@ -180,7 +184,22 @@ impl Server {
             index: index.clone(),
             draining: false.into(),
         });
+        self.store
+            .set_archive_sinks(&self.settings.sinks.names())
+            .await?;
+        let instance = self.store.archive_instance().await?;
+        let copies = (!self.settings.sinks.is_empty()).then(|| {
+            let fetcher: Arc<dyn windlass_web::LogCopies> = Arc::new(Fetcher {
+                store: self.store.clone(),
+                sinks: self.settings.sinks.clone(),
+                logs: self.folders.logs(),
+                instance: instance.clone(),
+                turn: tokio::sync::Mutex::default(),
+            });
+            fetcher
+        });
         let app = windlass_web::router(AppState {
+            copies,
             store: self.store.clone(),
             hub,
             index: index.clone(),
@@ -218,6 +237,15 @@ impl Server {
         tasks.spawn(intake.run());
         tasks.spawn(spool::watch(self.store.clone()));
         tasks.spawn(reporter.run());
+        for sink in sinks(&self.settings.sinks) {
+            let archiver = Archiver {
+                store: self.store.clone(),
+                logs: self.folders.logs(),
+                instance: instance.clone(),
+                sink,
+            };
+            tasks.spawn(archiver.run());
+        }
         tasks.spawn(Arc::clone(&worker).heartbeat());
         tasks.spawn(Arc::clone(&worker).sweep());
         if let Some(index) = index {
@@ -283,6 +311,12 @@ impl Server {
         std::fs::remove_file(self.folders.server_file()).unwrap_or_default();
         stopped
     }
+}
+
+fn sinks(sinks: &Sinks) -> Vec<Sink> {
+    let elasticsearch = sinks.elasticsearch.clone().map(Sink::Elasticsearch);
+    let objects = sinks.objects.clone().map(Sink::Objects);
+    elasticsearch.into_iter().chain(objects).collect()
 }
 
 fn own_cores() -> usize {

@@ -17,11 +17,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("migrate", &[]),
     ("store", &["model", "migrate"]),
     ("forge", &["model"]),
+    ("archive", &["model", "logs"]),
     ("web", &["model", "store", "logs", "forge"]),
     (
         "windlass",
         &[
-            "model", "spec", "shim", "engine", "logs", "migrate", "store", "forge", "web",
+            "model", "spec", "shim", "engine", "logs", "migrate", "store", "forge", "archive",
+            "web",
         ],
     ),
     ("xtask", &[]),
@@ -30,9 +32,11 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Crates of others that only some of ours may use: whoever reads a page needs no SQL in mind.
 const ONLY: &[(&str, &[&str])] = &[
     ("sqlx", &["store", "migrate"]),
+    // Object storage has one place.
+    ("rusty-s3", &["archive"]),
     // Pages and API are web's; the binary has the door for the nodes of a Swarm.
     ("axum", &["web", "windlass"]),
-    ("reqwest", &["forge", "windlass"]),
+    ("reqwest", &["forge", "archive", "windlass"]),
     ("granit-parser", &["spec"]),
 ];
 
@@ -80,8 +84,8 @@ fn complaints(metadata: &Value) -> Result<Vec<Complaint>> {
             if !dependency["path"].is_null() {
                 ours.push(short(used));
             }
-            // A test forge is a web server. The product is built without it.
-            let for_tests = name == "forge" && dependency["optional"] == true;
+            // A forge or a cluster for tests is a web server. The product is built without it.
+            let for_tests = matches!(name, "forge" | "archive") && dependency["optional"] == true;
             let only = ONLY.iter().find(|(limited, _)| *limited == used);
             if let Some((_, who)) = only
                 && !who.contains(&name)

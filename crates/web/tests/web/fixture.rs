@@ -167,6 +167,7 @@ impl Fixture {
             refs: Arc::new(NoRefs),
             artifacts: Arc::new(Shelf(dir.path().join("artifacts"))),
             cluster: None,
+            copies: None,
             public_url: "http://ci.test:8080".to_owned(),
             token: Secret::new(TOKEN),
             shutdown: CancellationToken::new(),

@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &Args, folders: &Folders) -> Result<u8, Problem> {
         true => Some(SearchIndex::open(&folders.root).await?),
         false => None,
     };
+    store.erase_quotes(build.id).await?;
     retention::remove(&store, index.as_ref(), &folders.logs(), &gone).await?;
     if let Some(index) = index {
         index.close().await;

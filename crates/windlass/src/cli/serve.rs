@@ -8,6 +8,7 @@ use windlass_engine::order;
 use windlass_store::logs::KeepLogs;
 
 use super::{on_pending, say};
+use crate::archive::ArchiveArgs;
 use crate::demo;
 use crate::executors::{AllowArgs, DockerArgs, SwarmArgs};
 use crate::folders::{Folders, xdg};
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     swarm: SwarmArgs,
     #[command(flatten)]
     allow: AllowArgs,
+    #[command(flatten)]
+    archive: ArchiveArgs,
     /// Keep the container of a job that failed for so many seconds: `windlass shell` goes there
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     keep_failed: u64,
@@ -124,6 +127,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         docker: args.docker.into(),
         swarm: args.swarm.into(),
         allow: args.allow,
+        sinks: args.archive.sinks()?,
         keep_failed: args.keep_failed,
         log_limit: args.log_limit.saturating_mul(1 << 20),
         keep_logs: args.keep_logs.into(),

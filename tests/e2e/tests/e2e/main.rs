@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
 
+mod archive;
 mod background;
 #[expect(dead_code, reason = "the checkout tests use more of it")]
 #[path = "../../../../crates/engine/tests/checkout/bridge.rs"]
@@ -22,6 +23,8 @@ mod include;
 mod jobs;
 mod lab;
 mod live;
+#[path = "../../../../crates/archive/tests/archive/moto.rs"]
+mod moto;
 mod registry;
 mod remote_daemon;
 mod restart;

@@ -81,6 +81,32 @@ async fn what_was_printed_is_found_also_with_an_index_made_anew() {
     let json = lab.json(&server, "/api/v1/repos/r/builds/2").await;
     let attempt = json["attempts"][0]["id"].as_str().unwrap();
     assert!(!lab.data().join("logs").join(attempt).exists());
+    // A build that fails quotes its output in more places than its log.
+    let spec = "steps:\n  - echo 'error: the key is swordfish-7'; exit 1\n";
+    lab.commit("r", spec, "Build 4");
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 4).await.to_string();
+    assert!(build.contains("swordfish-7"), "{build}");
+    lab.until(&server, "/api/v1/repos/r/builds/4", |b| {
+        b["attempts"][0]["phase"] == "done"
+    })
+    .await;
+    lab.ok(&["erase", "r/4", "--why", "it showed a key"]);
+    let page = lab.text(&server, "/repos/r/builds/4").await;
+    let list = lab.text(&server, "/").await;
+    let json = lab
+        .json(&server, "/api/v1/repos/r/builds/4")
+        .await
+        .to_string();
+    for text in [
+        page,
+        list,
+        json.replace(spec.trim_start_matches("steps:\n  - "), ""),
+    ] {
+        let text = text.replace("echo &#39;error: the key is swordfish-7&#39;", "");
+        let text = text.replace("echo 'error: the key is swordfish-7'", "");
+        assert!(!text.contains("swordfish-7"), "{text}");
+    }
     let again = lab.ok(&["erase", "r/2", "--why", "again"]);
     assert!(again.contains("already"), "{again}");
     let unknown = lab.run(&["erase", "r/9", "--why", "x"]);
