@@ -70,7 +70,7 @@ enum Command {
     /// Print a shell script that does by hand what a build would do
     Script(script::Args),
     /// Run the server
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Add, list, change and remove repositories
     #[command(subcommand)]
     Repo(repo::Command),
@@ -104,7 +104,7 @@ enum Command {
     Cluster(cluster::Command),
     /// Look after the copies of logs in Elasticsearch and object storage
     #[command(subcommand)]
-    Archive(archive::Command),
+    Archive(Box<archive::Command>),
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
@@ -155,7 +155,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Explain(args) => explain::run(&args).await,
             Command::Plan(args) => plan::run(args).await,
             Command::Script(args) => script::run(args).await,
-            Command::Serve(args) => serve::run(args, folders).await,
+            Command::Serve(args) => serve::run(*args, folders).await,
             Command::Repo(command) => repo::run(command, &folders).await,
             Command::Secret(command) => secret::run(command, &folders).await,
             Command::Registry(command) => registry::run(command, &folders).await,
@@ -169,7 +169,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Retry(args) => retry::run(&args, &folders).await,
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
-            Command::Archive(command) => archive::run(command, &folders).await,
+            Command::Archive(command) => archive::run(*command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
             Command::BuildImage(args) => build_image::run(&args),
         }

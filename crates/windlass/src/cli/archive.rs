@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use windlass_archive::elasticsearch::SearchQuery;
+use windlass_archive::elasticsearch::{LogDocument, SearchQuery};
 use windlass_archive::{ArchiveError, LogName, Selector};
 use windlass_logs::LogReader;
 use windlass_model::RepoName;
@@ -267,7 +267,7 @@ async fn fetch(args: &Fetch) -> Result<u8, Problem> {
     let names: Vec<LogName> = match (from, &sinks.elasticsearch, &sinks.objects) {
         (Kept::Elasticsearch, Some(es), _) => {
             let found = es.find(&selector).await?;
-            found.iter().map(|log| log.name()).collect()
+            found.iter().map(LogDocument::name).collect()
         }
         (Kept::S3, _, Some(s3)) => s3.find(&selector).await?,
         _ => return Err(no_archive()),
