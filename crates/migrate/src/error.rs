@@ -217,3 +217,15 @@ pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
         || code(error).starts_with("57P0")
         || matches!(mysql_number(error), 1317 | 1927 | 2006 | 2013)
 }
+
+impl Error {
+    /// The server does not answer, or not yet: it starts, is full, or its file is not there.
+    pub fn is_unreachable(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        matches!(source, sqlx::Error::Io(_))
+            || is_crowded(source)
+            || is_sqlite(source) && code(source) == "14"
+    }
+}

@@ -13,6 +13,7 @@ mod hook;
 mod import;
 mod init;
 mod logs;
+mod migrate;
 mod nodes;
 mod plan;
 mod registry;
@@ -100,6 +101,8 @@ enum Command {
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
+    /// Migrate any application's database: PostgreSQL, MySQL, MariaDB, SQLite
+    Migrate(migrate::Args),
 }
 
 /// Parses, runs, reports.
@@ -109,7 +112,11 @@ pub(crate) fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap_or_default();
-    let done = Folders::choose(cli.data).and_then(|folders| dispatch(cli.command, folders));
+    let command = match cli.command {
+        Command::Migrate(args) => return migrate::main(args),
+        command => command,
+    };
+    let done = Folders::choose(cli.data).and_then(|folders| dispatch(command, folders));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
@@ -158,6 +165,8 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
+            // Has its own way through `main`.
+            Command::Migrate(_) => Err(Problem::new("not here").code(EXIT_INTERNAL)),
         }
     });
     // Threads that still follow a journal must not hold up the end.
