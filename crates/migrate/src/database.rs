@@ -205,6 +205,8 @@ pub(crate) trait Session: Sized + Send {
     const DIALECT: Dialect;
     /// SQL that begins a short transaction of ours, which writes.
     const BEGIN: &'static str;
+    /// SQL before a write of ours: a file may have changed who this session is.
+    const OURSELVES: &'static str;
     /// SQL for now, in milliseconds since 1970, by the database's clock.
     const NOW: &'static str;
 
@@ -336,13 +338,14 @@ pub(crate) async fn lease_row<S: Session>(session: &mut S) -> Result<Option<Hold
 pub(crate) fn take_lease<S: Session>(session: &S, me: &Owner, session_id: Option<i64>) -> String {
     format!(
         "update {} set token = token + 1, owner = {}, home = {}, pid = {}, born = {}, \
-         session_id = {}, started_ms = {now}, heartbeat_ms = {now}, doing = '' where id = 1",
+         session_id = {}, started_ms = {now}, heartbeat_ms = {now}, doing = {} where id = 1",
         session.tables().lock,
         literal(&me.name, S::DIALECT),
         literal(&me.home, S::DIALECT),
         me.pid,
         me.born,
         session_id.map_or_else(|| "null".to_owned(), |id| id.to_string()),
+        literal(&me.doing, S::DIALECT),
         now = S::NOW,
     )
 }

@@ -14,16 +14,15 @@ pub enum Error {
     #[error("{0}")]
     Url(String),
     /// The database itself failed.
-    #[error("could not {doing}")]
+    #[error("could not {doing}: {}", answer(cause))]
     Database {
         /// What was tried.
         doing: String,
         /// The database's answer.
-        #[source]
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// A statement of a file failed. In a transaction: nothing of the file was kept.
-    #[error("{file}, line {line}: the statement failed{}", if *kept { "; what came before it in this file is kept" } else { "; nothing of this file is kept" })]
+    #[error("{file}, line {line}: {}{}", answer(cause), if *kept { "; what came before it in this file is kept" } else { "; nothing of this file is kept" })]
     Statement {
         /// The file.
         file: String,
@@ -32,8 +31,7 @@ pub enum Error {
         /// Whether earlier statements of the file stay applied.
         kept: bool,
         /// The database's answer.
-        #[source]
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// A statement that no file may hold.
     #[error("{file}, line {line}: {problem}")]
@@ -103,6 +101,21 @@ pub enum Error {
     Refused(String),
 }
 
+/// The database's words, as its own client would print them; not those about its source code.
+pub(crate) fn answer(error: &sqlx::Error) -> String {
+    let Some(said) = error.as_database_error() else {
+        return error.to_string();
+    };
+    let mut text = said.message().to_owned();
+    if let Some(pg) = said.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        for more in [pg.detail(), pg.hint()].into_iter().flatten() {
+            text.push_str(". ");
+            text.push_str(more);
+        }
+    }
+    text
+}
+
 fn words(mismatches: &[Mismatch]) -> String {
     let words: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
     words.join("\n")
@@ -111,7 +124,7 @@ fn words(mismatches: &[Mismatch]) -> String {
 impl Error {
     pub(crate) fn database(doing: impl std::fmt::Display) -> impl FnOnce(sqlx::Error) -> Self {
         let doing = doing.to_string();
-        move |source| Self::Database { doing, source }
+        move |cause| Self::Database { doing, cause }
     }
 
     /// What the reader can do.
@@ -151,7 +164,7 @@ impl Error {
             Self::Url(_) => "say --url postgres://user:password@host/database, \
                  mysql://user:password@host/database or sqlite:PATH, or set DATABASE_URL"
                 .to_owned(),
-            Self::Statement { source, .. } if is_lock_wait(source) => {
+            Self::Statement { cause, .. } if is_lock_wait(cause) => {
                 "other sessions hold locks on what it touches: try again when they are done, or \
                  with a longer --lock-timeout or more --retries"
                     .to_owned()
@@ -221,11 +234,11 @@ pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
 impl Error {
     /// The server does not answer, or not yet: it starts, is full, or its file is not there.
     pub fn is_unreachable(&self) -> bool {
-        let Self::Database { source, .. } = self else {
+        let Self::Database { cause, .. } = self else {
             return false;
         };
-        matches!(source, sqlx::Error::Io(_))
-            || is_crowded(source)
-            || is_sqlite(source) && code(source) == "14"
+        matches!(cause, sqlx::Error::Io(_))
+            || is_crowded(cause)
+            || is_sqlite(cause) && code(cause) == "14"
     }
 }

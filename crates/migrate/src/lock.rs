@@ -30,10 +30,12 @@ pub(crate) struct Owner {
     pub(crate) pid: i64,
     /// When the process began, in the kernel's ticks: process ids are used again.
     pub(crate) born: i64,
+    /// What it takes the lock for.
+    pub(crate) doing: String,
 }
 
 impl Owner {
-    pub(crate) fn me() -> Self {
+    pub(crate) fn me(doing: &str) -> Self {
         let read = |path: &str| {
             std::fs::read_to_string(path).map_or_else(|_| String::new(), |t| t.trim().to_owned())
         };
@@ -47,6 +49,7 @@ impl Owner {
             home: format!("{} {namespace}", read("/proc/sys/kernel/random/boot_id")),
             pid,
             born: born(pid).unwrap_or(0),
+            doing: doing.to_owned(),
         }
     }
 }
@@ -157,9 +160,10 @@ impl Heart {
         lease: Lease,
         dialect: Dialect,
         now: &'static str,
+        doing: &str,
     ) -> Self {
         let shared = Arc::new(Shared {
-            doing: Mutex::new(String::new()),
+            doing: Mutex::new(doing.to_owned()),
             lost: AtomicBool::new(false),
             beaten: Mutex::new(Instant::now()),
         });
@@ -230,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_dead_process_of_this_machine_is_gone_at_once_and_others_after_the_lease() {
-        let me = Owner::me();
+        let me = Owner::me("");
         let holder = Holder {
             name: me.name.clone(),
             since_ms: 0,

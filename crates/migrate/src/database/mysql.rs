@@ -188,6 +188,7 @@ impl Session for Mysql {
     type Conn = MySqlConnection;
     const DIALECT: Dialect = Dialect::Mysql;
     const BEGIN: &'static str = "start transaction";
+    const OURSELVES: &'static str = "";
     const NOW: &'static str = "cast(unix_timestamp(now(6)) * 1000 as signed)";
 
     fn conn(&mut self) -> &mut MySqlConnection {

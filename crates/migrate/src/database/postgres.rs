@@ -66,7 +66,7 @@ impl Postgres {
         let tables = Tables::parse(table, Dialect::Postgres)
             .map_err(|e| sqlx::Error::Configuration(e.to_string().into()))?;
         let options = PgConnectOptions::from_str(&database.url)?
-            .application_name(&format!("windlass migrate {}", Owner::me().name))
+            .application_name(&format!("windlass migrate {}", Owner::me("").name))
             // PgBouncer refuses this one at the start of a session.
             .extra_float_digits(None)
             .disable_statement_logging();
@@ -198,6 +198,7 @@ impl Session for Postgres {
     type Conn = PgConnection;
     const DIALECT: Dialect = Dialect::Postgres;
     const BEGIN: &'static str = "begin";
+    const OURSELVES: &'static str = "reset session authorization; reset role; ";
     const NOW: &'static str = "(extract(epoch from clock_timestamp()) * 1000)::bigint";
 
     fn conn(&mut self) -> &mut PgConnection {

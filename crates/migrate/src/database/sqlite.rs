@@ -49,7 +49,7 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// `create`: a file that is not there is made.
+    /// `create`: a file that is not there is made; otherwise it is taken for an empty one.
     pub(crate) async fn connect(
         database: &Database,
         table: &str,
@@ -57,7 +57,11 @@ impl Sqlite {
     ) -> Result<Self, sqlx::Error> {
         let tables = Tables::parse(table, Dialect::Sqlite)
             .map_err(|e| sqlx::Error::Configuration(e.to_string().into()))?;
-        let options = SqliteConnectOptions::from_str(&database.url)?
+        let mut options = SqliteConnectOptions::from_str(&database.url)?;
+        if !create && !options.get_filename().exists() {
+            options = options.in_memory(true);
+        }
+        let options = options
             .create_if_missing(create)
             .foreign_keys(true)
             .busy_timeout(BUSY)
@@ -74,6 +78,7 @@ impl Session for Sqlite {
     type Conn = SqliteConnection;
     const DIALECT: Dialect = Dialect::Sqlite;
     const BEGIN: &'static str = "begin immediate";
+    const OURSELVES: &'static str = "";
     const NOW: &'static str = "cast((julianday('now') - 2440587.5) * 86400000 as integer)";
 
     fn conn(&mut self) -> &mut SqliteConnection {
@@ -129,7 +134,7 @@ impl Session for Sqlite {
 
     async fn holder(&mut self) -> Result<Option<Holder>, Error> {
         match lease_row(self).await {
-            Err(Error::Database { source, .. }) if is_busy(&source) => Ok(None),
+            Err(Error::Database { cause, .. }) if is_busy(&cause) => Ok(None),
             other => other,
         }
     }

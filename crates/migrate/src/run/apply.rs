@@ -9,7 +9,7 @@ use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use super::locked::{Locked, lost_or};
 use super::{Done, Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Effect, Limits, Session, literal};
-use crate::error::{Error, is_gone, is_lock_wait};
+use crate::error::{Error, answer, is_gone, is_lock_wait};
 use crate::folder::{File, Section};
 use crate::sql::{Dialect, Outside, Shape, Statement, shape};
 
@@ -219,12 +219,12 @@ impl<S: Session> Locked<S> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let (line, source) = match &error {
-                Error::Statement { source, line, .. } => (*line, source),
-                Error::Database { source, .. } => (job.section.line, source),
+            let (line, cause) = match &error {
+                Error::Statement { cause, line, .. } => (*line, cause),
+                Error::Database { cause, .. } => (job.section.line, cause),
                 _ => return Err(error),
             };
-            if !is_lock_wait(source) || attempt > job.retries {
+            if !is_lock_wait(cause) || attempt > job.retries {
                 return Err(error);
             }
             self.check()?;
@@ -235,7 +235,7 @@ impl<S: Session> Locked<S> {
                 line,
                 attempt,
                 pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                why: source.to_string(),
+                why: answer(cause),
             });
             tokio::time::sleep(pause).await;
         }
@@ -280,15 +280,15 @@ impl<S: Session> Locked<S> {
     async fn statement(&mut self, job: &Job<'_>, step: usize, kept: bool) -> Result<(), Error> {
         let statement = &job.steps[step].0;
         let done = self.session.conn().execute(&statement.text).await;
-        done.map(|_| ()).map_err(|source| {
-            if is_gone(&source) {
-                return lost_or("run a statement", source);
+        done.map(|_| ()).map_err(|cause| {
+            if is_gone(&cause) {
+                return lost_or("run a statement", cause);
             }
             Error::Statement {
                 file: job.section.file.clone(),
-                line: statement.line + lines_before_error(&source, &statement.text),
+                line: statement.line + lines_before_error(&cause, &statement.text),
                 kept,
-                source,
+                cause,
             }
         })
     }
@@ -525,15 +525,15 @@ pub(super) async fn check_rows<S: Session>(
 ) -> Result<(), Error> {
     for query in queries {
         let rows = session.conn().texts(&query.text).await;
-        let rows = rows.map_err(|source| {
-            if is_gone(&source) {
-                return lost_or("run a check", source);
+        let rows = rows.map_err(|cause| {
+            if is_gone(&cause) {
+                return lost_or("run a check", cause);
             }
             Error::Statement {
                 file: file.to_owned(),
                 line: query.line,
                 kept: false,
-                source,
+                cause,
             }
         })?;
         if let Some(first) = rows.first() {

@@ -30,7 +30,9 @@ async fn run<S: Session>(
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
-    let Some(mut locked) = Locked::acquire(session, options, tell, &|_| true).await? else {
+    let Some(mut locked) =
+        Locked::acquire(session, options, tell, "undoing migrations", &|_| true).await?
+    else {
         return Ok(Report::default());
     };
     let worked = under_lock(&mut locked, folder, keep, options, tell).await;

@@ -28,8 +28,8 @@ pub async fn baseline(
             "the folder has no migration {version}"
         )));
     }
-    with_session!(database, options, create: false, |session| {
-        let Some(mut locked) = Locked::acquire(session, options, tell, &|_| true).await? else {
+    with_session!(database, options, create: true, |session| {
+        let Some(mut locked) = Locked::acquire(session, options, tell, "recording a baseline", &|_| true).await? else {
             return Ok(Vec::new());
         };
         let worked = record(&mut locked, folder, version, options).await;
@@ -79,7 +79,7 @@ pub async fn repair(
     tell: Tell<'_>,
 ) -> Result<Vec<String>, Error> {
     with_session!(database, options, create: false, |session| {
-        let Some(mut locked) = Locked::acquire(session, options, tell, &|_| true).await? else {
+        let Some(mut locked) = Locked::acquire(session, options, tell, "repairing the history", &|_| true).await? else {
             return Ok(Vec::new());
         };
         let worked = put_right(&mut locked, folder, what, options).await;
@@ -195,10 +195,9 @@ pub async fn hold<T>(
     work: impl Future<Output = T>,
 ) -> Result<T, Error> {
     with_session!(database, options, create: true, |session| {
-        let Some(mut locked) = Locked::acquire(session, options, tell, &|_| true).await? else {
+        let Some(mut locked) = Locked::acquire(session, options, tell, doing, &|_| true).await? else {
             return Err(Error::Locked { holder: None });
         };
-        locked.heart.doing(doing);
         let worked = tokio::select! {
             done = work => Ok(done),
             error = until_lost(&mut locked, options.lease) => Err(error),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Session, history};
-use crate::error::{Error, is_gone, is_lock_wait};
+use crate::error::{Error, answer, is_gone, is_lock_wait};
 use crate::lock::{Attempt, Heart, Lease, Owner};
 use crate::plan::History;
 
@@ -25,9 +25,10 @@ impl<S: Session> Locked<S> {
         mut session: S,
         options: &Options,
         tell: Tell<'_>,
+        doing: &str,
         still_needed: &(dyn Fn(&History) -> bool + Sync),
     ) -> Result<Option<Self>, Error> {
-        let me = Owner::me();
+        let me = Owner::me(doing);
         let end = Instant::now() + options.lock_wait;
         let mut pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
         let mut told = None;
@@ -36,7 +37,7 @@ impl<S: Session> Locked<S> {
                 Attempt::Got(lease) => {
                     let other = session.another().await?;
                     let tables = session.tables().clone();
-                    let heart = Heart::start(other, tables, lease, S::DIALECT, S::NOW);
+                    let heart = Heart::start(other, tables, lease, S::DIALECT, S::NOW, doing);
                     return Ok(Some(Self {
                         session,
                         lease,
@@ -84,7 +85,8 @@ impl<S: Session> Locked<S> {
     /// SQL that touches the lease if it is ours and this session has the lock. No row: neither.
     fn guard(&self) -> String {
         format!(
-            "update {} set heartbeat_ms = {} where id = 1 and token = {} and owner is not null and {}",
+            "{}update {} set heartbeat_ms = {} where id = 1 and token = {} and owner is not null and {}",
+            S::OURSELVES,
             self.session.tables().lock,
             S::NOW,
             self.lease.token,
@@ -107,7 +109,7 @@ impl<S: Session> Locked<S> {
         let mut pauses = Pauses::new(Duration::from_millis(20), Duration::from_millis(500));
         for _ in 0..retries {
             match self.try_write(statements).await {
-                Err(Error::Database { source, .. }) if is_lock_wait(&source) => {
+                Err(Error::Database { cause, .. }) if is_lock_wait(&cause) => {
                     tokio::time::sleep(pauses.next()).await;
                 }
                 other => return other,
@@ -151,7 +153,7 @@ fn taken() -> Error {
 pub(super) fn lost_or(doing: &str, error: sqlx::Error) -> Error {
     if is_gone(&error) {
         return Error::Lost {
-            why: format!("the connection was ended ({error})"),
+            why: format!("the connection was ended ({})", answer(&error)),
         };
     }
     Error::database(doing)(error)

@@ -42,7 +42,8 @@ async fn run<S: Session>(
     if !needed(&seen) {
         return Ok(report(found));
     }
-    let Some(mut locked) = Locked::acquire(session, options, tell, &needed).await? else {
+    let Some(mut locked) = Locked::acquire(session, options, tell, "migrating", &needed).await?
+    else {
         return Ok(report(found));
     };
     let worked = under_lock(&mut locked, folder, options, tell).await;
