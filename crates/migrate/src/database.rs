@@ -213,7 +213,7 @@ pub(crate) trait Session: Sized + Send {
     fn conn(&mut self) -> &mut Self::Conn;
     fn tables(&self) -> &Tables;
     /// A second connection, for the heartbeat.
-    fn another(&self) -> impl Future<Output = Result<Self::Conn, Error>> + Send;
+    fn another(&mut self) -> impl Future<Output = Result<Self::Conn, Error>> + Send;
     /// Whether the place of our tables holds no table of anybody.
     fn is_empty(&mut self) -> impl Future<Output = Result<bool, Error>> + Send;
     /// One try to take the lock; never waits. Our tables exist afterwards if it was got.
@@ -230,8 +230,15 @@ pub(crate) trait Session: Sized + Send {
     fn release(&mut self, lease: &Lease) -> impl Future<Output = Result<(), Error>> + Send;
     /// SQL that is true only if this session has the lock.
     fn fence(&self) -> String;
-    /// Begins the transaction of a file.
-    fn begin(&mut self, limits: &Limits) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Ends what the file before has set for the session.
+    fn fresh(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Begins a transaction for a file, or for a statement of it. `first`: and does what
+    /// [`Session::fresh`] does.
+    fn begin(
+        &mut self,
+        limits: &Limits,
+        first: bool,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
     /// Sets the limits for a statement outside of transactions.
     fn alone(
         &mut self,

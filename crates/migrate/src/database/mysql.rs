@@ -55,6 +55,8 @@ pub(crate) struct Mysql {
     lease_only: bool,
     id: i64,
     mariadb: bool,
+    /// The address's database.
+    home: String,
 }
 
 impl Mysql {
@@ -79,6 +81,7 @@ impl Mysql {
             lease_only,
             id: 0,
             mariadb: false,
+            home: String::new(),
         })
     }
 
@@ -107,13 +110,11 @@ impl Mysql {
             .map_err(Error::database("look at the server"))?;
         let row = rows.into_iter().next().unwrap_or_default();
         let text = |i: usize| row.get(i).cloned().flatten();
-        let schema = match (&self.tables.schema, text(0)) {
-            (Some(schema), _) => schema.clone(),
-            (None, Some(schema)) => schema,
-            (None, None) => {
-                return Err(Error::Url("the address names no database".to_owned()));
-            }
+        let Some(home) = text(0) else {
+            return Err(Error::Url("the address names no database".to_owned()));
         };
+        let schema = self.tables.schema.clone().unwrap_or_else(|| home.clone());
+        self.home = home;
         self.tables = Tables::of(Some(schema.clone()), &self.tables.name, Dialect::Mysql);
         self.id = text(1).and_then(|t| t.parse().ok()).unwrap_or(0);
         self.mariadb = text(2).is_some_and(|v| v.contains("MariaDB"));
@@ -199,7 +200,7 @@ impl Session for Mysql {
         &self.tables
     }
 
-    async fn another(&self) -> Result<MySqlConnection, Error> {
+    async fn another(&mut self) -> Result<MySqlConnection, Error> {
         let conn = self.options.connect().await;
         conn.map_err(Error::database("open a second connection"))
     }
@@ -322,7 +323,22 @@ impl Session for Mysql {
         }
     }
 
-    async fn begin(&mut self, limits: &Limits) -> Result<(), sqlx::Error> {
+    async fn fresh(&mut self) -> Result<(), sqlx::Error> {
+        self.conn
+            .execute(
+                "set session sql_mode = @@global.sql_mode, \
+                 session foreign_key_checks = @@global.foreign_key_checks, \
+                 session unique_checks = @@global.unique_checks",
+            )
+            .await?;
+        let sql = format!("use `{}`", self.home.replace('`', "``"));
+        self.conn.execute(&sql).await.map(|_| ())
+    }
+
+    async fn begin(&mut self, limits: &Limits, first: bool) -> Result<(), sqlx::Error> {
+        if first {
+            self.fresh().await?;
+        }
         let sql = self.limits(limits);
         self.conn.execute(&sql).await?;
         self.conn.execute(Self::BEGIN).await.map(|_| ())

@@ -57,8 +57,9 @@ pub(crate) struct Postgres {
     /// The server process that serves us; known once the lock was tried.
     pid: i64,
     key: i64,
-    /// Before the first transaction, settings go beside it.
     settings: String,
+    /// The second connection, once it is known to be one.
+    other: Option<PgConnection>,
 }
 
 impl Postgres {
@@ -79,6 +80,7 @@ impl Postgres {
             tables,
             pid: 0,
             settings,
+            other: None,
         })
     }
 
@@ -190,6 +192,8 @@ fn settings(version: u32) -> String {
     text
 }
 
+const RESET: &str = "reset session authorization; reset role; reset all; ";
+
 fn millis(duration: Duration) -> String {
     format!("'{}ms'", duration.as_millis())
 }
@@ -198,7 +202,8 @@ impl Session for Postgres {
     type Conn = PgConnection;
     const DIALECT: Dialect = Dialect::Postgres;
     const BEGIN: &'static str = "begin";
-    const OURSELVES: &'static str = "reset session authorization; reset role; ";
+    const OURSELVES: &'static str =
+        "set local session authorization default; set local role none; ";
     const NOW: &'static str = "(extract(epoch from clock_timestamp()) * 1000)::bigint";
 
     fn conn(&mut self) -> &mut PgConnection {
@@ -209,7 +214,10 @@ impl Session for Postgres {
         &self.tables
     }
 
-    async fn another(&self) -> Result<PgConnection, Error> {
+    async fn another(&mut self) -> Result<PgConnection, Error> {
+        if let Some(other) = self.other.take() {
+            return Ok(other);
+        }
         let conn = self.options.connect().await;
         conn.map_err(Error::database("open a second connection"))
     }
@@ -251,10 +259,12 @@ impl Session for Postgres {
         let mut other = self.another().await?;
         self.refuse_pooler(&mut other).await?;
         let settings = self.settings.clone();
-        self.conn
-            .execute(&settings)
-            .await
-            .map_err(Error::database("set up the session"))?;
+        for conn in [&mut self.conn, &mut other] {
+            conn.execute(&settings)
+                .await
+                .map_err(Error::database("set up the session"))?;
+        }
+        self.other = Some(other);
         let there = format!(
             "select to_regclass({}) is not null",
             literal(&self.tables.journal, Dialect::Postgres)
@@ -328,7 +338,8 @@ impl Session for Postgres {
     }
 
     async fn release(&mut self, lease: &Lease) -> Result<(), Error> {
-        let sql = free_lease(self, lease.token);
+        // Whoever the last file has made of us.
+        let sql = format!("{RESET}{}", free_lease(self, lease.token));
         self.conn
             .execute(&sql)
             .await
@@ -349,12 +360,19 @@ impl Session for Postgres {
         )
     }
 
-    async fn begin(&mut self, limits: &Limits) -> Result<(), sqlx::Error> {
-        // What the file before has set for its session ends here.
+    async fn fresh(&mut self) -> Result<(), sqlx::Error> {
+        let sql = format!("{RESET}{}", self.settings);
+        self.conn.execute(&sql).await.map(|_| ())
+    }
+
+    async fn begin(&mut self, limits: &Limits, first: bool) -> Result<(), sqlx::Error> {
+        let (reset, settings) = if first {
+            (RESET, self.settings.as_str())
+        } else {
+            ("", "")
+        };
         let sql = format!(
-            "reset session authorization; reset role; reset all; {} begin; \
-             set local lock_timeout = {}; set local statement_timeout = {}",
-            self.settings,
+            "{reset}{settings}begin; set local lock_timeout = {}; set local statement_timeout = {}",
             millis(limits.lock_timeout),
             millis(limits.statement_timeout)
         );
@@ -373,9 +391,7 @@ impl Session for Postgres {
             limits.lock_timeout
         };
         let sql = format!(
-            "reset session authorization; reset role; reset all; {} set lock_timeout = {}; \
-             set statement_timeout = {}",
-            self.settings,
+            "set lock_timeout = {}; set statement_timeout = {}",
             millis(lock),
             millis(limits.statement_timeout)
         );

@@ -89,7 +89,7 @@ impl Session for Sqlite {
         &self.tables
     }
 
-    async fn another(&self) -> Result<SqliteConnection, Error> {
+    async fn another(&mut self) -> Result<SqliteConnection, Error> {
         let conn = self.options.connect().await;
         conn.map_err(Error::database("open a second connection"))
     }
@@ -174,7 +174,11 @@ impl Session for Sqlite {
         "1 = 1".to_owned()
     }
 
-    async fn begin(&mut self, limits: &Limits) -> Result<(), sqlx::Error> {
+    async fn fresh(&mut self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn begin(&mut self, limits: &Limits, _: bool) -> Result<(), sqlx::Error> {
         if limits.foreign_keys_off {
             // Inside a transaction this would do nothing.
             self.conn.execute("pragma foreign_keys = off").await?;

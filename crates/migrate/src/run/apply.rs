@@ -252,7 +252,7 @@ impl<S: Session> Locked<S> {
     /// The file, its checks, the fence, its row: one transaction.
     async fn whole(&mut self, job: &Job<'_>, began: Instant) -> Result<(), Error> {
         let worked = async {
-            let begun = self.session.begin(&job.limits).await;
+            let begun = self.session.begin(&job.limits, true).await;
             begun.map_err(|e| lost_or("begin", e))?;
             for step in 0..job.steps.len() {
                 self.statement(job, step, false).await?;
@@ -314,9 +314,16 @@ impl<S: Session> Locked<S> {
         began: Instant,
         tell: Tell<'_>,
     ) -> Result<(), Error> {
+        let fresh = self.session.fresh().await;
+        fresh.map_err(|e| lost_or("set up the session", e))?;
         let journal = self.journal(job).await?;
         for step in 0..job.steps.len() {
             self.check()?;
+            if job.steps[step].1 == Shape::Setting {
+                // Also when the rest is taken up again: this is a new session.
+                self.statement(job, step, true).await?;
+                continue;
+            }
             let seen = journal.iter().find(|(n, _)| *n == step).map(|(_, j)| j);
             if let Some(seen) = seen
                 && seen.hash != job.hash(step)
@@ -398,7 +405,7 @@ impl<S: Session> Locked<S> {
     /// A statement in a transaction, with its row in the journal.
     async fn inside(&mut self, job: &Job<'_>, step: usize) -> Result<(), Error> {
         let worked = async {
-            let begun = self.session.begin(&job.limits).await;
+            let begun = self.session.begin(&job.limits, false).await;
             begun.map_err(|e| lost_or("begin", e))?;
             self.statement(job, step, true).await?;
             self.fence().await?;

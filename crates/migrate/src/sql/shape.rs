@@ -14,6 +14,9 @@ pub enum Shape {
     Control,
     /// A client's command that the server can't run from a file: `COPY ... FROM STDIN`.
     Client,
+    /// `SET`, `RESET`, `USE`: for this session. A file that is taken up again after an interruption
+    /// needs it again.
+    Setting,
     /// SQLite: `PRAGMA foreign_keys = off`, which inside a transaction silently does nothing.
     ForeignKeysOff,
 }
@@ -153,6 +156,16 @@ fn postgres(at: &mut Cursor<'_>) -> Shape {
     if is_control(at) {
         return Shape::Control;
     }
+    if at.eat("RESET") {
+        return Shape::Setting;
+    }
+    if at.eat("SET") {
+        return if at.eat_any(&["LOCAL", "TRANSACTION", "CONSTRAINTS"]) {
+            Shape::Inside
+        } else {
+            Shape::Setting
+        };
+    }
     let outside = if at.eat("CREATE") {
         at.eat("UNIQUE");
         if at.eat_all(&["INDEX", "CONCURRENTLY"]) {
@@ -252,11 +265,14 @@ fn mysql(at: &mut Cursor<'_>) -> Shape {
     if is_control(at) {
         return Shape::Control;
     }
+    if at.eat_any(&["SET", "USE"]) {
+        return Shape::Setting;
+    }
     let begins = |at: &mut Cursor<'_>, words: &[&str]| at.eat_any(words);
     if begins(
         at,
         &[
-            "INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "SET", "WITH", "DO",
+            "INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH", "DO",
         ],
     ) {
         return Shape::Inside;
@@ -367,6 +383,8 @@ mod tests {
         assert_eq!(pg("begin"), Shape::Control);
         assert_eq!(pg("rollback to savepoint a"), Shape::Inside);
         assert_eq!(pg("copy t from stdin"), Shape::Client);
+        assert_eq!(pg("set search_path = a"), Shape::Setting);
+        assert_eq!(pg("set local search_path = a"), Shape::Inside);
         assert_eq!(pg("do $$ begin commit; end $$"), Shape::Inside);
     }
 

@@ -21,7 +21,7 @@ async fn an_index_that_was_being_built_is_built_again() {
     let mut conn = server.connect().await;
     run(
         &mut conn,
-        "create table t (a int); insert into t values (1)",
+        "create schema s; create table t (a int); insert into t values (1)",
     )
     .await;
     let mut old = server.connect().await;
@@ -32,7 +32,7 @@ async fn an_index_that_was_being_built_is_built_again() {
     .await;
     scene.file(
         "0001_i.sql",
-        "insert into t values (2);\ncreate index concurrently i on t (a);\ninsert into t values (3);",
+        "set search_path = s, public;\ninsert into t values (2);\ncreate index concurrently i on t (a);\ninsert into t values (3);\ncreate table here (a int);",
     );
     let holder = scene.spawn(&["up"]);
     until("an unfinished index", async || {
@@ -53,7 +53,7 @@ async fn an_index_that_was_being_built_is_built_again() {
     .await;
     scene.run(&["status", "--check"]).code(5).says("half done");
     let done = scene.run(&["up"]).code(0);
-    assert!(done.err.contains("statement 2 was interrupted"), "{done:?}");
+    assert!(done.err.contains("statement 3 was interrupted"), "{done:?}");
     let valid = "select count(*) from pg_index where indexrelid = 'i'::regclass and indisvalid";
     assert_eq!(count(&mut conn, valid).await, 1);
     assert_eq!(
@@ -61,6 +61,9 @@ async fn an_index_that_was_being_built_is_built_again() {
         3,
         "an insert ran twice"
     );
+    // What the file set for its session counts also in the session that goes on with it.
+    let here = "select count(*) from pg_class where oid = to_regclass('s.here')";
+    assert_eq!(count(&mut conn, here).await, 1);
     scene.run(&["verify"]).code(0);
 }
 

@@ -145,7 +145,7 @@ async fn what_postgres_can_say_is_run_as_it_is_said() {
         )
         // What the first set for its session is gone, and our tables are where they were.
         .file("2_more.sql", "create table t2 (a int); alter type pg_catalog.bool owner to windlass;")
-        .file("3_alone.sql", "create index concurrently i on t (a); vacuum t; create table t3 (a int);");
+        .file("3_alone.sql", "create role other; grant all on schema public to other; alter table t owner to other; set role other;\n create index concurrently i on t (a); vacuum t; create table t3 (a int);");
     scene.run(&["plan"]).code(0).says("outside of transactions");
     scene.run(&["up"]).code(0);
     let mut conn = server.connect().await;
@@ -156,6 +156,13 @@ async fn what_postgres_can_say_is_run_as_it_is_said() {
     .await
     .unwrap();
     assert_eq!(owner, "windlass");
+    // Also between the statements of one file, whatever is written to our tables meanwhile.
+    let owner: String =
+        sqlx::query_scalar("select tableowner::text from pg_tables where tablename = 't3'")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+    assert_eq!(owner, "other");
     for (text, words) in [
         ("begin; select 1; commit;", "line 1: remove it"),
         ("\n\\connect x", "line 2: a backslash command"),

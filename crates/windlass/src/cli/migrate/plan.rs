@@ -68,7 +68,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
             } else {
                 ""
             };
-            text.push(format!("  {}{loss}{advice}", "it "));
+            text.push(format!("  it {loss}{advice}"));
         }
         files.push(json!({
             "version": file.version,
