@@ -290,6 +290,11 @@ fn parse_name(file: &str) -> Result<(i64, String, bool), FolderError> {
         file: file.to_owned(),
     };
     let stem = file.strip_suffix(".sql").ok_or_else(wrong)?;
+    // Flyway's and refinery's V7__name. Their other letters mean what we don't do.
+    let stem = match stem.strip_prefix('V') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => rest,
+        _ => stem,
+    };
     let (stem, is_down) = match stem.strip_suffix(".down") {
         Some(stem) => (stem, true),
         None => (stem.strip_suffix(".up").unwrap_or(stem), false),
@@ -298,7 +303,7 @@ fn parse_name(file: &str) -> Result<(i64, String, bool), FolderError> {
     let (version, rest) = stem.split_at(digits);
     let version: i64 = version.parse().map_err(|_| wrong())?;
     let name = match rest.strip_prefix(['_', '-']) {
-        Some(name) if !name.is_empty() => name,
+        Some(name) if !name.is_empty() => name.trim_start_matches('_'),
         None if rest.is_empty() => "",
         _ => return Err(wrong()),
     };
@@ -335,7 +340,18 @@ mod tests {
         assert_eq!(folder.files[0].name, "two");
         assert_eq!(folder.files[0].down.as_ref().unwrap().text, "select -2");
         assert_eq!(folder.find(10).unwrap().name, "ten");
-        for bad in ["x.sql", "0_x.sql", "12x.sql", "99999999999999999999_x.sql"] {
+        assert_eq!(
+            parse_name("V7__add_email.sql").unwrap(),
+            (7, "add_email".to_owned(), false)
+        );
+        for bad in [
+            "x.sql",
+            "R__x.sql",
+            "V1.2__x.sql",
+            "0_x.sql",
+            "12x.sql",
+            "99999999999999999999_x.sql",
+        ] {
             assert!(
                 matches!(parse_name(bad), Err(FolderError::Name { .. })),
                 "{bad}"

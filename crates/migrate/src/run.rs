@@ -1,5 +1,6 @@
 //! The runner: what a command does to a database, under the lock or without it.
 
+mod adopt;
 mod apply;
 mod down;
 mod keep;
@@ -18,6 +19,7 @@ use crate::folder::Phase;
 use crate::lock::Holder;
 use crate::plan::{Held, Mismatch, Rules};
 
+pub use adopt::{Adopted, Tool, adopt};
 pub use down::down;
 pub use keep::{Repair, baseline, hold, repair, unlock};
 pub use look::{Finding, Interrupted, Status, answer, status, verify};

@@ -46,8 +46,13 @@ pub(super) fn read(
     let mut part = Part::Up;
     let mut hash = Sha256::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
+        // sqlx takes this for its own only as the very first bytes.
+        if i == 0 && line.starts_with("-- no-transaction") {
+            found.no_transaction = true;
+        }
         if let Some(words) = directive(line) {
-            let next = apply(&mut found, words).map_err(|problem| FolderError::Directive {
+            let next = apply(&mut found, words);
+            let next = next.map_err(|problem| FolderError::Directive {
                 file: file.clone(),
                 line: i + 1,
                 problem,
@@ -84,10 +89,37 @@ pub(super) fn read(
     Ok(found)
 }
 
-/// What follows `-- windlass:` on a line that begins with it.
+/// What follows `-- windlass:` on a line that begins with it; or our word for what dbmate and goose
+/// say in their own way.
 fn directive(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("--")?.trim_start();
-    Some(rest.strip_prefix("windlass:")?.trim())
+    if let Some(words) = rest.strip_prefix("windlass:") {
+        return Some(words.trim());
+    }
+    if let Some(words) = rest.strip_prefix("migrate:") {
+        return match words.trim() {
+            "up" => Some("up"),
+            "down" => Some("down"),
+            "up transaction:false" => Some("up no-transaction"),
+            "down transaction:false" => Some("down no-transaction"),
+            // An option that we don't know is told with its line; another word is a comment.
+            other => (other.starts_with("up ") || other.starts_with("down ")).then_some(other),
+        };
+    }
+    let words = rest.strip_prefix("+goose")?.trim();
+    let is = |word: &str| words.eq_ignore_ascii_case(word);
+    if is("up") {
+        Some("up")
+    } else if is("down") {
+        Some("down")
+    } else if is("no transaction") {
+        Some("no-transaction")
+    } else if is("statementbegin") || is("statementend") {
+        // We find a statement's end by ourselves.
+        None
+    } else {
+        Some(words)
+    }
 }
 
 fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
@@ -132,8 +164,15 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
             }
             file.requires_migration = Some(version);
         }
-        "up" => return Ok(Some(Part::Up)),
-        "down" => return Ok(Some(Part::Down)),
+        "up" | "down" => {
+            match value {
+                "" => {}
+                "no-transaction" => file.no_transaction = true,
+                other => return Err(format!("{other:?} is not known after {key}")),
+            }
+            let part = if key == "up" { Part::Up } else { Part::Down };
+            return Ok(Some(part));
+        }
         "verify" => return Ok(Some(Part::Verify)),
         // `windlass migrate lint` reads these.
         "allow" | "lint" => {}
@@ -212,6 +251,32 @@ mod tests {
             assert!(error.starts_with("0007_x.sql, line "), "{error}");
         }
         assert!(file("-- windlass: allow drop-column because of 5\n").is_ok());
+    }
+
+    #[test]
+    fn directives_of_dbmate_goose_and_sqlx_mean_what_they_mean_there() {
+        let ours = file("create table a (b int);\n-- windlass: down\ndrop table a;\n").unwrap();
+        let dbmate =
+            file("-- migrate:up\ncreate table a (b int);\n-- migrate:down\ndrop table a;\n")
+                .unwrap();
+        assert_eq!(dbmate.checksum, ours.checksum);
+        assert!(dbmate.down.unwrap().text.contains("drop table"));
+        assert!(!dbmate.no_transaction);
+        let alone = file("-- migrate:up transaction:false\nvacuum;\n-- migrate:down\n").unwrap();
+        assert!(alone.no_transaction);
+        let goose = file(
+            "-- +goose NO TRANSACTION\n-- +goose Up\n-- +goose StatementBegin\nselect 1;\n\
+             -- +goose StatementEnd\n-- +goose down\nselect 2;\n",
+        )
+        .unwrap();
+        assert!(goose.no_transaction);
+        assert!(goose.down.unwrap().text.contains("select 2"));
+        assert!(file("-- no-transaction\nvacuum;").unwrap().no_transaction);
+        assert!(file("-- migrate: the users\nselect 1;").is_ok());
+        // What we can't do is not passed over.
+        for text in ["-- +goose ENVSUB ON\n", "-- migrate:up foo:bar\n"] {
+            assert!(file(text).is_err(), "{text}");
+        }
     }
 
     #[test]
