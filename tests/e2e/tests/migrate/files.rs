@@ -400,7 +400,9 @@ async fn a_team_switches_from_another_tool() {
         .run(&["baseline", "--from", "rails"])
         .code(2)
         .says("there are: dbmate");
-    let mut conn = SqliteConnection::connect(&scene.url).await.unwrap();
+    let mut conn = SqliteConnection::connect(&format!("{}?mode=rwc", scene.url))
+        .await
+        .unwrap();
     let sql = "create table _sqlx_migrations (version bigint primary key, success boolean not null); \
                insert into _sqlx_migrations values (1, false)";
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
