@@ -258,13 +258,11 @@ impl<S: Session> Locked<S> {
                 self.statement(job, step, false).await?;
             }
             self.checks(job).await?;
-            self.fence().await?;
             let sql = job.record(self, began.elapsed().as_millis());
-            let recorded = self.session.conn().execute(&sql).await;
-            recorded.map_err(|e| lost_or("record a migration", e))
+            self.fenced("record a migration", &sql).await
         }
         .await;
-        self.end(job, worked.map(|_| ())).await
+        self.end(job, worked).await
     }
 
     /// Commits or rolls back what [`Session::begin`] began.

@@ -104,6 +104,17 @@ impl<S: Session> Locked<S> {
         }
     }
 
+    /// The fence and a write of one row, in one message: this is the most frequent of all.
+    pub(super) async fn fenced(&mut self, doing: &str, sql: &str) -> Result<(), Error> {
+        let both = format!("{}; {sql}", self.guard());
+        match self.session.conn().execute(&both).await {
+            // One row each.
+            Ok(2..) => Ok(()),
+            Ok(_) => Err(taken()),
+            Err(error) => Err(lost_or(doing, error)),
+        }
+    }
+
     /// Our own rows, in a transaction of their own, behind the fence.
     pub(super) async fn write(&mut self, statements: &[String], retries: u32) -> Result<(), Error> {
         let mut pauses = Pauses::new(Duration::from_millis(20), Duration::from_millis(500));
