@@ -57,6 +57,21 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("npm", "npm", "the tests of the archive of logs"),
     ("mount", "mount", "the tests of full disks"),
     (
+        "pg_ctlcluster",
+        "postgresql",
+        "the tests of `windlass migrate`",
+    ),
+    (
+        "/usr/sbin/pgbouncer",
+        "pgbouncer",
+        "the tests of `windlass migrate` behind a pooler",
+    ),
+    (
+        "/usr/sbin/mariadbd",
+        "mariadb-server",
+        "the tests of `windlass migrate`",
+    ),
+    (
         "chromium",
         "chromium",
         "the tests of the pages in a browser",

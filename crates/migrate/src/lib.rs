@@ -1,17 +1,38 @@
-//! A small migration runner: ordered, checksummed, under a lock, never by surprise.
+//! The migration tool as a library: read, plan, lock, apply.
 //!
-//! Windlass's own schema uses it today; the migration tool for everybody grows from it. The rules
-//! are the tool's own from the start: a list of files in order, each applied exactly once and
-//! recorded with the checksum of what was applied; a file that changed after it was applied stops
-//! everything; the lock is the database's (`BEGIN IMMEDIATE` around *re-read, apply, record*), so
-//! two processes that start together apply each file once.
+//! | I look for | it is in |
+//! | --- | --- |
+//! | files, their names, directives, checksums | [`folder`] |
+//! | what would run, and whether an application may start | [`plan`] |
+//! | SQL cut into statements | [`sql`] |
+//! | the lock, the lease, the fence | [`lock`] |
+//! | what each database needs | `database` |
+//! | up, down, status, verify, repair | [`run`] |
+//! | what stops it, and hints | [`error`] |
+//! | Windlass's own schema, embedded | [`history`], [`sqlite`] |
+//!
+//! Two runners: [`run`] is the tool for everybody, with folders and three kinds of databases.
+//! [`sqlite`] is a small one for a list that a program carries and applies while it opens its own
+//! file: one transaction around *re-read, apply, record*.
 
+mod database;
+pub mod error;
+pub mod folder;
 pub mod history;
+pub mod lock;
+pub mod plan;
+pub mod release;
+pub mod run;
+pub mod sql;
 pub mod sqlite;
 
 use std::fmt;
 
+pub use database::Database;
+pub use error::Error;
+pub use folder::Folder;
 pub use history::{Applied, Standing, judge};
+pub use run::Options;
 
 /// One step of the schema's history, usually `include_str!`ed from a file `0001_name.sql`.
 #[derive(Debug, Clone, Copy)]

@@ -16,6 +16,7 @@ mod hook;
 mod import;
 mod init;
 mod logs;
+mod migrate;
 mod nodes;
 mod plan;
 mod registry;
@@ -111,6 +112,8 @@ enum Command {
     /// Make a container image: what a `build` step runs
     #[command(hide = true)]
     BuildImage(build_image::Args),
+    /// Migrate any application's database: PostgreSQL, MySQL, MariaDB, SQLite
+    Migrate(migrate::Args),
 }
 
 /// Parses, runs, reports.
@@ -120,7 +123,11 @@ pub(crate) fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .unwrap_or_default();
-    let done = Folders::choose(cli.data).and_then(|folders| dispatch(cli.command, folders));
+    let command = match cli.command {
+        Command::Migrate(args) => return migrate::main(args),
+        command => command,
+    };
+    let done = Folders::choose(cli.data).and_then(|folders| dispatch(command, folders));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
@@ -172,6 +179,8 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Archive(command) => archive::run(*command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
             Command::BuildImage(args) => build_image::run(&args),
+            // Has its own way through `main`.
+            Command::Migrate(_) => Err(Problem::new("not here").code(EXIT_INTERNAL)),
         }
     });
     // Threads that still follow a journal must not hold up the end.

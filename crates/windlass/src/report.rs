@@ -10,6 +10,20 @@
 //! | 5 | the server can't be reached |
 //! | 70 | we are broken |
 //! | 130 | interrupted |
+//!
+//! `windlass migrate` stands beside other people's programs in scripts and images, and has its own:
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done, nothing to do, compatible |
+//! | 1 | it failed |
+//! | 2 | the command line was wrong |
+//! | 3 | migrations are pending |
+//! | 4 | somebody else has the lock |
+//! | 5 | a migration is half done, and a person must look |
+//! | 6 | files and history don't fit, or a check found something |
+//! | 7 | unsafe (lint) |
+//! | 8 | the schema is too new for the application |
 
 use std::error::Error;
 use std::fmt;
@@ -29,6 +43,18 @@ pub(crate) const EXIT_SPEC: u8 = 3;
 pub(crate) const EXIT_PROBLEM: u8 = 4;
 /// The server can't be reached.
 pub(crate) const EXIT_UNREACHABLE: u8 = 5;
+/// `windlass migrate`: it failed.
+pub(crate) const EXIT_MIGRATE_FAILED: u8 = 1;
+/// `windlass migrate`: migrations are pending.
+pub(crate) const EXIT_MIGRATE_PENDING: u8 = 3;
+/// `windlass migrate`: somebody else has the lock.
+pub(crate) const EXIT_MIGRATE_LOCKED: u8 = 4;
+/// `windlass migrate`: a migration is half done.
+pub(crate) const EXIT_MIGRATE_HALF: u8 = 5;
+/// `windlass migrate`: files and history don't fit.
+pub(crate) const EXIT_MIGRATE_MISMATCH: u8 = 6;
+/// `windlass migrate`: the schema is too new for the application.
+pub(crate) const EXIT_MIGRATE_TOO_OLD: u8 = 8;
 /// We are broken.
 pub(crate) const EXIT_INTERNAL: u8 = 70;
 /// Interrupted.
@@ -118,6 +144,23 @@ impl From<StoreError> for Problem {
                  or a newer one",
             ),
             _ => problem.code(EXIT_INTERNAL),
+        }
+    }
+}
+
+impl From<windlass_migrate::Error> for Problem {
+    fn from(error: windlass_migrate::Error) -> Self {
+        use windlass_migrate::Error;
+        let code = match &error {
+            Error::Locked { .. } => EXIT_MIGRATE_LOCKED,
+            Error::Interrupted { .. } => EXIT_MIGRATE_HALF,
+            Error::Mismatch(_) | Error::Verify { .. } => EXIT_MIGRATE_MISMATCH,
+            _ => EXIT_MIGRATE_FAILED,
+        };
+        let problem = Self::new(chain(&error)).code(code);
+        match error.hint() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
         }
     }
 }

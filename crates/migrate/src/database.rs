@@ -1,0 +1,415 @@
+//! A database's address, and what the runner needs of each kind of database.
+
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::error::{Error, is_missing_table};
+use crate::lock::{Attempt, Holder, Lease, Owner};
+use crate::plan::{History, How, Row};
+use crate::release::Floor;
+use crate::sql::{Dialect, Outside};
+
+/// Where a database is. Shown without its password.
+#[derive(Clone)]
+pub struct Database {
+    dialect: Dialect,
+    url: String,
+}
+
+impl Database {
+    /// `postgres://`, `postgresql://`, `mysql://`, `mariadb://`, `sqlite:PATH` or `sqlite://PATH`.
+    ///
+    /// # Errors
+    /// [`Error::Url`].
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let (scheme, rest) = url
+            .split_once(':')
+            .ok_or_else(|| Error::Url("that is no database's address".to_owned()))?;
+        let (dialect, url) = match scheme {
+            "postgres" | "postgresql" => (Dialect::Postgres, url.to_owned()),
+            "mysql" => (Dialect::Mysql, url.to_owned()),
+            "mariadb" => (Dialect::Mysql, format!("mysql:{rest}")),
+            "sqlite" | "sqlite3" => (Dialect::Sqlite, format!("sqlite:{rest}")),
+            other => {
+                return Err(Error::Url(format!(
+                    "{other}: is no database that we know: PostgreSQL, MySQL, MariaDB and SQLite are"
+                )));
+            }
+        };
+        Ok(Self { dialect, url })
+    }
+
+    /// What kind it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = self.url.split('?').next().unwrap_or(&self.url);
+        match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, rest)), Some((_, host))) => {
+                let user = rest.split([':', '@']).next().unwrap_or("");
+                write!(f, "{scheme}://{user}@{host}")
+            }
+            _ => f.write_str(url),
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({self})")
+    }
+}
+
+/// Rows as text, whatever their columns' types.
+pub(crate) type Texts = Vec<Vec<Option<String>>>;
+
+/// A connection that takes SQL text, statement by statement. Never a prepared statement: through a
+/// pooler those fail in ways that hide the reason.
+pub(crate) trait Conn: Send + 'static {
+    fn execute(&mut self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    fn texts(&mut self, sql: &str) -> impl Future<Output = Result<Texts, sqlx::Error>> + Send;
+}
+
+/// Names of our tables, ready for SQL.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    pub(crate) schema: Option<String>,
+    /// The bare name of the history table.
+    pub(crate) name: String,
+    pub(crate) history: String,
+    pub(crate) lock: String,
+    pub(crate) journal: String,
+}
+
+impl Tables {
+    /// From `name` or `schema.name`.
+    pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Self, Error> {
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, text),
+        };
+        let sound = |word: &str| {
+            !word.is_empty()
+                && word.len() <= 48
+                && !word.starts_with(|c: char| c.is_ascii_digit())
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        if !sound(name) || !schema.is_none_or(sound) {
+            return Err(Error::Refused(format!(
+                "{text:?} is no table's name: letters, digits and _, at most 48 of them"
+            )));
+        }
+        Ok(Self::of(schema.map(str::to_owned), name, dialect))
+    }
+
+    pub(crate) fn of(schema: Option<String>, name: &str, dialect: Dialect) -> Self {
+        let quote = |word: &str| match dialect {
+            Dialect::Mysql => format!("`{}`", word.replace('`', "``")),
+            _ => format!("\"{}\"", word.replace('"', "\"\"")),
+        };
+        let full = |suffix: &str| {
+            let table = quote(&format!("{name}{suffix}"));
+            match &schema {
+                Some(schema) => format!("{}.{table}", quote(schema)),
+                None => table,
+            }
+        };
+        Self {
+            history: full(""),
+            lock: full("_lock"),
+            journal: full("_journal"),
+            name: name.to_owned(),
+            schema,
+        }
+    }
+
+    /// The tables' definitions: the same for every database.
+    pub(crate) fn definitions(&self) -> [String; 4] {
+        [
+            format!(
+                "create table if not exists {} (version bigint not null primary key, \
+                 name text not null, phase varchar(16) not null, checksum varchar(64) not null, \
+                 app_floor text, how varchar(16) not null, applied_ms bigint not null, \
+                 duration_ms bigint not null, applied_by text not null, token bigint not null)",
+                self.history
+            ),
+            format!(
+                "create table if not exists {} (id smallint not null primary key, \
+                 token bigint not null, owner text, home text, pid bigint, born bigint, \
+                 session_id bigint, started_ms bigint, heartbeat_ms bigint, doing text, \
+                 filling bigint)",
+                self.lock
+            ),
+            format!(
+                "create table if not exists {} (direction varchar(8) not null, \
+                 version bigint not null, step integer not null, hash varchar(64) not null, \
+                 state varchar(16) not null, seen_before text, started_ms bigint not null, \
+                 token bigint not null, primary key (direction, version, step))",
+                self.journal
+            ),
+            format!(
+                "insert into {lock} (id, token) select 1, 0 where not exists \
+                 (select 1 from {lock} where id = 1)",
+                lock = self.lock
+            ),
+        ]
+    }
+}
+
+/// A string as SQL. NUL, which no database takes, is left out.
+pub(crate) fn literal(text: &str, dialect: Dialect) -> String {
+    let mut text = text.replace('\0', "").replace('\'', "''");
+    if dialect == Dialect::Mysql {
+        text = text.replace('\\', "\\\\");
+    }
+    format!("'{text}'")
+}
+
+/// A name as the catalog has it: quotes removed, or folded to lower case.
+pub(crate) fn folded(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.to_lowercase(),
+    }
+}
+
+/// Limits for the statements of one file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) lock_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) foreign_keys_off: bool,
+}
+
+/// Whether an interrupted statement took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// The connection that holds the lock and runs the statements: one and the same.
+pub(crate) trait Session: Sized + Send {
+    /// The connection's type.
+    type Conn: Conn;
+    /// Whose SQL.
+    const DIALECT: Dialect;
+    /// SQL that begins a short transaction of ours, which writes.
+    const BEGIN: &'static str;
+    /// SQL before a write of ours: a file may have changed who this session is.
+    const OURSELVES: &'static str;
+    /// SQL for now, in milliseconds since 1970, by the database's clock.
+    const NOW: &'static str;
+
+    fn conn(&mut self) -> &mut Self::Conn;
+    fn tables(&self) -> &Tables;
+    /// A second connection, for the heartbeat.
+    fn another(&mut self) -> impl Future<Output = Result<Self::Conn, Error>> + Send;
+    /// Whether the place of our tables holds no table of anybody.
+    fn is_empty(&mut self) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// One try to take the lock; never waits. Our tables exist afterwards if it was got.
+    fn try_lock(
+        &mut self,
+        me: &Owner,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Attempt, Error>> + Send;
+    /// Who has the lock now.
+    fn holder(&mut self) -> impl Future<Output = Result<Option<Holder>, Error>> + Send;
+    /// Takes the lock away from this holder, and ends its session.
+    fn evict(&mut self, holder: &Holder) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Gives the lock back.
+    fn release(&mut self, lease: &Lease) -> impl Future<Output = Result<(), Error>> + Send;
+    /// SQL that is true only if this session has the lock.
+    fn fence(&self) -> String;
+    /// Ends what the file before has set for the session.
+    fn fresh(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Begins a transaction for a file, or for a statement of it. `first`: and does what
+    /// [`Session::fresh`] does.
+    fn begin(
+        &mut self,
+        limits: &Limits,
+        first: bool,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Sets the limits for a statement outside of transactions.
+    fn alone(
+        &mut self,
+        limits: &Limits,
+        what: &Outside,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// The last word before a commit: rows that break foreign keys, in words.
+    fn broken_keys(
+        &mut self,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<Option<String>, sqlx::Error>> + Send;
+    /// After commit or rollback of a file.
+    fn settle(&mut self, limits: &Limits) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// A fingerprint to compare with after a crash.
+    fn before(
+        &mut self,
+        what: &Outside,
+    ) -> impl Future<Output = Result<Option<String>, Error>> + Send;
+    /// Whether an interrupted statement took effect.
+    fn effect(
+        &mut self,
+        what: &Outside,
+        before: Option<&str>,
+    ) -> impl Future<Output = Result<Effect, Error>> + Send;
+    /// Removes what a failed or interrupted try left behind.
+    fn clear(&mut self, what: &Outside) -> impl Future<Output = Result<(), Error>> + Send;
+    /// What is broken without any file being at fault: invalid indexes.
+    fn broken(&mut self) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
+}
+
+/// The history, in one round trip; a table that is not there is an empty history.
+pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Error> {
+    let tables = session.tables().clone();
+    let sql = format!(
+        "select h.version, h.name, h.phase, h.checksum, h.app_floor, h.how, h.applied_ms, \
+         h.duration_ms, h.applied_by, (select filling from {} where id = 1) \
+         from {} h order by h.version",
+        tables.lock, tables.history
+    );
+    let rows = match session.conn().texts(&sql).await {
+        Ok(rows) => rows,
+        Err(error) if is_missing_table(&error) => return Ok(History::default()),
+        Err(error) => return Err(Error::database("read the history table")(error)),
+    };
+    let mut history = History::default();
+    for row in rows {
+        let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+        let number = |i: usize| text(i).parse::<i64>().unwrap_or(0);
+        history.filling = row.get(9).cloned().flatten().and_then(|t| t.parse().ok());
+        history.rows.push(Row {
+            version: number(0),
+            name: text(1),
+            phase: text(2),
+            checksum: text(3),
+            floors: text(4)
+                .split_whitespace()
+                .filter_map(Floor::parse_stored)
+                .collect(),
+            how: if text(5) == "baseline" {
+                How::Baseline
+            } else {
+                How::Applied
+            },
+            applied_ms: number(6),
+            duration_ms: number(7),
+            applied_by: text(8),
+        });
+    }
+    Ok(history)
+}
+
+/// The lease row, whoever it names. `None`: no row, or free.
+pub(crate) async fn lease_row<S: Session>(session: &mut S) -> Result<Option<Holder>, Error> {
+    let sql = format!(
+        "select owner, started_ms, {} - heartbeat_ms, doing, token, session_id, home, pid, born \
+         from {} where id = 1 and owner is not null",
+        S::NOW,
+        session.tables().lock
+    );
+    let rows = match session.conn().texts(&sql).await {
+        Ok(rows) => rows,
+        Err(error) if is_missing_table(&error) => return Ok(None),
+        Err(error) => return Err(Error::database("read the lock's row")(error)),
+    };
+    Ok(rows.into_iter().next().map(|row| {
+        let text = |i: usize| row.get(i).cloned().flatten();
+        let number = |i: usize| text(i).and_then(|t| t.parse::<i64>().ok());
+        Holder {
+            name: text(0).unwrap_or_default(),
+            since_ms: number(1).unwrap_or(0),
+            silent_ms: number(2).unwrap_or(i64::MAX),
+            doing: text(3).unwrap_or_default(),
+            token: number(4).unwrap_or(0),
+            session: number(5),
+            session_state: None,
+            home: text(6).unwrap_or_default(),
+            pid: number(7).unwrap_or(0),
+            born: number(8).unwrap_or(0),
+        }
+    }))
+}
+
+/// SQL that makes the lease ours, under the next token.
+pub(crate) fn take_lease<S: Session>(session: &S, me: &Owner, session_id: Option<i64>) -> String {
+    format!(
+        "update {} set token = token + 1, owner = {}, home = {}, pid = {}, born = {}, \
+         session_id = {}, started_ms = {now}, heartbeat_ms = {now}, doing = {} where id = 1",
+        session.tables().lock,
+        literal(&me.name, S::DIALECT),
+        literal(&me.home, S::DIALECT),
+        me.pid,
+        me.born,
+        session_id.map_or_else(|| "null".to_owned(), |id| id.to_string()),
+        literal(&me.doing, S::DIALECT),
+        now = S::NOW,
+    )
+}
+
+/// The token in the lease row.
+pub(crate) async fn token<S: Session>(session: &mut S) -> Result<Lease, Error> {
+    let sql = format!("select token from {} where id = 1", session.tables().lock);
+    let rows = session
+        .conn()
+        .texts(&sql)
+        .await
+        .map_err(Error::database("read the lock's token"))?;
+    let token = rows.first().and_then(|r| r.first().cloned().flatten());
+    token
+        .and_then(|t| t.parse().ok())
+        .map(|token| Lease { token })
+        .ok_or_else(|| Error::Refused("the lock's table has lost its row".to_owned()))
+}
+
+/// SQL that gives the lease back.
+pub(crate) fn free_lease<S: Session>(session: &S, token: i64) -> String {
+    format!(
+        "update {} set owner = null, doing = null where id = 1 and token = {token}",
+        session.tables().lock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_known_and_shown_without_passwords() {
+        let shown = |url: &str| Database::parse(url).unwrap().to_string();
+        assert_eq!(
+            shown("postgres://me:p%40ss@h:5/db?sslmode=require"),
+            "postgres://me@h:5/db"
+        );
+        assert_eq!(shown("mariadb://root:x@h/db"), "mysql://root@h/db");
+        assert_eq!(shown("sqlite:a/b.db"), "sqlite:a/b.db");
+        assert_eq!(
+            shown("postgres:///db?host=/run&password=x"),
+            "postgres:///db"
+        );
+        assert!(Database::parse("oracle://x").is_err());
+        assert!(Database::parse("x.db").is_err());
+    }
+
+    #[test]
+    fn names_and_strings_can_not_break_out() {
+        assert!(Tables::parse("a\"; drop table b", Dialect::Postgres).is_err());
+        assert!(Tables::parse("a.b.c", Dialect::Postgres).is_err());
+        let tables = Tables::parse("s.m", Dialect::Postgres).unwrap();
+        assert_eq!(tables.lock, "\"s\".\"m_lock\"");
+        assert_eq!(literal("it's \\\0", Dialect::Postgres), "'it''s \\'");
+        assert_eq!(literal("\\'", Dialect::Mysql), "'\\\\'''");
+        assert_eq!(folded("\"A\"\"b\""), "A\"b");
+        assert_eq!(folded("Ab"), "ab");
+    }
+}

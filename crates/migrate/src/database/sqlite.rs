@@ -1,0 +1,275 @@
+//! SQLite: the lease is the lock. It is taken, and checked again by every write, under SQLite's own
+//! write lock (`BEGIN IMMEDIATE`), so two holders can't both write; and a holder that died on this
+//! machine is seen at once.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+
+use super::{
+    Conn, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row, take_lease,
+    token,
+};
+use crate::error::{Error, is_busy};
+use crate::lock::{Attempt, Holder, Lease, Owner};
+use crate::sql::{Dialect, Outside};
+
+/// How long one statement waits for another writer. Longer waits are made of these.
+const BUSY: Duration = Duration::from_millis(500);
+
+impl Conn for SqliteConnection {
+    async fn execute(&mut self, sql: &str) -> Result<u64, sqlx::Error> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut *self)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn texts(&mut self, sql: &str) -> Result<Texts, sqlx::Error> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut *self)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                (0..row.len())
+                    .map(|i| row.try_get_unchecked::<Option<String>, _>(i))
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+/// A connection to SQLite.
+pub(crate) struct Sqlite {
+    conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    tables: Tables,
+}
+
+impl Sqlite {
+    /// `create`: a file that is not there is made; otherwise it is taken for an empty one.
+    pub(crate) async fn connect(
+        database: &Database,
+        table: &str,
+        create: bool,
+    ) -> Result<Self, sqlx::Error> {
+        let tables = Tables::parse(table, Dialect::Sqlite)
+            .map_err(|e| sqlx::Error::Configuration(e.to_string().into()))?;
+        let mut options = SqliteConnectOptions::from_str(&database.url)?;
+        if !create && !options.get_filename().exists() {
+            options = options.in_memory(true);
+        }
+        let options = options
+            .create_if_missing(create)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        Ok(Self {
+            conn: options.connect().await?,
+            options,
+            tables,
+        })
+    }
+}
+
+impl Session for Sqlite {
+    type Conn = SqliteConnection;
+    const DIALECT: Dialect = Dialect::Sqlite;
+    const BEGIN: &'static str = "begin immediate";
+    const OURSELVES: &'static str = "";
+    const NOW: &'static str = "cast((julianday('now') - 2440587.5) * 86400000 as integer)";
+
+    fn conn(&mut self) -> &mut SqliteConnection {
+        &mut self.conn
+    }
+
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    async fn another(&mut self) -> Result<SqliteConnection, Error> {
+        let conn = self.options.connect().await;
+        conn.map_err(Error::database("open a second connection"))
+    }
+
+    async fn is_empty(&mut self) -> Result<bool, Error> {
+        let name = &self.tables.name;
+        let sql = format!(
+            "select count(*) from sqlite_master where type in ('table', 'view') \
+             and name not like 'sqlite~_%' escape '~' \
+             and name not in ('{name}', '{name}_lock', '{name}_journal')"
+        );
+        let rows = self
+            .conn
+            .texts(&sql)
+            .await
+            .map_err(Error::database("look for tables"))?;
+        Ok(rows
+            .first()
+            .and_then(|r| r.first().cloned().flatten())
+            .as_deref()
+            == Some("0"))
+    }
+
+    async fn try_lock(&mut self, me: &Owner, lease: Duration) -> Result<Attempt, Error> {
+        match self.conn.execute("begin immediate").await {
+            Ok(_) => {}
+            // Somebody writes: perhaps the holder.
+            Err(error) if is_busy(&error) => return Ok(Attempt::Held(self.holder().await?)),
+            Err(error) => return Err(Error::database("take the write lock")(error)),
+        }
+        let taken = self.take(me, lease).await;
+        let end = if matches!(taken, Ok(Attempt::Got(_))) {
+            "commit"
+        } else {
+            "rollback"
+        };
+        let ended = self.conn.execute(end).await;
+        let taken = taken?;
+        ended.map_err(Error::database("write the lock's row"))?;
+        Ok(taken)
+    }
+
+    async fn holder(&mut self) -> Result<Option<Holder>, Error> {
+        match lease_row(self).await {
+            Err(Error::Database { cause, .. }) if is_busy(&cause) => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn evict(&mut self, holder: &Holder) -> Result<(), Error> {
+        // The next token: whatever the holder still writes is refused.
+        let sql = format!(
+            "update {} set token = token + 1, owner = null where id = 1 and token = {}",
+            self.tables.lock, holder.token
+        );
+        self.conn
+            .execute(&sql)
+            .await
+            .map(|_| ())
+            .map_err(Error::database("take the lock away"))
+    }
+
+    async fn release(&mut self, lease: &Lease) -> Result<(), Error> {
+        let sql = free_lease(self, lease.token);
+        let mut tries = 0;
+        loop {
+            match self.conn.execute(&sql).await {
+                Ok(1..) => return Ok(()),
+                Ok(0) => {
+                    return Err(Error::Lost {
+                        why: "somebody else has it".to_owned(),
+                    });
+                }
+                // Whoever waits for the lock writes for a moment at a time.
+                Err(error) if is_busy(&error) && tries < 20 => tries += 1,
+                Err(error) => return Err(Error::database("give the lock back")(error)),
+            }
+        }
+    }
+
+    fn fence(&self) -> String {
+        "1 = 1".to_owned()
+    }
+
+    async fn fresh(&mut self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn begin(&mut self, limits: &Limits, _: bool) -> Result<(), sqlx::Error> {
+        if limits.foreign_keys_off {
+            // Inside a transaction this would do nothing.
+            self.conn.execute("pragma foreign_keys = off").await?;
+        }
+        self.conn.execute("begin immediate").await.map(|_| ())
+    }
+
+    async fn alone(&mut self, _: &Limits, _: &Outside) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn broken_keys(&mut self, limits: &Limits) -> Result<Option<String>, sqlx::Error> {
+        if !limits.foreign_keys_off {
+            return Ok(None);
+        }
+        let rows = self.conn.texts("pragma foreign_key_check").await?;
+        Ok(rows.first().map(|row| {
+            let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+            format!(
+                "{} row(s) would point nowhere, the first in {} (rowid {}) at {}",
+                rows.len(),
+                text(0),
+                text(1),
+                text(2)
+            )
+        }))
+    }
+
+    async fn settle(&mut self, limits: &Limits) -> Result<(), sqlx::Error> {
+        if limits.foreign_keys_off {
+            self.conn.execute("pragma foreign_keys = on").await?;
+        }
+        Ok(())
+    }
+
+    async fn before(&mut self, _: &Outside) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    async fn effect(&mut self, what: &Outside, _: Option<&str>) -> Result<Effect, Error> {
+        Ok(match what {
+            Outside::Repeatable => Effect::No,
+            _ => Effect::Unknown,
+        })
+    }
+
+    async fn clear(&mut self, _: &Outside) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn broken(&mut self) -> Result<Vec<String>, Error> {
+        let rows = self
+            .conn
+            .texts("pragma foreign_key_check")
+            .await
+            .map_err(Error::database("check foreign keys"))?;
+        Ok(rows
+            .iter()
+            .take(20)
+            .map(|row| {
+                let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+                format!(
+                    "a row of {} (rowid {}) points nowhere in {}",
+                    text(0),
+                    text(1),
+                    text(2)
+                )
+            })
+            .collect())
+    }
+}
+
+impl Sqlite {
+    /// Under the write lock.
+    async fn take(&mut self, me: &Owner, lease: Duration) -> Result<Attempt, Error> {
+        for sql in self.tables.definitions() {
+            self.conn
+                .execute(&sql)
+                .await
+                .map_err(Error::database("create our tables"))?;
+        }
+        if let Some(holder) = lease_row(self).await?
+            && !holder.is_gone(me, lease)
+        {
+            return Ok(Attempt::Held(Some(holder)));
+        }
+        let sql = take_lease(self, me, None);
+        self.conn
+            .execute(&sql)
+            .await
+            .map_err(Error::database("write the lock's row"))?;
+        Ok(Attempt::Got(token(self).await?))
+    }
+}

@@ -1,0 +1,244 @@
+//! What stops the runner, and what its reader can do about it.
+
+use crate::folder::FolderError;
+use crate::lock::Holder;
+use crate::plan::Mismatch;
+
+/// What stops the runner.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder can't be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Not a database's address that we know.
+    #[error("{0}")]
+    Url(String),
+    /// The database itself failed.
+    #[error("could not {doing}: {}", answer(cause))]
+    Database {
+        /// What was tried.
+        doing: String,
+        /// The database's answer.
+        cause: sqlx::Error,
+    },
+    /// A statement of a file failed. In a transaction: nothing of the file was kept.
+    #[error("{file}, line {line}: {}{}", answer(cause), if *kept { "; what came before it in this file is kept" } else { "; nothing of this file is kept" })]
+    Statement {
+        /// The file.
+        file: String,
+        /// Where the statement stands, or where in it the database sees the error.
+        line: usize,
+        /// Whether earlier statements of the file stay applied.
+        kept: bool,
+        /// The database's answer.
+        cause: sqlx::Error,
+    },
+    /// A statement that no file may hold.
+    #[error("{file}, line {line}: {problem}")]
+    Unfit {
+        /// The file.
+        file: String,
+        /// Its line.
+        line: usize,
+        /// Why not, and what to do.
+        problem: String,
+    },
+    /// History and folder don't fit.
+    #[error("{}", words(.0))]
+    Mismatch(Vec<Mismatch>),
+    /// Somebody else has the lock, for longer than we would wait.
+    #[error("somebody else migrates this database{}", holder.as_ref().map_or_else(String::new, |h| format!(": {h}")))]
+    Locked {
+        /// Who, if it can be seen.
+        holder: Option<Box<Holder>>,
+    },
+    /// The lock was taken from us. Nothing was written after that.
+    #[error("the lock was lost: {why}")]
+    Lost {
+        /// How we know.
+        why: String,
+    },
+    /// A connection pooler hands out another session for each transaction.
+    #[error(
+        "between here and the database stands a pooler in transaction mode: a session's lock does \
+         not hold through it"
+    )]
+    Pooled,
+    /// A statement outside a transaction was interrupted, and nobody can know whether it ran.
+    #[error("{}{why}", file.as_ref().map_or_else(String::new, |f| format!("{f}: ")))]
+    Interrupted {
+        /// The migration.
+        version: i64,
+        /// Its file, if the folder has it.
+        file: Option<String>,
+        /// The statement, from 1.
+        step: usize,
+        /// In words.
+        why: String,
+    },
+    /// A query of a `verify` section found rows.
+    #[error("{file}, line {line}: the check found {rows} row(s){}", sample.as_ref().map_or_else(String::new, |s| format!(", the first: {s}")))]
+    Verify {
+        /// The file.
+        file: String,
+        /// Where the query stands.
+        line: usize,
+        /// How many.
+        rows: usize,
+        /// The first row's columns.
+        sample: Option<String>,
+    },
+    /// There is no way back.
+    #[error("migration {version} can't be undone: {why}")]
+    NoDown {
+        /// The migration.
+        version: i64,
+        /// Why.
+        why: String,
+    },
+    /// It can't be done as asked.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The database's words, as its own client would print them; not those about its source code.
+pub(crate) fn answer(error: &sqlx::Error) -> String {
+    let Some(said) = error.as_database_error() else {
+        return error.to_string();
+    };
+    let mut text = said.message().to_owned();
+    if let Some(pg) = said.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        for more in [pg.detail(), pg.hint()].into_iter().flatten() {
+            text.push_str(". ");
+            text.push_str(more);
+        }
+    }
+    text
+}
+
+fn words(mismatches: &[Mismatch]) -> String {
+    let words: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+    words.join("\n")
+}
+
+impl Error {
+    pub(crate) fn database(doing: impl std::fmt::Display) -> impl FnOnce(sqlx::Error) -> Self {
+        let doing = doing.to_string();
+        move |cause| Self::Database { doing, cause }
+    }
+
+    /// What the reader can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Mismatch(list) => match list.first()? {
+                Mismatch::Changed { .. } => {
+                    "put the file back as it was and write a new migration; if only its words \
+                     changed, not its meaning: windlass migrate repair --checksums"
+                }
+                Mismatch::OutOfOrder { .. } => {
+                    "give the file a number above, or let it run late: --allow-out-of-order"
+                }
+                Mismatch::Missing { .. } => return None,
+            }
+            .to_owned(),
+            Self::Locked { .. } => {
+                "wait longer with --lock-wait, see `windlass migrate unlock`; a holder that \
+                 crashed loses the lock by itself within seconds"
+                    .to_owned()
+            }
+            Self::Lost { .. } => {
+                "start again: whatever was not recorded was rolled back or is in the journal"
+                    .to_owned()
+            }
+            Self::Pooled => "give the database's own address instead of the pooler's (PgBouncer: \
+                 port 5432 instead of 6432, or pool_mode=session; Supabase: port 5432; Neon: the \
+                 host without -pooler)"
+                .to_owned(),
+            Self::Interrupted { version, step, .. } => format!(
+                "look whether statement {step} took effect, then say so: windlass migrate repair \
+                 --done {version}:{step}, or --redo {version}:{step}"
+            ),
+            Self::NoDown { .. } => {
+                "write what undoes it below a line `-- windlass: down` in its file".to_owned()
+            }
+            Self::Url(_) => "say --url postgres://user:password@host/database, \
+                 mysql://user:password@host/database or sqlite:PATH, or set DATABASE_URL"
+                .to_owned(),
+            Self::Statement { cause, .. } if is_lock_wait(cause) => {
+                "other sessions hold locks on what it touches: try again when they are done, or \
+                 with a longer --lock-timeout or more --retries"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The code that the database gives an error, such as SQLSTATE.
+pub(crate) fn code(error: &sqlx::Error) -> String {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .map_or_else(String::new, std::borrow::Cow::into_owned)
+}
+
+fn mysql_number(error: &sqlx::Error) -> u16 {
+    error
+        .as_database_error()
+        .and_then(|e| e.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
+        .map_or(0, sqlx::mysql::MySqlDatabaseError::number)
+}
+
+/// Somebody's lock was in the way for too long, or two of them in a circle: worth another try.
+pub(crate) fn is_lock_wait(error: &sqlx::Error) -> bool {
+    // PostgreSQL: lock_not_available, deadlock_detected, serialization_failure.
+    matches!(code(error).as_str(), "55P03" | "40P01" | "40001")
+        || matches!(mysql_number(error), 1205 | 1213)
+        || is_busy(error)
+}
+
+/// SQLite: somebody else writes. SQLITE_BUSY and SQLITE_LOCKED with their extended codes.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    is_sqlite(error)
+        && code(error)
+            .parse::<u32>()
+            .is_ok_and(|c| matches!(c & 0xff, 5 | 6))
+}
+
+fn is_sqlite(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|e| e.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some())
+}
+
+/// The table (or its schema) is not there.
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_str(), "42P01" | "3F000")
+        || mysql_number(error) == 1146
+        || is_sqlite(error) && error.to_string().contains("no such table")
+}
+
+/// The server has no room for another session: it may in a moment.
+pub(crate) fn is_crowded(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_str(), "53300" | "57P03") || matches!(mysql_number(error), 1040 | 1203)
+}
+
+/// The connection is gone, or was ended from outside.
+pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_))
+        // admin_shutdown and its like; MySQL's "server has gone away", "killed".
+        || code(error).starts_with("57P0")
+        || matches!(mysql_number(error), 1317 | 1927 | 2006 | 2013)
+}
+
+impl Error {
+    /// The server does not answer, or not yet: it starts, is full, or its file is not there.
+    pub fn is_unreachable(&self) -> bool {
+        let Self::Database { cause, .. } = self else {
+            return false;
+        };
+        matches!(cause, sqlx::Error::Io(_))
+            || is_crowded(cause)
+            || is_sqlite(cause) && code(cause) == "14"
+    }
+}

@@ -1,0 +1,462 @@
+//! What is to be done, decided from the history and the folder and nothing else.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::folder::{File, Folder, Phase};
+use crate::release::{Floor, Oldest, Release};
+
+/// How a row came into the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// The runner ran it.
+    Applied,
+    /// It was there before: `windlass migrate baseline`.
+    Baseline,
+}
+
+/// A row of the history table.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Row {
+    /// See [`File::version`].
+    pub version: i64,
+    /// See [`File::name`].
+    pub name: String,
+    /// `expand` or `contract`.
+    pub phase: String,
+    /// See [`File::checksum`], when it was applied.
+    pub checksum: String,
+    /// What an application must be to run on this schema: any of these will do.
+    pub floors: Vec<Floor>,
+    /// How it came here.
+    pub how: How,
+    /// When, in milliseconds since 1970.
+    pub applied_ms: i64,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// Who: `user@host:pid`.
+    pub applied_by: String,
+}
+
+/// What the database says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// By version, rising.
+    pub rows: Vec<Row>,
+    /// While an empty database is being filled: up to which version. Until then nothing can run
+    /// that a contract migration would break.
+    pub filling: Option<i64>,
+}
+
+impl History {
+    /// The row of this version.
+    pub fn find(&self, version: i64) -> Option<&Row> {
+        let at = self.rows.binary_search_by_key(&version, |r| r.version);
+        at.ok().and_then(|at| self.rows.get(at))
+    }
+}
+
+/// What is wrong between history and folder.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+pub enum Mismatch {
+    /// The file is not what was applied.
+    #[error(
+        "{file} was changed after it was applied (checksum {applied:.12} in the database, {ours:.12} here)"
+    )]
+    Changed {
+        /// Its number.
+        version: i64,
+        /// The file here.
+        file: String,
+        /// The checksum in the history.
+        applied: String,
+        /// The checksum of the file.
+        ours: String,
+    },
+    /// A file below one that was applied.
+    #[error("{file} is not applied, although {above} is: it came later than its number says")]
+    OutOfOrder {
+        /// Its number.
+        version: i64,
+        /// The file.
+        file: String,
+        /// The newest applied.
+        above: i64,
+    },
+    /// Applied, not newer than the folder, and not in it.
+    #[error("migration {version} ({name}) is applied, and this folder does not have it")]
+    Missing {
+        /// Its number.
+        version: i64,
+        /// Its name in the history.
+        name: String,
+    },
+}
+
+/// A contract migration that waits.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Held {
+    /// Its number.
+    pub version: i64,
+    /// Its file.
+    pub file: String,
+    /// What the oldest running application must be: any of these.
+    pub floors: Vec<Floor>,
+    /// Why it waits, in words.
+    pub why: String,
+}
+
+/// What to allow.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Apply files below applied ones.
+    pub allow_out_of_order: bool,
+    /// The oldest release that runs: lets contract migrations run that it satisfies.
+    pub oldest: Option<Oldest>,
+    /// Nothing above this version.
+    pub to: Option<i64>,
+}
+
+/// What a run would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Plan {
+    /// To be applied, in this order.
+    pub run: Vec<i64>,
+    /// Contract migrations that wait.
+    pub held: Vec<Held>,
+    /// Applied versions above the folder's newest: a newer release was here.
+    pub ahead: Vec<i64>,
+    /// What stops it.
+    pub stops: Vec<Mismatch>,
+    /// What does not stop it, and should be known.
+    pub warnings: Vec<Mismatch>,
+}
+
+impl Plan {
+    /// SHA-256 (hex) over what would run: numbers and checksums. Two plans with one hash run the
+    /// same statements.
+    pub fn hash(&self, folder: &Folder) -> String {
+        let mut hash = Sha256::new();
+        for file in self.run.iter().filter_map(|v| folder.find(*v)) {
+            hash.update(format!("{} {}\n", file.version, file.checksum));
+        }
+        hex::encode(hash.finalize())
+    }
+}
+
+/// Compares history and folder. `fresh`: the database has no table at all, so no code depends on
+/// it, and contract migrations run with the others.
+pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> Plan {
+    let mut plan = Plan::default();
+    let newest_applied = history.rows.last().map_or(0, |r| r.version);
+    let newest = folder.newest();
+    let filling = if fresh && history.rows.is_empty() {
+        newest
+    } else {
+        history.filling.unwrap_or(0)
+    };
+    for row in &history.rows {
+        match folder.find(row.version) {
+            Some(file) if file.checksum != row.checksum => plan.stops.push(Mismatch::Changed {
+                version: row.version,
+                file: file.file.clone(),
+                applied: row.checksum.clone(),
+                ours: file.checksum.clone(),
+            }),
+            Some(_) => {}
+            None if row.version > newest => plan.ahead.push(row.version),
+            None => plan.warnings.push(Mismatch::Missing {
+                version: row.version,
+                name: row.name.clone(),
+            }),
+        }
+    }
+    for file in &folder.files {
+        if history.find(file.version).is_some() || rules.to.is_some_and(|to| file.version > to) {
+            continue;
+        }
+        if file.phase == Phase::Contract && file.version > filling {
+            if let Some(held) = held(file, rules) {
+                plan.held.push(held);
+                continue;
+            }
+        } else if file.version < newest_applied && file.phase == Phase::Expand {
+            let late = Mismatch::OutOfOrder {
+                version: file.version,
+                file: file.file.clone(),
+                above: newest_applied,
+            };
+            if rules.allow_out_of_order {
+                plan.warnings.push(late);
+            } else {
+                plan.stops.push(late);
+            }
+        }
+        plan.run.push(file.version);
+    }
+    plan
+}
+
+fn held(file: &File, rules: &Rules) -> Option<Held> {
+    let floors = file.floors();
+    let words: Vec<String> = floors.iter().map(ToString::to_string).collect();
+    let words = words.join(", or ");
+    let why = match &rules.oldest {
+        None => format!("code must be {words}; nobody said which is the oldest that still runs"),
+        Some(oldest) => {
+            let answers: Vec<_> = floors.iter().map(|floor| oldest.reaches(floor)).collect();
+            if answers.contains(&Some(true)) {
+                return None;
+            }
+            if answers.iter().all(Option::is_none) {
+                format!("code must be {words}, and what you gave says nothing about that")
+            } else {
+                format!("code must be {words}, and older code still runs")
+            }
+        }
+    };
+    Some(Held {
+        version: file.version,
+        file: file.file.clone(),
+        floors,
+        why,
+    })
+}
+
+/// Whether an application may start on this schema.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// It may. `ahead` migrations of newer releases are applied too.
+    Compatible {
+        /// How many.
+        ahead: usize,
+    },
+    /// These are still to be applied.
+    Pending {
+        /// In order.
+        versions: Vec<i64>,
+    },
+    /// A contract migration removed what this application needs.
+    TooOld {
+        /// That migration.
+        version: i64,
+        /// Its name.
+        name: String,
+        /// What the application must be: any of these.
+        floors: Vec<Floor>,
+    },
+}
+
+/// The application, as far as the schema cares.
+#[derive(Debug, Clone, Default)]
+pub struct App {
+    /// The migrations that it needs, contract ones excluded.
+    pub needs: Vec<i64>,
+    /// The newest migration that it knows.
+    pub newest: i64,
+    /// Its release, if it says so.
+    pub release: Option<Release>,
+}
+
+impl App {
+    /// An application that carries this folder.
+    pub fn of(folder: &Folder, release: Option<Release>) -> Self {
+        Self {
+            needs: folder
+                .files
+                .iter()
+                .filter(|f| f.phase == Phase::Expand)
+                .map(|f| f.version)
+                .collect(),
+            newest: folder.newest(),
+            release,
+        }
+    }
+
+    /// Holds the application against the history.
+    pub fn judge(&self, history: &History) -> Answer {
+        for row in &history.rows {
+            let reached = |floor: &Floor| match (floor, &self.release) {
+                (Floor::Migration(version), _) => self.newest >= *version,
+                (Floor::Release(floor), Some(release)) => release.reaches(floor),
+                // Without a release's name: who has the contract's file is newer than its floor.
+                (Floor::Release(_), None) => self.newest >= row.version,
+            };
+            if !row.floors.is_empty() && !row.floors.iter().any(reached) {
+                return Answer::TooOld {
+                    version: row.version,
+                    name: row.name.clone(),
+                    floors: row.floors.clone(),
+                };
+            }
+        }
+        let missing = |version: &&i64| history.find(**version).is_none();
+        let versions: Vec<i64> = self.needs.iter().filter(missing).copied().collect();
+        if versions.is_empty() {
+            let ahead = history.rows.iter().filter(|r| r.version > self.newest);
+            Answer::Compatible {
+                ahead: ahead.count(),
+            }
+        } else {
+            Answer::Pending { versions }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> Folder {
+        let texts = files
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Folder::from_texts(texts).unwrap()
+    }
+
+    fn applied(folder: &Folder, versions: &[i64]) -> History {
+        let rows = versions.iter().map(|v| {
+            let file = folder.find(*v);
+            Row {
+                version: *v,
+                name: "x".to_owned(),
+                phase: "expand".to_owned(),
+                checksum: file.map_or_else(String::new, |f| f.checksum.clone()),
+                floors: file.map(File::floors).unwrap_or_default(),
+                how: How::Applied,
+                applied_ms: 0,
+                duration_ms: 0,
+                applied_by: String::new(),
+            }
+        });
+        History {
+            rows: rows.collect(),
+            filling: None,
+        }
+    }
+
+    const CONTRACT: &str =
+        "-- windlass: phase contract\n-- windlass: requires-release 2.0\ndrop table a;";
+
+    fn three() -> Folder {
+        folder(&[
+            ("1_a.sql", "select 1"),
+            ("2_b.sql", CONTRACT),
+            ("3_c.sql", "select 3"),
+        ])
+    }
+
+    #[test]
+    fn contract_waits_for_old_code_and_expand_does_not_wait_for_contract() {
+        let folder = three();
+        let history = applied(&folder, &[1]);
+        let found = plan(&history, &folder, &Rules::default(), false);
+        assert_eq!(found.run, [3]);
+        assert_eq!(found.held[0].version, 2);
+        assert!(
+            found.held[0].why.contains("release 2.0 or newer"),
+            "{found:?}"
+        );
+        let with = |oldest: &str| Rules {
+            oldest: Some(oldest.parse().unwrap()),
+            ..Rules::default()
+        };
+        assert_eq!(plan(&history, &folder, &with("2.0.0"), false).run, [2, 3]);
+        assert_eq!(plan(&history, &folder, &with("1.9"), false).run, [3]);
+        assert_eq!(
+            plan(&history, &folder, &with("migration:9"), false).run,
+            [3]
+        );
+        assert_eq!(plan(&history, &folder, &with("this"), false).run, [2, 3]);
+        // The contract below an applied one is no disorder.
+        let later = applied(&folder, &[1, 3]);
+        let found = plan(&later, &folder, &with("2"), false);
+        assert_eq!((found.run, found.stops.len()), (vec![2], 0));
+    }
+
+    #[test]
+    fn an_empty_database_takes_everything_also_after_a_crash_half_way() {
+        let folder = three();
+        let found = plan(&History::default(), &folder, &Rules::default(), true);
+        assert_eq!(found.run, [1, 2, 3]);
+        let found = plan(&History::default(), &folder, &Rules::default(), false);
+        assert_eq!(found.run, [1, 3]);
+        let mut half = applied(&folder, &[1]);
+        half.filling = Some(3);
+        assert_eq!(plan(&half, &folder, &Rules::default(), false).run, [2, 3]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_found() {
+        let folder = three();
+        let mut history = applied(&folder, &[3, 4]);
+        let found = plan(&history, &folder, &Rules::default(), false);
+        assert!(matches!(
+            found.stops[0],
+            Mismatch::OutOfOrder {
+                version: 1,
+                above: 4,
+                ..
+            }
+        ));
+        assert_eq!(found.ahead, [4]);
+        let rules = Rules {
+            allow_out_of_order: true,
+            ..Rules::default()
+        };
+        let found = plan(&history, &folder, &rules, false);
+        assert_eq!((found.run, found.stops.len()), (vec![1], 0));
+        history.rows[0].checksum = "x".to_owned();
+        let found = plan(&history, &folder, &rules, false);
+        assert!(matches!(
+            found.stops[0],
+            Mismatch::Changed { version: 3, .. }
+        ));
+        let gap = plan(
+            &applied(&folder, &[1, 2, 3]),
+            &super::tests::folder(&[("3_c.sql", "select 3")]),
+            &rules,
+            false,
+        );
+        assert_eq!(gap.warnings.len(), 2);
+        assert!(gap.stops.is_empty());
+    }
+
+    #[test]
+    fn an_application_is_compatible_pending_or_too_old() {
+        let folder = three();
+        let app = |release: Option<&str>| App::of(&folder, release.and_then(Release::parse));
+        assert_eq!(
+            app(None).judge(&applied(&folder, &[1])),
+            Answer::Pending { versions: vec![3] }
+        );
+        assert_eq!(
+            app(None).judge(&applied(&folder, &[1, 3, 4])),
+            Answer::Compatible { ahead: 1 }
+        );
+        let old = App {
+            needs: vec![1],
+            newest: 1,
+            release: None,
+        };
+        let contracted = applied(&folder, &[1, 2, 3]);
+        assert!(matches!(
+            old.judge(&contracted),
+            Answer::TooOld { version: 2, .. }
+        ));
+        let says = |release: &str| App {
+            release: Release::parse(release),
+            ..old.clone()
+        };
+        assert!(matches!(
+            says("1.9").judge(&contracted),
+            Answer::TooOld { .. }
+        ));
+        assert_eq!(
+            says("2.0").judge(&contracted),
+            Answer::Compatible { ahead: 2 }
+        );
+    }
+}

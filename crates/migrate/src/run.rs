@@ -1,0 +1,241 @@
+//! The runner: what a command does to a database, under the lock or without it.
+
+mod adopt;
+mod apply;
+mod down;
+mod keep;
+mod locked;
+mod look;
+mod up;
+
+use std::time::Duration;
+
+use crate::database::Database;
+use crate::database::mysql::Mysql;
+use crate::database::postgres::Postgres;
+use crate::database::sqlite::Sqlite;
+use crate::error::{Error, is_crowded};
+use crate::folder::Phase;
+use crate::lock::Holder;
+use crate::plan::{Held, Mismatch, Rules};
+
+pub use adopt::{Adopted, Tool, adopt};
+pub use down::down;
+pub use keep::{Repair, baseline, hold, repair, unlock};
+pub use look::{Finding, Interrupted, Status, answer, status, verify};
+pub use up::up;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The history table: `name` or `schema.name`. The others are named after it.
+    pub table: String,
+    /// How long to wait for somebody else's lock.
+    pub lock_wait: Duration,
+    /// How long a statement may wait for locks of the database before it lets others pass and tries
+    /// again. Zero: for as long as it takes.
+    pub lock_timeout: Duration,
+    /// How long a statement may run. Zero: for as long as it takes.
+    pub statement_timeout: Duration,
+    /// How often a statement that waited too long is tried again.
+    pub retries: u32,
+    /// How long a holder may be silent before its lock is taken.
+    pub lease: Duration,
+    /// MySQL: no named lock, the lease alone (Galera is found by itself).
+    pub lease_only: bool,
+    /// What to allow.
+    pub rules: Rules,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            table: "windlass_migrations".to_owned(),
+            lock_wait: Duration::from_secs(300),
+            lock_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::ZERO,
+            retries: 20,
+            lease: Duration::from_secs(20),
+            lease_only: false,
+            rules: Rules::default(),
+        }
+    }
+}
+
+/// What happens, as it happens.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Somebody else has the lock. Told again when it is somebody else.
+    Waiting {
+        /// Who, if it can be seen.
+        holder: Option<Holder>,
+    },
+    /// A migration begins.
+    Begin {
+        /// Its number.
+        version: i64,
+        /// Its file.
+        file: String,
+    },
+    /// A statement waited too long for a lock of the database, or was the victim of a deadlock.
+    Retry {
+        /// The file.
+        file: String,
+        /// Its line.
+        line: usize,
+        /// Which try comes next, from 2.
+        attempt: u32,
+        /// After how long.
+        pause_ms: u64,
+        /// The database's words.
+        why: String,
+    },
+    /// An interrupted migration goes on.
+    Resumed {
+        /// The file.
+        file: String,
+        /// The statement, from 1.
+        step: usize,
+        /// Whether it had taken effect before the interruption.
+        took_effect: bool,
+    },
+    /// A migration is applied, or undone.
+    Done(Done),
+}
+
+/// A migration that was applied, or undone.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Done {
+    /// Its number.
+    pub version: i64,
+    /// Its file.
+    pub file: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// How long it took.
+    pub ms: u64,
+}
+
+/// Hears what happens.
+pub type Tell<'a> = &'a mut (dyn FnMut(Event) + Send);
+
+/// What came of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// What was applied or undone, in order.
+    pub done: Vec<Done>,
+    /// Contract migrations that wait.
+    pub held: Vec<Held>,
+    /// Applied migrations that are newer than the folder.
+    pub ahead: Vec<i64>,
+    /// What should be known.
+    pub warnings: Vec<Mismatch>,
+}
+
+/// Opens a connection; a server that is full is asked again for a while.
+async fn patient<T>(
+    wait: Duration,
+    mut connect: impl AsyncFnMut() -> Result<T, sqlx::Error>,
+) -> Result<T, Error> {
+    let end = tokio::time::Instant::now() + wait;
+    let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(2));
+    loop {
+        match connect().await {
+            Err(error) if is_crowded(&error) && tokio::time::Instant::now() < end => {
+                tokio::time::sleep(pauses.next()).await;
+            }
+            other => return other.map_err(Error::database("connect to the database")),
+        }
+    }
+}
+
+async fn postgres(database: &Database, options: &Options) -> Result<Postgres, Error> {
+    patient(options.lock_wait, async || {
+        Postgres::connect(database, &options.table).await
+    })
+    .await
+}
+
+async fn mysql(database: &Database, options: &Options) -> Result<Mysql, Error> {
+    patient(options.lock_wait, async || {
+        Mysql::connect(database, &options.table, options.lease_only).await
+    })
+    .await
+}
+
+async fn sqlite(database: &Database, options: &Options, create: bool) -> Result<Sqlite, Error> {
+    patient(options.lock_wait, async || {
+        Sqlite::connect(database, &options.table, create).await
+    })
+    .await
+}
+
+/// Runs the body with a session of the database's kind.
+macro_rules! with_session {
+    ($database:expr, $options:expr, create: $create:expr, |$session:ident| $body:expr) => {
+        match $database.dialect() {
+            $crate::sql::Dialect::Postgres => {
+                let $session = $crate::run::postgres($database, $options).await?;
+                $body
+            }
+            $crate::sql::Dialect::Sqlite => {
+                let $session = $crate::run::sqlite($database, $options, $create).await?;
+                $body
+            }
+            $crate::sql::Dialect::Mysql => {
+                let $session = $crate::run::mysql($database, $options).await?;
+                $body
+            }
+        }
+    };
+}
+use with_session;
+
+/// Growing pauses with some chance in them, so that many that wait do not come back together.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    most: Duration,
+    seed: u64,
+}
+
+impl Pauses {
+    fn new(first: Duration, most: Duration) -> Self {
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| u64::from(d.subsec_nanos()));
+        Self {
+            next: first,
+            most,
+            seed: nanos ^ (u64::from(std::process::id()) << 32) | 1,
+        }
+    }
+
+    /// Between half of the pause and the whole of it; then the pause doubles.
+    fn next(&mut self) -> Duration {
+        // xorshift64: chance enough to keep processes apart.
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        let part = u32::try_from(self.seed % 512).unwrap_or(0) + 512;
+        let pause = self.next * part / 1024;
+        self.next = (self.next * 2).min(self.most);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_in_their_bounds() {
+        let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_millis(400));
+        for most in [100, 200, 400, 400] {
+            let pause = pauses.next();
+            assert!(pause >= Duration::from_millis(most / 2));
+            assert!(pause <= Duration::from_millis(most));
+        }
+    }
+}

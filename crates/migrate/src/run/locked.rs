@@ -1,0 +1,171 @@
+//! Taking the lock, writing under it, giving it back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Event, Options, Pauses, Tell};
+use crate::database::{Conn as _, Session, history};
+use crate::error::{Error, answer, is_gone, is_lock_wait};
+use crate::lock::{Attempt, Heart, Lease, Owner};
+use crate::plan::History;
+
+/// A session that has the lock.
+pub(super) struct Locked<S: Session> {
+    pub(super) session: S,
+    pub(super) lease: Lease,
+    pub(super) heart: Heart,
+    pub(super) me: Owner,
+}
+
+impl<S: Session> Locked<S> {
+    /// Polls for the lock. `still_needed` looks at the history each time somebody else has it: if
+    /// they did what we came for, the answer is `None`.
+    pub(super) async fn acquire(
+        mut session: S,
+        options: &Options,
+        tell: Tell<'_>,
+        doing: &str,
+        still_needed: &(dyn Fn(&History) -> bool + Sync),
+    ) -> Result<Option<Self>, Error> {
+        let me = Owner::me(doing);
+        let end = Instant::now() + options.lock_wait;
+        let mut pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
+        let mut told = None;
+        loop {
+            let holder = match session.try_lock(&me, options.lease).await? {
+                Attempt::Got(lease) => {
+                    let other = session.another().await?;
+                    let tables = session.tables().clone();
+                    let heart = Heart::start(other, tables, lease, S::DIALECT, S::NOW, doing);
+                    return Ok(Some(Self {
+                        session,
+                        lease,
+                        heart,
+                        me,
+                    }));
+                }
+                Attempt::Held(holder) => holder,
+            };
+            let name = holder.as_ref().map(|h| (h.name.clone(), h.token));
+            if told.as_ref() != Some(&name) {
+                tell(Event::Waiting {
+                    holder: holder.clone(),
+                });
+                told = Some(name);
+            }
+            if Instant::now() >= end {
+                return Err(Error::Locked {
+                    holder: holder.map(Box::new),
+                });
+            }
+            tokio::time::sleep(pauses.next()).await;
+            if !still_needed(&history(&mut session).await?) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Gives the lock back after the work, however that ended.
+    pub(super) async fn finish<T>(mut self, worked: Result<T, Error>) -> Result<T, Error> {
+        let released = self.session.release(&self.lease).await;
+        let worked = worked?;
+        released?;
+        Ok(worked)
+    }
+
+    /// Fails if another holder has been seen.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.heart.is_lost() {
+            return Err(taken());
+        }
+        Ok(())
+    }
+
+    /// SQL that touches the lease if it is ours and this session has the lock. No row: neither.
+    fn guard(&self) -> String {
+        format!(
+            "{}update {} set heartbeat_ms = {} where id = 1 and token = {} and owner is not null and {}",
+            S::OURSELVES,
+            self.session.tables().lock,
+            S::NOW,
+            self.lease.token,
+            self.session.fence()
+        )
+    }
+
+    /// Inside a transaction: the fence. From here to the commit nobody can take the lease.
+    pub(super) async fn fence(&mut self) -> Result<(), Error> {
+        let sql = self.guard();
+        match self.session.conn().execute(&sql).await {
+            Ok(0) => Err(taken()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(lost_or("check the lock", error)),
+        }
+    }
+
+    /// The fence and a write of one row, in one message: this is the most frequent of all.
+    pub(super) async fn fenced(&mut self, doing: &str, sql: &str) -> Result<(), Error> {
+        let both = format!("{}; {sql}", self.guard());
+        match self.session.conn().execute(&both).await {
+            // One row each.
+            Ok(2..) => Ok(()),
+            Ok(_) => Err(taken()),
+            Err(error) => Err(lost_or(doing, error)),
+        }
+    }
+
+    /// Our own rows, in a transaction of their own, behind the fence.
+    pub(super) async fn write(&mut self, statements: &[String], retries: u32) -> Result<(), Error> {
+        let mut pauses = Pauses::new(Duration::from_millis(20), Duration::from_millis(500));
+        for _ in 0..retries {
+            match self.try_write(statements).await {
+                Err(Error::Database { cause, .. }) if is_lock_wait(&cause) => {
+                    tokio::time::sleep(pauses.next()).await;
+                }
+                other => return other,
+            }
+        }
+        self.try_write(statements).await
+    }
+
+    async fn try_write(&mut self, statements: &[String]) -> Result<(), Error> {
+        let written = self.write_in(statements).await;
+        let end = if written.is_ok() {
+            "commit"
+        } else {
+            "rollback"
+        };
+        let ended = self.session.conn().execute(end).await;
+        written?;
+        ended.map_err(|e| lost_or("commit", e))?;
+        Ok(())
+    }
+
+    async fn write_in(&mut self, statements: &[String]) -> Result<(), Error> {
+        let begun = self.session.conn().execute(S::BEGIN).await;
+        begun.map_err(|e| lost_or("begin", e))?;
+        self.fence().await?;
+        for sql in statements {
+            let done = self.session.conn().execute(sql).await;
+            done.map_err(|e| lost_or("write to our tables", e))?;
+        }
+        Ok(())
+    }
+}
+
+fn taken() -> Error {
+    Error::Lost {
+        why: "somebody else has it, or took it away".to_owned(),
+    }
+}
+
+/// A session that was ended from outside has lost the lock.
+pub(super) fn lost_or(doing: &str, error: sqlx::Error) -> Error {
+    if is_gone(&error) {
+        return Error::Lost {
+            why: format!("the connection was ended ({})", answer(&error)),
+        };
+    }
+    Error::database(doing)(error)
+}

@@ -1,0 +1,38 @@
+//! `windlass migrate down`: undoes the newest.
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+use windlass_migrate::run;
+
+use super::{Files, Limits, Lock, Outcome, Where, report, tell};
+use crate::report::Problem;
+
+/// Undo the newest migration, or those above a version.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    lock: Lock,
+    #[command(flatten)]
+    limits: Limits,
+    /// Undo all above this version, which stays; 0: all [default: only the newest]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<i64>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
+    let folder = args.files.read()?;
+    let database = args.place.database()?;
+    let mut options = args.place.options();
+    args.lock.put(&mut options);
+    args.limits.put(&mut options);
+    let done = run::down(&database, &folder, args.to, &options, &mut tell).await?;
+    let text = report(&done, &folder, &database, "undid");
+    Ok(Outcome::new(text, json!(done)))
+}

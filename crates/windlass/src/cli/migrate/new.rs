@@ -1,0 +1,114 @@
+//! `windlass migrate new`: the next file.
+
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+use windlass_migrate::Folder;
+
+use super::{Files, Outcome, refused};
+use crate::report::Problem;
+
+/// The next file.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// What it does, in a few words
+    #[arg(required = true)]
+    name: Vec<String>,
+    #[command(flatten)]
+    files: Files,
+    /// It removes what older code needs
+    #[arg(long)]
+    contract: bool,
+    /// Print the file's name as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, Problem> {
+    let dir = &args.files.dir;
+    let failed = |e: std::io::Error| refused(format!("could not write to {}: {e}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let folder = args.files.read()?;
+    let words = args.name.join("_");
+    let name: String = words
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let name = name.trim_matches('_');
+    if name.is_empty() {
+        return Err(refused("the name needs a letter or digit"));
+    }
+    let path = dir.join(format!("{}_{name}.sql", next(&folder)));
+    let mut file = std::fs::File::create_new(&path).map_err(failed)?;
+    file.write_all(template(args.contract).as_bytes())
+        .map_err(failed)?;
+    let path = path.display().to_string();
+    Ok(Outcome::new(vec![path.clone()], json!({ "file": path })))
+}
+
+/// The next number: of the kind that the folder has, and a time in an empty one, because times of
+/// two branches don't collide.
+fn next(folder: &Folder) -> String {
+    let newest = folder.newest();
+    let now = jiff::Zoned::now()
+        .with_time_zone(jiff::tz::TimeZone::UTC)
+        .strftime("%Y%m%d%H%M%S")
+        .to_string();
+    match folder.files.last() {
+        Some(last) if newest < 1_000_000_000_000 => {
+            let width = last.file.len()
+                - last
+                    .file
+                    .trim_start_matches(|c: char| c.is_ascii_digit())
+                    .len();
+            format!("{:0width$}", newest + 1)
+        }
+        // A clock that stands behind the newest file must not put this one below it.
+        _ if now.parse::<i64>().is_ok_and(|now| now <= newest) => (newest + 1).to_string(),
+        _ => now,
+    }
+}
+
+fn template(contract: bool) -> &'static str {
+    if contract {
+        "-- windlass: phase contract\n\
+         -- The oldest release that no longer needs what this removes:\n\
+         -- windlass: requires-release 0.0.0\n\n\n\
+         -- windlass: down\n"
+    } else {
+        "-- Only adds: code that runs now goes on working.\n\n\n-- windlass: down\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> Folder {
+        let texts = names.iter().map(|n| ((*n).to_owned(), String::new()));
+        Folder::from_texts(texts).unwrap()
+    }
+
+    #[test]
+    fn the_next_number_is_of_the_folders_kind_and_above_all() {
+        assert_eq!(next(&folder(&["0009_a.sql"])), "0010");
+        assert_eq!(next(&folder(&["7_a.sql"])), "8");
+        assert_eq!(next(&folder(&[])).len(), 14);
+        assert_eq!(next(&folder(&["29990101000000_a.sql"])), "29990101000001");
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for contract in [true, false] {
+            let text = template(contract).to_owned();
+            Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
+        }
+    }
+}

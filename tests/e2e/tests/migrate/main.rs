@@ -1,0 +1,13 @@
+//! `windlass migrate` as a program, against real databases, which each test starts for itself on a
+//! free port: PostgreSQL, PgBouncer, MariaDB, SQLite. Processes are really killed and really paused.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
+
+mod crash;
+mod files;
+mod locks;
+mod locks_elsewhere;
+mod scene;
+mod servers;
+mod start;
+mod storm;
