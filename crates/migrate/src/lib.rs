@@ -7,6 +7,7 @@
 //! two processes that start together apply each file once.
 
 pub mod history;
+pub mod lint;
 pub mod sqlite;
 
 use std::fmt;
