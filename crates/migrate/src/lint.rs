@@ -27,7 +27,7 @@ mod types;
 
 pub use dialect::{BadVersion, Dialect, ServerVersion, UnknownDialect};
 pub use fix::{Fixed, Fixes, NewFile, Unfixed, fix};
-pub use page::page;
+pub use page::{explain, page};
 pub use rules::{Case, Class, Fix, Rule, Severity};
 
 /// A part of a text, in bytes. Both ends are borders of characters.
@@ -170,5 +170,20 @@ impl Report {
 /// Lints a history: all files, in the order in which they are applied. Files that are not asked for
 /// only build the schema.
 pub fn lint(files: &[Source<'_>], options: &Options) -> Report {
-    engine::lint(files, options)
+    // The parsers of others call themselves for each level of nesting, of which `syntax` allows some
+    // hundreds: more than the stack of any thread is sure to have room for.
+    std::thread::scope(|scope| {
+        let work = || engine::lint(files, options);
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => match thread.join() {
+                Ok(report) => report,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Err(_) => engine::lint(files, options),
+        }
+    })
 }
+
+/// Bytes of address space for the parsers' stack.
+const STACK: usize = 64 << 20;

@@ -88,7 +88,7 @@ proptest! {
 
 #[test]
 fn deep_nesting_is_read() {
-    for open in ["(", "CASE WHEN ", "NOT ", "- ", "[", "/*", "BEGIN ", "SELECT (", "a.", "a::"] {
+    for open in ["(", "CASE WHEN ", "NOT ", "- ", "[", "/*", "BEGIN ", "SELECT (", "a.", "a::", ")", "CONSTRAINT a ", "a+", "a AND ", ","] {
         holds(&format!("SELECT {}", open.repeat(5_000)), "");
         holds(&format!("ALTER TABLE users ADD CHECK ({}", open.repeat(5_000)), "");
     }

@@ -13,6 +13,7 @@ mod hook;
 mod import;
 mod init;
 mod logs;
+mod migrate_lint;
 mod nodes;
 mod plan;
 mod registry;
@@ -100,6 +101,15 @@ enum Command {
     /// Look after the server's database
     #[command(subcommand)]
     Db(db::Command),
+    /// Look after the migrations of any application's database
+    #[command(subcommand)]
+    Migrate(Migrate),
+}
+
+#[derive(Debug, Subcommand)]
+enum Migrate {
+    /// Say what is dangerous in a folder of migrations
+    Lint(migrate_lint::LintArgs),
 }
 
 /// Parses, runs, reports.
@@ -158,6 +168,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
             Command::Db(command) => db::run(command, &folders).await,
+            Command::Migrate(Migrate::Lint(args)) => migrate_lint::run(&args),
         }
     });
     // Threads that still follow a journal must not hold up the end.

@@ -25,6 +25,7 @@ windlass migrate lint --only 0042_a.sql --only 0043_b.sql
 windlass migrate lint --format sarif > lint.sarif       # also: json, github
 windlass migrate lint --since 0041_orders.sql --fix     # writes the safe sequence as new files
 windlass migrate lint --rules                           # the names of all rules
+windlass migrate lint --explain create-index            # why, what instead, examples
 ```
 
 Without `--dialect` the URL of `DATABASE_URL` says which database it is, and without that it is
@@ -33,8 +34,8 @@ PostgreSQL.
 | exit code | meaning |
 | --- | --- |
 | 0 | nothing that fails: no errors, and with `--deny-warnings` no warnings |
-| 2 | the command line was wrong |
-| 4 | the folder can't be read, or a rule, file or version isn't known |
+| 1 | the folder can't be read, or `--since` or `--only` names no file of it |
+| 2 | the command line was wrong, a rule that doesn't exist included |
 | 7 | unsafe: at least one error (with `--deny-warnings`: or warning) |
 
 With `--fix` the exit code is that of what is left: with `--in-place` of the files as they are then,
@@ -118,6 +119,13 @@ pub fn page() -> String {
         let _ = writeln!(page, "\n{}:\n\n```sql\n{}```", dialect.title(), setup(dialect));
     }
     page
+}
+
+/// What the page says about one rule.
+pub fn explain(rule: &Rule) -> String {
+    let mut text = String::new();
+    one(&mut text, rule);
+    text.trim_start().to_owned()
 }
 
 fn of(class: Class) -> impl Iterator<Item = &'static Rule> {

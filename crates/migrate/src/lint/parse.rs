@@ -216,13 +216,9 @@ impl<'a> Cursor<'a> {
 
     /// Steps to a `,` outside parentheses, or to the end.
     fn to_comma(&mut self) {
-        while !self.done() && !self.punct(",") && !self.punct(")") {
+        // A stray `)` is stepped over like anything else.
+        while !self.done() && !self.punct(",") {
             self.step();
-        }
-        // A stray `)` must not stop anyone for ever.
-        if self.punct(")") {
-            self.at += 1;
-            self.to_comma();
         }
     }
 

@@ -12,6 +12,8 @@ use super::token::Kind;
 
 /// Deeper nesting than this is left to the server: the parsers call themselves for each level.
 const DEEPEST: usize = 64;
+/// Tokens between two commas or parentheses.
+const LONGEST_CHAIN: usize = 500;
 /// A longer statement (data, usually) is left to the server.
 const LONGEST: usize = 256 * 1024;
 
@@ -47,24 +49,28 @@ fn place(text: &str, raw: &Raw, at: usize) -> Span {
     span
 }
 
+/// Whether the parsers would call themselves too often: for parentheses and CASE, which nest, and
+/// for long chains without a comma, in which each operator may nest.
 fn deep(text: &str, raw: &Raw) -> bool {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut opens = 0_usize;
+    let (mut depth, mut chain) = (0_usize, 0_usize);
     for token in &raw.tokens {
         let word = text.get(token.span.start..token.span.end).unwrap_or_default();
+        chain += 1;
         match (token.kind, word) {
-            (Kind::Punct, "(" | "[") => depth += 1,
-            (Kind::Punct, ")" | "]") => depth = depth.saturating_sub(1),
-            // What may nest without parentheses.
-            (Kind::Punct, "-" | "+" | "~" | "!" | "@" | "=" | "<" | ">") => opens += 1,
-            (Kind::Word, word) if word.eq_ignore_ascii_case("case") => opens += 1,
-            (Kind::Word, word) if word.eq_ignore_ascii_case("not") => opens += 1,
-            (Kind::Word, word) if word.eq_ignore_ascii_case("select") => opens += 1,
-            _ => opens = opens.saturating_sub(1),
+            (Kind::Punct, "(" | "[") => (depth, chain) = (depth + 1, 0),
+            (Kind::Punct, ")" | "]") => (depth, chain) = (depth.saturating_sub(1), 0),
+            (Kind::Punct, ",") => chain = 0,
+            (Kind::Word, word) if word.eq_ignore_ascii_case("case") => depth += 1,
+            (Kind::Word, word) if word.eq_ignore_ascii_case("end") => {
+                depth = depth.saturating_sub(1);
+            }
+            _ => {}
         }
-        deepest = deepest.max(depth + opens);
+        if depth > DEEPEST || chain > LONGEST_CHAIN {
+            return true;
+        }
     }
-    deepest > DEEPEST
+    false
 }
 
 fn postgres(sql: &str) -> Option<(String, usize)> {

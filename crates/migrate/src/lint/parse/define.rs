@@ -118,7 +118,7 @@ impl<'a> Cursor<'a> {
         if self.eat("CONSTRAINT") {
             let name = self.part().map(|(name, _)| name);
             let clause = self.here();
-            if self.at_clause() {
+            if self.at_clause() && !self.is("CONSTRAINT") {
                 self.clause(column);
             }
             // The name belongs to the clause.

@@ -92,18 +92,51 @@ pub(super) const RULES: &[Rule] = &[
         cases: &[case!(Sqlite,
             locks: "The whole file, while the rows are copied.",
             rewrite: "Make every index and trigger again in the same file.",
-            fails: "CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER);
-INSERT INTO users_new SELECT id, email, nick, age, account_id FROM users;
-DROP TABLE users;
-ALTER TABLE users_new RENAME TO users;
-CREATE UNIQUE INDEX users_email_key ON users (email);",
-            passes: "CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER REFERENCES accounts (id));
+            fails: "DROP VIEW emails;
+CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER);
 INSERT INTO users_new SELECT id, email, nick, age, account_id FROM users;
 DROP TABLE users;
 ALTER TABLE users_new RENAME TO users;
 CREATE UNIQUE INDEX users_email_key ON users (email);
-CREATE INDEX users_account_id_idx ON users (account_id);")],
+CREATE VIEW emails AS SELECT id, email FROM users;",
+            passes: "DROP VIEW emails;
+CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER REFERENCES accounts (id));
+INSERT INTO users_new SELECT id, email, nick, age, account_id FROM users;
+DROP TABLE users;
+ALTER TABLE users_new RENAME TO users;
+CREATE UNIQUE INDEX users_email_key ON users (email);
+CREATE INDEX users_account_id_idx ON users (account_id);
+CREATE VIEW emails AS SELECT id, email FROM users;")],
         check: Check::Statement(rebuild_loses),
+    },
+    Rule {
+        id: "rebuild-with-view",
+        title: "a table is rebuilt while a view names it",
+        severity: Severity::Error,
+        class: Class::Correctness,
+        on: true,
+        why: "Between DROP TABLE and RENAME TO the view names a table that isn't there, and SQLite (3.25 and newer) \
+              refuses to rename anything while a view is wrong.",
+        elsewhere: "none",
+        fix: Fix::None("the view's text may need to change with the table"),
+        cases: &[case!(Sqlite,
+            locks: "None: \"error in view emails: no such table: main.users\".",
+            rewrite: "Drop the view before, and make it again at the end of the file.",
+            fails: "CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER);
+INSERT INTO users_new SELECT id, email, nick, age, account_id FROM users;
+DROP TABLE users;
+ALTER TABLE users_new RENAME TO users;
+CREATE UNIQUE INDEX users_email_key ON users (email);
+CREATE INDEX users_account_id_idx ON users (account_id);",
+            passes: "DROP VIEW emails;
+CREATE TABLE users_new (id INTEGER PRIMARY KEY, email TEXT NOT NULL, nick TEXT, age INTEGER NOT NULL DEFAULT 0, account_id INTEGER);
+INSERT INTO users_new SELECT id, email, nick, age, account_id FROM users;
+DROP TABLE users;
+ALTER TABLE users_new RENAME TO users;
+CREATE UNIQUE INDEX users_email_key ON users (email);
+CREATE INDEX users_account_id_idx ON users (account_id);
+CREATE VIEW emails AS SELECT id, email FROM users;")],
+        check: Check::Statement(rebuild_with_view),
     },
     Rule {
         id: "rebuild-cascades",
@@ -178,7 +211,7 @@ fn needs(context: &Context<'_>, table: &str, known: &Table, column: &str) -> Opt
     }
     let views = &context.schema.views;
     let view = views.iter().find(|(_, words)| words.contains(table) && words.contains(column));
-    view.map(|(name, _)| format!("the view `{name}`"))
+    view.map(|(name, _)| format!("the view `{name}`, which names both,"))
 }
 
 fn drop_column_referenced(context: &Context<'_>, hits: &mut Hits) {
@@ -278,6 +311,26 @@ fn rebuild_loses(context: &Context<'_>, hits: &mut Hits) {
                 action.span,
                 format!("the new `{}` lacks {}", to.key, lost.join(", ")),
                 "gone with the old table",
+            );
+        }
+    }
+}
+
+fn rebuild_with_view(context: &Context<'_>, hits: &mut Hits) {
+    let Stmt::Drop { kind: ObjectKind::Table, names, .. } = context.statement() else { return };
+    let legacy = context.statements[..context.index].iter().any(|s| {
+        matches!(s, Stmt::Pragma { name, value } if name == "legacy_alter_table" && value != "off" && value != "0")
+    });
+    for name in names {
+        if legacy || context.older([3, 25, 0]) || !is_rebuilt(context, &name.key) {
+            continue;
+        }
+        let view = context.schema.views.iter().find(|(_, words)| words.contains(&name.key));
+        if let Some((view, _)) = view {
+            hits.at(
+                context.span(),
+                format!("the view `{view}` names `{}`, so the rename below fails", name.key),
+                "drop the view first",
             );
         }
     }
