@@ -19,9 +19,13 @@ fn history(dialect: Dialect) -> Vec<(String, String)> {
             _ => cases[n / 4 % cases.len()].passes.to_owned(),
         };
         let group = n / 4;
-        let text = ["users", "accounts", "logs", "totals", "notes", "mood", "percent"]
-            .iter()
-            .fold(text, |text, name| text.replace(name, &format!("{name}_{group}")));
+        let text = [
+            "users", "accounts", "logs", "totals", "notes", "mood", "percent",
+        ]
+        .iter()
+        .fold(text, |text, name| {
+            text.replace(name, &format!("{name}_{group}"))
+        });
         files.push((format!("{n:04}_change.sql"), text));
     }
     files
@@ -30,8 +34,10 @@ fn history(dialect: Dialect) -> Vec<(String, String)> {
 fn main() {
     for dialect in Dialect::ALL {
         let files = history(dialect);
-        let sources: Vec<Source<'_>> =
-            files.iter().map(|(name, text)| Source { name, text }).collect();
+        let sources: Vec<Source<'_>> = files
+            .iter()
+            .map(|(name, text)| Source { name, text })
+            .collect();
         let options = Options::new(dialect);
         let mut times: Vec<u128> = Vec::new();
         let mut found = 0;
@@ -41,7 +47,10 @@ fn main() {
             times.push(start.elapsed().as_micros());
         }
         times.sort_unstable();
-        let statements: usize = files.iter().map(|(_, text)| text.matches(';').count()).sum();
+        let statements: usize = files
+            .iter()
+            .map(|(_, text)| text.matches(';').count())
+            .sum();
         println!(
             "{dialect}: {FILES} files, about {statements} statements, {found} findings: \
              median {:.1} ms, worst {:.1} ms of {}",

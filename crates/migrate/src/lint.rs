@@ -88,7 +88,9 @@ impl Options {
         if self.only.is_empty() {
             return None;
         }
-        files.iter().position(|f| self.only.iter().any(|name| name == f.name))
+        files
+            .iter()
+            .position(|f| self.only.iter().any(|name| name == f.name))
     }
 
     fn is_asked(&self, index: usize, name: &str, first_new: Option<usize>) -> bool {
@@ -163,7 +165,10 @@ impl Default for Report {
 impl Report {
     /// How many findings are this bad.
     pub fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|f| f.severity == severity).count()
+        self.findings
+            .iter()
+            .filter(|f| f.severity == severity)
+            .count()
     }
 }
 

@@ -17,7 +17,9 @@ fn options(rule: &Rule, case: &Case) -> Options {
     let mut options = Options::new(case.dialect);
     options.since = Some(SETUP.to_owned());
     options.server_version = case.server.map(|v| v.parse().expect("a version"));
-    options.enable.extend((!rule.on).then(|| rule.id.to_owned()));
+    options
+        .enable
+        .extend((!rule.on).then(|| rule.id.to_owned()));
     options
 }
 
@@ -53,11 +55,17 @@ fn each_example_breaks_its_rule_or_none() {
         let report = |text| lint(&sources(case.dialect, &example(text)), &options(rule, case));
         let fails = report(case.fails);
         if ids(&fails) != [rule.id] {
-            wrong.push(format!("{what}: the failing example breaks {:?}", in_words(&fails)));
+            wrong.push(format!(
+                "{what}: the failing example breaks {:?}",
+                in_words(&fails)
+            ));
         }
         let passes = report(case.passes);
         if !passes.findings.is_empty() {
-            wrong.push(format!("{what}: the passing example breaks {:?}", in_words(&passes)));
+            wrong.push(format!(
+                "{what}: the passing example breaks {:?}",
+                in_words(&passes)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -67,7 +75,11 @@ fn each_example_breaks_its_rule_or_none() {
 fn the_setup_of_the_examples_has_no_findings() {
     for dialect in Dialect::ALL {
         let report = lint(&sources(dialect, &[]), &Options::new(dialect));
-        let worse = report.findings.iter().filter(|f| f.severity != Severity::Note).count();
+        let worse = report
+            .findings
+            .iter()
+            .filter(|f| f.severity != Severity::Note)
+            .count();
         assert_eq!(worse, 0, "{dialect}: {:?}", in_words(&report));
     }
 }
@@ -119,13 +131,22 @@ fn what_is_fixed_has_no_findings_left() {
             }
         }
         after.extend(fixes.new.iter().map(|f| (f.name.clone(), f.text.clone())));
-        assert!(after.is_sorted_by_key(|(name, _)| name.clone()), "{what}: {after:?}");
+        assert!(
+            after.is_sorted_by_key(|(name, _)| name.clone()),
+            "{what}: {after:?}"
+        );
         let left = lint(&sources(case.dialect, &after), &options);
         if !left.findings.is_empty() {
-            wrong.push(format!("{what}: fixed to {after:#?}, which breaks {:?}", in_words(&left)));
+            wrong.push(format!(
+                "{what}: fixed to {after:#?}, which breaks {:?}",
+                in_words(&left)
+            ));
         }
         // Without --in-place nothing that is there is changed.
-        assert!(fix(&before, &options, &report, false).changed.is_empty(), "{what}");
+        assert!(
+            fix(&before, &options, &report, false).changed.is_empty(),
+            "{what}"
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -133,8 +154,10 @@ fn what_is_fixed_has_no_findings_left() {
 fn pg(files: &[(&str, &str)], since: Option<&str>) -> Report {
     let mut options = Options::new(Dialect::Postgres);
     options.since = since.map(str::to_owned);
-    let sources: Vec<Source<'_>> =
-        files.iter().map(|(name, text)| Source { name, text }).collect();
+    let sources: Vec<Source<'_>> = files
+        .iter()
+        .map(|(name, text)| Source { name, text })
+        .collect();
     lint(&sources, &options)
 }
 
@@ -172,7 +195,10 @@ fn what_is_not_applied_yet_is_new_to_old_code() {
 fn an_index_of_a_later_file_covers_a_foreign_key() {
     let table = "CREATE TABLE b (id bigint PRIMARY KEY, a_id bigint REFERENCES a (id));";
     let index = "-- windlass: no-transaction\nCREATE INDEX CONCURRENTLY b_a ON b (a_id);";
-    let mut files = vec![("1.sql", "CREATE TABLE a (id bigint PRIMARY KEY);"), ("2.sql", table)];
+    let mut files = vec![
+        ("1.sql", "CREATE TABLE a (id bigint PRIMARY KEY);"),
+        ("2.sql", table),
+    ];
     assert_eq!(ids(&pg(&files, None)), ["foreign-key-without-index"]);
     files.push(("3.sql", index));
     assert_eq!(ids(&pg(&files, None)), Vec::<&str>::new());
@@ -205,19 +231,31 @@ fn places_are_those_of_the_clause() {
     let [finding] = report.findings.as_slice() else {
         panic!("{:?}", in_words(&report))
     };
-    assert_eq!(&text[finding.span.start..finding.span.end], "DROP COLUMN \"größe\"");
-    let source = [Source { name: "1.sql", text }];
+    assert_eq!(
+        &text[finding.span.start..finding.span.end],
+        "DROP COLUMN \"größe\""
+    );
+    let source = [Source {
+        name: "1.sql",
+        text,
+    }];
     let json = show::json_report(&source, &report, "db/");
     let found = &json["findings"][0];
     assert_eq!((&found["line"], &found["column"]), (&4.into(), &20.into()));
-    assert_eq!((&found["end_line"], &found["end_column"]), (&4.into(), &39.into()));
+    assert_eq!(
+        (&found["end_line"], &found["end_column"]),
+        (&4.into(), &39.into())
+    );
     assert_eq!(found["file"], "db/1.sql");
     let github = show::github_report(&source, &report, "db/");
     let start = "::error file=db/1.sql,line=4,endLine=4,col=20,endColumn=39,title=drop-column::";
     assert!(github.starts_with(start), "{github}");
     assert_eq!(github.lines().count(), 1);
     let shown = show::text_report(&source, &report, show::Style::Plain, "db/");
-    assert!(shown.contains("drop-column") && shown.contains("db/1.sql:4:"), "{shown}");
+    assert!(
+        shown.contains("drop-column") && shown.contains("db/1.sql:4:"),
+        "{shown}"
+    );
 }
 
 /// The parts of SARIF's schema that the log uses: what must be there, of which kind, and that each
@@ -227,7 +265,10 @@ fn sarif_is_sound() {
     let text = "ALTER TABLE b DROP COLUMN d;\n-- windlass: allow drop-column: nobody uses it\n\
                 ALTER TABLE b DROP COLUMN c;";
     let report = pg(&[("a b.sql", text)], None);
-    let source = [Source { name: "a b.sql", text }];
+    let source = [Source {
+        name: "a b.sql",
+        text,
+    }];
     let log = show::sarif_report(&source, &report, "", "1.0.0");
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
@@ -235,9 +276,16 @@ fn sarif_is_sound() {
     let results = run["results"].as_array().expect("results");
     assert_eq!(results.len(), 2);
     for result in results {
-        let index = result["ruleIndex"].as_u64().and_then(|n| usize::try_from(n).ok());
+        let index = result["ruleIndex"]
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok());
         assert_eq!(rules[index.expect("an index")]["id"], result["ruleId"]);
-        assert!(!result["message"]["text"].as_str().expect("words").is_empty());
+        assert!(
+            !result["message"]["text"]
+                .as_str()
+                .expect("words")
+                .is_empty()
+        );
         let place = &result["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "a%20b.sql");
         let number = |key: &str| place["region"][key].as_u64().expect(key);
@@ -245,15 +293,24 @@ fn sarif_is_sound() {
         assert!(start.0 >= 1 && start.1 >= 1);
         assert!((number("endLine"), number("endColumn")) > start);
     }
-    assert_eq!(results[1]["suppressions"][0]["justification"], "nobody uses it");
+    assert_eq!(
+        results[1]["suppressions"][0]["justification"],
+        "nobody uses it"
+    );
     assert!(results[0].get("suppressions").is_none());
 }
 
 #[test]
 fn a_later_statement_that_needs_the_moved_one_stops_the_fix() {
     let sources = [
-        Source { name: "1.sql", text: "CREATE TABLE a (id bigint PRIMARY KEY, b text);" },
-        Source { name: "2.sql", text: "CREATE INDEX a_b ON a (b);" },
+        Source {
+            name: "1.sql",
+            text: "CREATE TABLE a (id bigint PRIMARY KEY, b text);",
+        },
+        Source {
+            name: "2.sql",
+            text: "CREATE INDEX a_b ON a (b);",
+        },
         Source {
             name: "3.sql",
             text: "-- windlass: no-transaction\nDROP INDEX CONCURRENTLY a_b;",
@@ -264,7 +321,11 @@ fn a_later_statement_that_needs_the_moved_one_stops_the_fix() {
     let report = lint(&sources, &options);
     let fixes = fix(&sources, &options, &report, false);
     assert!(fixes.new.is_empty() && fixes.fixed.is_empty());
-    assert!(fixes.unfixed[0].why.contains("3.sql"), "{:?}", fixes.unfixed);
+    assert!(
+        fixes.unfixed[0].why.contains("3.sql"),
+        "{:?}",
+        fixes.unfixed
+    );
 }
 
 #[test]
@@ -283,7 +344,10 @@ fn new_files_take_the_next_numbers_in_the_folders_own_way() {
         let fixes = fix(&sources, &options, &report, false);
         assert_eq!(fixes.new[0].name, new);
         let text = &fixes.new[0].text;
-        assert!(text.contains("\nCREATE INDEX CONCURRENTLY a_b ON a (b);\n"), "{text}");
+        assert!(
+            text.contains("\nCREATE INDEX CONCURRENTLY a_b ON a (b);\n"),
+            "{text}"
+        );
     }
 }
 

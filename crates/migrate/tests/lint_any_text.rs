@@ -5,17 +5,110 @@ use windlass_migrate::lint::{Dialect, Options, Source, fix, lint, rules, show};
 
 /// Words, names, punctuation and noise that together look like migrations.
 const PIECES: &[&str] = &[
-    "CREATE", "TABLE", "INDEX", "UNIQUE", "CONCURRENTLY", "IF", "NOT", "EXISTS", "ALTER", "ADD",
-    "COLUMN", "CONSTRAINT", "CHECK", "FOREIGN", "KEY", "REFERENCES", "PRIMARY", "DROP", "RENAME",
-    "TO", "SET", "NULL", "DEFAULT", "TYPE", "VALIDATE", "VALID", "UPDATE", "DELETE", "FROM",
-    "WHERE", "INSERT", "INTO", "VALUES", "SELECT", "BEGIN", "COMMIT", "END", "CASE", "TRIGGER",
-    "VIEW", "AS", "ON", "USING", "GENERATED", "ALWAYS", "IDENTITY", "STORED", "MODIFY", "CHANGE",
-    "ALGORITHM", "=", "INSTANT", "COPY", "PRAGMA", "foreign_keys", "OFF", "ATTACH", "DETACH",
-    "PARTITION", "TRUNCATE", "REFRESH", "MATERIALIZED", "ENUM", "DOMAIN", "FUNCTION", "ATOMIC",
-    "users", "accounts", "a", "\"b\"\"c\"", "`d`", "[e]", "bigint", "varchar(10)", "text[]",
-    "numeric(10, 2)", "(", ")", ",", ";", ".", "::", "'x'", "E'\\''", "$$", "$t$", "--", "\n",
-    "/*", "*/", "-- windlass: allow drop-table: x\n", "-- windlass: phase contract\n", "ü",
-    "\u{feff}", "DELIMITER //\n", "\\d\n", "\"", "'", "`", "[", ":lo", "AND", "OR", "IS",
+    "CREATE",
+    "TABLE",
+    "INDEX",
+    "UNIQUE",
+    "CONCURRENTLY",
+    "IF",
+    "NOT",
+    "EXISTS",
+    "ALTER",
+    "ADD",
+    "COLUMN",
+    "CONSTRAINT",
+    "CHECK",
+    "FOREIGN",
+    "KEY",
+    "REFERENCES",
+    "PRIMARY",
+    "DROP",
+    "RENAME",
+    "TO",
+    "SET",
+    "NULL",
+    "DEFAULT",
+    "TYPE",
+    "VALIDATE",
+    "VALID",
+    "UPDATE",
+    "DELETE",
+    "FROM",
+    "WHERE",
+    "INSERT",
+    "INTO",
+    "VALUES",
+    "SELECT",
+    "BEGIN",
+    "COMMIT",
+    "END",
+    "CASE",
+    "TRIGGER",
+    "VIEW",
+    "AS",
+    "ON",
+    "USING",
+    "GENERATED",
+    "ALWAYS",
+    "IDENTITY",
+    "STORED",
+    "MODIFY",
+    "CHANGE",
+    "ALGORITHM",
+    "=",
+    "INSTANT",
+    "COPY",
+    "PRAGMA",
+    "foreign_keys",
+    "OFF",
+    "ATTACH",
+    "DETACH",
+    "PARTITION",
+    "TRUNCATE",
+    "REFRESH",
+    "MATERIALIZED",
+    "ENUM",
+    "DOMAIN",
+    "FUNCTION",
+    "ATOMIC",
+    "users",
+    "accounts",
+    "a",
+    "\"b\"\"c\"",
+    "`d`",
+    "[e]",
+    "bigint",
+    "varchar(10)",
+    "text[]",
+    "numeric(10, 2)",
+    "(",
+    ")",
+    ",",
+    ";",
+    ".",
+    "::",
+    "'x'",
+    "E'\\''",
+    "$$",
+    "$t$",
+    "--",
+    "\n",
+    "/*",
+    "*/",
+    "-- windlass: allow drop-table: x\n",
+    "-- windlass: phase contract\n",
+    "ü",
+    "\u{feff}",
+    "DELIMITER //\n",
+    "\\d\n",
+    "\"",
+    "'",
+    "`",
+    "[",
+    ":lo",
+    "AND",
+    "OR",
+    "IS",
 ];
 
 fn noise() -> impl Strategy<Value = String> {
@@ -32,11 +125,19 @@ fn broken() -> impl Strategy<Value = String> {
     let cases = rules::all().flat_map(|rule| rule.cases);
     let examples: Vec<&'static str> = cases.flat_map(|case| [case.fails, case.passes]).collect();
     let place = any::<prop::sample::Index>;
-    let parts = (prop::sample::select(examples), place(), place(), prop::sample::select(PIECES));
+    let parts = (
+        prop::sample::select(examples),
+        place(),
+        place(),
+        prop::sample::select(PIECES),
+    );
     parts.prop_map(|(example, from, to, piece)| {
         let whole = |n: &usize| example.is_char_boundary(*n);
         let borders: Vec<usize> = (0..=example.len()).filter(whole).collect();
-        let (a, b) = (borders[from.index(borders.len())], borders[to.index(borders.len())]);
+        let (a, b) = (
+            borders[from.index(borders.len())],
+            borders[to.index(borders.len())],
+        );
         format!("{}{piece}{}", &example[..a.min(b)], &example[a.max(b)..])
     })
 }
@@ -46,9 +147,18 @@ fn holds(text: &str, more: &str) {
         let mut options = Options::new(dialect);
         options.enable = rules::all().map(|rule| rule.id.to_owned()).collect();
         let files = [
-            Source { name: "1.sql", text: rules::setup(dialect) },
-            Source { name: "2.sql", text },
-            Source { name: "3.sql", text: more },
+            Source {
+                name: "1.sql",
+                text: rules::setup(dialect),
+            },
+            Source {
+                name: "2.sql",
+                text,
+            },
+            Source {
+                name: "3.sql",
+                text: more,
+            },
         ];
         let report = lint(&files, &options);
         for finding in &report.findings {
@@ -88,8 +198,27 @@ proptest! {
 
 #[test]
 fn deep_nesting_is_read() {
-    for open in ["(", "CASE WHEN ", "NOT ", "- ", "[", "/*", "BEGIN ", "SELECT (", "a.", "a::", ")", "CONSTRAINT a ", "a+", "a AND ", ","] {
+    for open in [
+        "(",
+        "CASE WHEN ",
+        "NOT ",
+        "- ",
+        "[",
+        "/*",
+        "BEGIN ",
+        "SELECT (",
+        "a.",
+        "a::",
+        ")",
+        "CONSTRAINT a ",
+        "a+",
+        "a AND ",
+        ",",
+    ] {
         holds(&format!("SELECT {}", open.repeat(5_000)), "");
-        holds(&format!("ALTER TABLE users ADD CHECK ({}", open.repeat(5_000)), "");
+        holds(
+            &format!("ALTER TABLE users ADD CHECK ({}", open.repeat(5_000)),
+            "",
+        );
     }
 }

@@ -36,7 +36,9 @@ struct Sequence {
 fn sequences(dialect: Dialect) -> Vec<Sequence> {
     let mut all = Vec::new();
     for rule in rules::all() {
-        let Some(case) = rule.case(dialect) else { continue };
+        let Some(case) = rule.case(dialect) else {
+            continue;
+        };
         all.push(Sequence {
             what: format!("{}, passing", rule.id),
             files: example(case.passes),
@@ -100,18 +102,35 @@ impl Postgres {
     }
 
     fn start() -> Self {
-        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let bin = versions.map(|v| v.path().join("bin")).filter(|bin| bin.join("initdb").exists()).max();
+        let versions = fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let bin = versions
+            .map(|v| v.path().join("bin"))
+            .filter(|bin| bin.join("initdb").exists())
+            .max();
         let bin = bin.expect("PostgreSQL's server is missing: apt-get install postgresql");
         let folder = tempfile::tempdir().expect("a folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("our own folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))
+            .expect("our own folder");
         let data = folder.path().join("data");
         let made = Self::command(&bin, "initdb")
-            .args(["--auth=trust", "--username=tester", "--no-sync", "--encoding=UTF8", "-D"])
+            .args([
+                "--auth=trust",
+                "--username=tester",
+                "--no-sync",
+                "--encoding=UTF8",
+                "-D",
+            ])
             .arg(&data)
             .output()
             .expect("initdb starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let server = Self::command(&bin, "postgres")
             .arg("-D")
             .arg(&data)
@@ -121,10 +140,17 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .expect("postgres starts");
-        let postgres = Self { bin, folder, server };
+        let postgres = Self {
+            bin,
+            folder,
+            server,
+        };
         let start = Instant::now();
         while let Err(why) = postgres.psql("postgres", "SELECT 1;", false) {
-            assert!(start.elapsed() < Duration::from_secs(60), "PostgreSQL doesn't come up: {why}");
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "PostgreSQL doesn't come up: {why}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         postgres
@@ -134,7 +160,17 @@ impl Postgres {
         let file = self.folder.path().join(format!("{database}.sql"));
         fs::write(&file, sql).expect("our own folder");
         let mut command = Command::new(self.bin.join("psql"));
-        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "tester", "-d", database, "-h"]);
+        command.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "tester",
+            "-d",
+            database,
+            "-h",
+        ]);
         command.arg(self.folder.path()).arg("-f").arg(&file);
         if transaction {
             command.arg("-1");
@@ -171,7 +207,9 @@ fn nix_is_root() -> bool {
 fn postgres_does_what_is_recommended() {
     let postgres = Postgres::start();
     let ready = format!("{}{POSTGRES_ROWS}", setup(Dialect::Postgres));
-    postgres.psql("postgres", "CREATE ROLE app; CREATE DATABASE ready;", false).expect("a fresh server");
+    postgres
+        .psql("postgres", "CREATE ROLE app; CREATE DATABASE ready;", false)
+        .expect("a fresh server");
     postgres.psql("ready", &ready, true).expect("the setup");
     // `ready` for tables that aren't partitions yet, `parted` for those that are.
     let parted = "CREATE DATABASE parted TEMPLATE ready;";
@@ -181,10 +219,15 @@ fn postgres_does_what_is_recommended() {
     let mut wrong = Vec::new();
     for (n, sequence) in sequences(Dialect::Postgres).iter().enumerate() {
         let database = format!("try{n}");
-        let detaches = sequence.files.iter().any(|(_, text)| text.contains("DETACH PARTITION"));
+        let detaches = sequence
+            .files
+            .iter()
+            .any(|(_, text)| text.contains("DETACH PARTITION"));
         let template = if detaches { "parted" } else { "ready" };
         let create = format!("CREATE DATABASE {database} TEMPLATE {template};");
-        postgres.psql("postgres", &create, false).expect("a database");
+        postgres
+            .psql("postgres", &create, false)
+            .expect("a database");
         for (name, text) in &sequence.files {
             if let Err(why) = postgres.psql(&database, text, in_transaction(text)) {
                 wrong.push(format!("{}: {name}: {why}{text}", sequence.what));
@@ -192,7 +235,9 @@ fn postgres_does_what_is_recommended() {
             }
         }
         let drop = format!("DROP DATABASE {database};");
-        postgres.psql("postgres", &drop, false).expect("our own database");
+        postgres
+            .psql("postgres", &drop, false)
+            .expect("our own database");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -201,7 +246,9 @@ fn postgres_does_what_is_recommended() {
 async fn sqlite_does_what_is_recommended() {
     let mut wrong = Vec::new();
     for sequence in sequences(Dialect::Sqlite) {
-        let mut database = SqliteConnection::connect("sqlite::memory:").await.expect("memory");
+        let mut database = SqliteConnection::connect("sqlite::memory:")
+            .await
+            .expect("memory");
         let ready = format!("{}{SQLITE_ROWS}", setup(Dialect::Sqlite));
         run(&mut database, &ready).await.expect("the setup");
         let rows = count(&mut database).await;
@@ -209,7 +256,9 @@ async fn sqlite_does_what_is_recommended() {
         for (name, text) in &sequence.files {
             let off = text.contains("-- windlass: foreign-keys off");
             let keys = if off { "OFF" } else { "ON" };
-            run(&mut database, &format!("PRAGMA foreign_keys = {keys};")).await.expect("a pragma");
+            run(&mut database, &format!("PRAGMA foreign_keys = {keys};"))
+                .await
+                .expect("a pragma");
             let whole = if in_transaction(text) {
                 format!("BEGIN;\n{text}\n;COMMIT;")
             } else {
@@ -221,7 +270,10 @@ async fn sqlite_does_what_is_recommended() {
             }
         }
         // What is rebuilt keeps its rows, and its children theirs.
-        let rebuilt = sequence.files.iter().any(|(_, text)| text.contains("_new RENAME TO"));
+        let rebuilt = sequence
+            .files
+            .iter()
+            .any(|(_, text)| text.contains("_new RENAME TO"));
         if rebuilt && wrong.len() == before {
             assert_eq!(count(&mut database).await, rows, "{}", sequence.what);
         }
@@ -230,11 +282,16 @@ async fn sqlite_does_what_is_recommended() {
 }
 
 async fn run(database: &mut SqliteConnection, sql: &str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(database).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+        .execute(database)
+        .await?;
     Ok(())
 }
 
 async fn count(database: &mut SqliteConnection) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM accounts)";
-    sqlx::query_scalar(sql).fetch_one(database).await.expect("a number")
+    sqlx::query_scalar(sql)
+        .fetch_one(database)
+        .await
+        .expect("a number")
 }

@@ -91,7 +91,8 @@ impl<'a> Context<'a> {
     /// Whether the table came with this file: nobody reads it, and it has few rows. A table that
     /// the history doesn't know is taken for an old one.
     pub(crate) fn fresh(&self, name: &Name) -> bool {
-        self.table(name).is_some_and(|t| t.file == self.file || t.temporary)
+        self.table(name)
+            .is_some_and(|t| t.file == self.file || t.temporary)
     }
 
     /// Whether the release that runs now can't know it: it came with this file, or with one that
@@ -101,7 +102,8 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn new_table(&self, name: &Name) -> bool {
-        self.table(name).is_some_and(|t| self.unknown_to_old_code(t.file) || t.temporary)
+        self.table(name)
+            .is_some_and(|t| self.unknown_to_old_code(t.file) || t.temporary)
     }
 
     /// A new table, or a new column of an old one. A column that the schema doesn't have yet comes
@@ -111,9 +113,9 @@ impl<'a> Context<'a> {
             return true;
         }
         let added_here = match self.statement() {
-            Stmt::AlterTable { actions, .. } => actions.iter().any(|a| {
-                matches!(&a.kind, ActionKind::AddColumn(c) if c.name.key == column)
-            }),
+            Stmt::AlterTable { actions, .. } => actions
+                .iter()
+                .any(|a| matches!(&a.kind, ActionKind::AddColumn(c) if c.name.key == column)),
             _ => false,
         };
         let known = self.table(table).and_then(|t| t.column(column));

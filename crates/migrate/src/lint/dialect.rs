@@ -133,9 +133,15 @@ mod tests {
 
     #[test]
     fn versions_as_servers_write_them() {
-        let version = |text: &str| text.parse::<ServerVersion>().map(|v| (v.mariadb, v.numbers));
+        let version = |text: &str| {
+            text.parse::<ServerVersion>()
+                .map(|v| (v.mariadb, v.numbers))
+        };
         assert_eq!(version("15").unwrap(), (false, [15, 0, 0]));
-        assert_eq!(version("15.18 (Debian 15.18-0)").unwrap(), (false, [15, 18, 0]));
+        assert_eq!(
+            version("15.18 (Debian 15.18-0)").unwrap(),
+            (false, [15, 18, 0])
+        );
         assert_eq!(version("8.0.36").unwrap(), (false, [8, 0, 36]));
         assert_eq!(version("mariadb-10.11").unwrap(), (true, [10, 11, 0]));
         assert_eq!(version("10.11.6-MariaDB-1").unwrap(), (true, [10, 11, 6]));

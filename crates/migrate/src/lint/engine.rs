@@ -56,7 +56,9 @@ pub(crate) fn strong<'a>(context: &Context<'a>) -> Vec<(&'a str, Span)> {
     match context.statement() {
         Stmt::AlterTable { table, actions } if !context.fresh(table) => {
             let weak = actions.iter().all(|a| match &a.kind {
-                ActionKind::Validate(_) | ActionKind::Cheap | ActionKind::AttachPartition(_) => true,
+                ActionKind::Validate(_) | ActionKind::Cheap | ActionKind::AttachPartition(_) => {
+                    true
+                }
                 ActionKind::DetachPartition { concurrently, .. } => *concurrently,
                 _ => false,
             });
@@ -126,7 +128,9 @@ pub(crate) fn lint(files: &[Source<'_>], options: &Options) -> Report {
     for (index, reading) in &readings {
         allow(&mut report, *index, files[*index].text, reading, &run.rules);
     }
-    report.findings.sort_by_key(|f| (f.file, f.span.start, f.span.end, f.rule.id));
+    report
+        .findings
+        .sort_by_key(|f| (f.file, f.span.start, f.span.end, f.rule.id));
     report.schema = run.schema.counts();
     report
 }
@@ -146,7 +150,14 @@ impl Run<'_> {
         if asked {
             for directive in &reading.script.directives {
                 if let Some(message) = misread(directive) {
-                    self.reader(&mut findings, index, "unknown-directive", directive.span, message, None);
+                    self.reader(
+                        &mut findings,
+                        index,
+                        "unknown-directive",
+                        directive.span,
+                        message,
+                        None,
+                    );
                 }
             }
         }
@@ -186,7 +197,10 @@ impl Run<'_> {
             }
             let raw = &reading.script.statements[n];
             let words = || {
-                let names = raw.tokens.iter().filter(|t| matches!(t.kind, Kind::Word | Kind::Ident));
+                let names = raw
+                    .tokens
+                    .iter()
+                    .filter(|t| matches!(t.kind, Kind::Word | Kind::Ident));
                 let word = |t: &super::token::Token| {
                     let written = text.get(t.span.start..t.span.end).unwrap_or_default();
                     written.trim_matches(['"', '`', '[', ']']).to_lowercase()
@@ -216,7 +230,9 @@ impl Run<'_> {
                 span,
                 message,
                 label: String::new(),
-                help: rule.case(self.options.dialect).map(|case| case.rewrite.to_owned()),
+                help: rule
+                    .case(self.options.dialect)
+                    .map(|case| case.rewrite.to_owned()),
                 statement,
                 pending: None,
             });
@@ -238,7 +254,10 @@ impl Run<'_> {
             syntax::check(context.text, context.raw(), context.dialect)
         };
         if let Some((message, span)) = wrong {
-            let message = format!("this can't be read as {}: {message}", context.dialect.title());
+            let message = format!(
+                "this can't be read as {}: {message}",
+                context.dialect.title()
+            );
             self.reader(findings, context.file, "syntax-error", span, message, n);
             return;
         }
@@ -246,18 +265,33 @@ impl Run<'_> {
             Stmt::Opaque => "what this does is hidden from the linter".to_owned(),
             Stmt::Unknown => "the linter doesn't know this statement".to_owned(),
             Stmt::AlterTable { actions, .. } => {
-                let Some(action) =
-                    actions.iter().find(|a| matches!(a.kind, ActionKind::Unknown))
+                let Some(action) = actions
+                    .iter()
+                    .find(|a| matches!(a.kind, ActionKind::Unknown))
                 else {
                     return;
                 };
                 let message = "the linter doesn't know this clause".to_owned();
-                self.reader(findings, context.file, "not-understood", action.span, message, n);
+                self.reader(
+                    findings,
+                    context.file,
+                    "not-understood",
+                    action.span,
+                    message,
+                    n,
+                );
                 return;
             }
             _ => return,
         };
-        self.reader(findings, context.file, "not-understood", context.span(), message, n);
+        self.reader(
+            findings,
+            context.file,
+            "not-understood",
+            context.span(),
+            message,
+            n,
+        );
     }
 }
 
@@ -313,13 +347,7 @@ fn misread(directive: &Directive) -> Option<String> {
 }
 
 /// Takes out what is allowed, and tells of allows that are wrong or of no use.
-fn allow(
-    report: &mut Report,
-    file: usize,
-    text: &str,
-    reading: &Reading,
-    rules: &[&'static Rule],
-) {
+fn allow(report: &mut Report, file: usize, text: &str, reading: &Reading, rules: &[&'static Rule]) {
     let dialect = report.dialect;
     let tell = |findings: &mut Vec<Finding>, id: &str, span: Span, message: String| {
         if let Some(rule) = rules.iter().find(|rule| rule.id == id) {
@@ -349,7 +377,12 @@ fn allow(
         let (id, reason) = rest.split_once(':').unwrap_or((rest, ""));
         let (id, reason) = (id.trim(), reason.trim());
         let Some(rule) = rules::find(id) else {
-            tell(&mut told, "bad-allow", directive.span, format!("there is no rule `{id}`"));
+            tell(
+                &mut told,
+                "bad-allow",
+                directive.span,
+                format!("there is no rule `{id}`"),
+            );
             continue;
         };
         if reason.is_empty() {
@@ -366,8 +399,9 @@ fn allow(
         } else {
             Some(directive.before)
         };
-        let (allowed, left): (Vec<Finding>, Vec<Finding>) =
-            std::mem::take(&mut report.findings).into_iter().partition(|f| {
+        let (allowed, left): (Vec<Finding>, Vec<Finding>) = std::mem::take(&mut report.findings)
+            .into_iter()
+            .partition(|f| {
                 f.file == file && f.rule.id == rule.id && (whole_file || f.statement == covered)
             });
         report.findings = left;
@@ -383,11 +417,13 @@ fn allow(
             }
         } else {
             let line = text[..directive.span.start].matches('\n').count() + 1;
-            report.allowed.extend(allowed.into_iter().map(|finding| Allowed {
-                finding,
-                reason: reason.to_owned(),
-                line,
-            }));
+            report
+                .allowed
+                .extend(allowed.into_iter().map(|finding| Allowed {
+                    finding,
+                    reason: reason.to_owned(),
+                    line,
+                }));
         }
     }
     report.findings.extend(told);

@@ -109,7 +109,11 @@ impl Numbers {
             let end = rest.find(|c: char| !c.is_ascii_digit())?;
             let (digits, rest) = rest.split_at(end);
             let word = rest.find(|c: char| c.is_alphanumeric())?;
-            let suffix = if name.ends_with(".up.sql") { ".up.sql" } else { ".sql" };
+            let suffix = if name.ends_with(".up.sql") {
+                ".up.sql"
+            } else {
+                ".sql"
+            };
             Some(Self {
                 before: before.to_owned(),
                 width: digits.len(),
@@ -118,12 +122,21 @@ impl Numbers {
                 last: digits.parse().ok()?,
             })
         };
-        files.iter().filter_map(|f| parse(f.name)).max_by_key(|n| n.last)
+        files
+            .iter()
+            .filter_map(|f| parse(f.name))
+            .max_by_key(|n| n.last)
     }
 
     fn next(&mut self, slug: &str) -> String {
         self.last += 1;
-        let Self { before, width, separator, suffix, last } = self;
+        let Self {
+            before,
+            width,
+            separator,
+            suffix,
+            last,
+        } = self;
         format!("{before}{last:0width$}{separator}{slug}{suffix}")
     }
 }
@@ -223,7 +236,8 @@ fn unfixed(file: &Source<'_>, finding: &Finding, why: &str) -> Unfixed {
 }
 
 fn line(text: &str, at: usize) -> usize {
-    text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
+    text.get(..at)
+        .map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 /// Whether something behind the statement needs what now comes later.
@@ -238,11 +252,17 @@ fn clear(plan: Plan, context: &Context<'_>, files: &[Source<'_>]) -> Result<Plan
     };
     // What is part of the plan itself (the same statement) is no mention.
     let rest = &context.text[context.raw().end.min(context.text.len())..];
-    let behind = std::iter::once(("this file", rest))
-        .chain(files.iter().skip(context.file + 1).map(|f| (f.name, f.text)));
+    let behind = std::iter::once(("this file", rest)).chain(
+        files
+            .iter()
+            .skip(context.file + 1)
+            .map(|f| (f.name, f.text)),
+    );
     for (name, text) in behind {
         if let Some(found) = mentions(text) {
-            return Err(format!("what follows in {name} uses `{found}`, which would come later"));
+            return Err(format!(
+                "what follows in {name} uses `{found}`, which would come later"
+            ));
         }
     }
     Ok(plan)
@@ -297,14 +317,19 @@ impl Place<'_, '_> {
             plan.parts.insert(0, part);
         }
         for part in &plan.parts {
-            let Some(numbers) = self.numbers.as_mut() else { return };
+            let Some(numbers) = self.numbers.as_mut() else {
+                return;
+            };
             let name = numbers.next(&slug(&part.slug));
             let text = self.written(part);
             used.push(name.clone());
             self.fixes.new.push(NewFile { name, text });
         }
         if self.in_place {
-            let moved = format!("-- Moved to {} (windlass migrate lint --fix).", used.join(", "));
+            let moved = format!(
+                "-- Moved to {} (windlass migrate lint --fix).",
+                used.join(", ")
+            );
             edits.push((whole, plan.here.unwrap_or(moved)));
             edits.extend(plan.remove.map(|span| (span, String::new())));
             used.insert(0, self.name.to_owned());

@@ -90,7 +90,10 @@ pub fn page() -> String {
     // Writing to a String can't fail, so results are dropped here.
     for class in Class::ALL {
         let _ = writeln!(page, "\n## {}\n", class.title());
-        let _ = writeln!(page, "| rule | finds | | databases |\n| --- | --- | --- | --- |");
+        let _ = writeln!(
+            page,
+            "| rule | finds | | databases |\n| --- | --- | --- | --- |"
+        );
         for rule in of(class) {
             let databases: Vec<&str> = rule.cases.iter().map(|c| c.dialect.word()).collect();
             let _ = writeln!(
@@ -116,7 +119,12 @@ pub fn page() -> String {
     }
     let _ = writeln!(page, "\n# The migration before the examples");
     for dialect in Dialect::ALL {
-        let _ = writeln!(page, "\n{}:\n\n```sql\n{}```", dialect.title(), setup(dialect));
+        let _ = writeln!(
+            page,
+            "\n{}:\n\n```sql\n{}```",
+            dialect.title(),
+            setup(dialect)
+        );
     }
     page
 }
@@ -135,8 +143,16 @@ fn of(class: Class) -> impl Iterator<Item = &'static Rule> {
 fn one(page: &mut String, rule: &Rule) {
     let _ = writeln!(page, "\n## {}\n", rule.id);
     let title = rule.title;
-    let first = title.chars().next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    let _ = write!(page, "**{first}{}.** ", title.get(first.len()..).unwrap_or_default());
+    let first = title
+        .chars()
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
+    let _ = write!(
+        page,
+        "**{first}{}.** ",
+        title.get(first.len()..).unwrap_or_default()
+    );
     let _ = write!(
         page,
         "{}. ",
@@ -163,8 +179,16 @@ fn one(page: &mut String, rule: &Rule) {
         let _ = writeln!(page, "- Elsewhere: {}.", rule.elsewhere);
     }
     for case in rule.cases {
-        let server = case.server.map(|v| format!(" (server {v})")).unwrap_or_default();
-        let _ = writeln!(page, "\n**{}{server}.** Locks: {}", case.dialect.title(), case.locks);
+        let server = case
+            .server
+            .map(|v| format!(" (server {v})"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "\n**{}{server}.** Locks: {}",
+            case.dialect.title(),
+            case.locks
+        );
         let _ = writeln!(page, "Instead: {}", case.rewrite);
         examples(page, case);
     }

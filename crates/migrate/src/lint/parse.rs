@@ -82,7 +82,10 @@ impl<'a> Cursor<'a> {
 
     /// All of the words, or none.
     fn eat_all(&mut self, words: &[&str]) -> bool {
-        let all = words.iter().enumerate().all(|(n, word)| self.is_at(n, word));
+        let all = words
+            .iter()
+            .enumerate()
+            .all(|(n, word)| self.is_at(n, word));
         if all {
             self.at += words.len();
         }
@@ -160,7 +163,11 @@ impl<'a> Cursor<'a> {
                 Dialect::Sqlite => key == "main",
                 Dialect::Mysql => false,
             };
-            key = if default { next } else { format!("{key}.{next}") };
+            key = if default {
+                next
+            } else {
+                format!("{key}.{next}")
+            };
             span.end = at.end;
             qualified = true;
         }
@@ -215,7 +222,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps to a `,` outside parentheses, or to the end.
-    fn to_comma(&mut self) {
+    fn skip_to_comma(&mut self) {
         // A stray `)` is stepped over like anything else.
         while !self.done() && !self.punct(",") {
             self.step();
@@ -228,7 +235,8 @@ impl<'a> Cursor<'a> {
 
     fn if_not_exists(&mut self) -> Option<Span> {
         let start = self.here();
-        self.eat_all(&["IF", "NOT", "EXISTS"]).then(|| self.since(start))
+        self.eat_all(&["IF", "NOT", "EXISTS"])
+            .then(|| self.since(start))
     }
 
     fn names(&mut self) -> Vec<Name> {
@@ -257,7 +265,9 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         let written = self.slice(token.span);
         let quote = written.chars().last()?;
-        let inner = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
+        let inner = written
+            .get(1..written.len().saturating_sub(1))
+            .unwrap_or_default();
         Some(inner.replace(&format!("{quote}{quote}"), &quote.to_string()))
     }
 
@@ -482,7 +492,14 @@ impl<'a> Cursor<'a> {
             ("ROUTINE", ObjectKind::Routine),
             ("AGGREGATE", ObjectKind::Routine),
             ("TRIGGER", ObjectKind::Trigger),
-            ("SCHEMA", if self.mysql() { ObjectKind::Database } else { ObjectKind::Schema }),
+            (
+                "SCHEMA",
+                if self.mysql() {
+                    ObjectKind::Database
+                } else {
+                    ObjectKind::Schema
+                },
+            ),
             ("DATABASE", ObjectKind::Database),
         ];
         if let Some((_, kind)) = kinds.iter().find(|(word, _)| self.is(word)) {
@@ -490,10 +507,37 @@ impl<'a> Cursor<'a> {
             return Some(*kind);
         }
         let others = [
-            "EXTENSION", "ROLE", "USER", "POLICY", "RULE", "PUBLICATION", "SUBSCRIPTION", "EVENT",
-            "SERVER", "COLLATION", "OPERATOR", "CAST", "STATISTICS", "TABLESPACE", "LANGUAGE",
-            "FOREIGN", "TEXT", "CONVERSION", "ACCESS", "OWNED", "GROUP", "TRANSFORM", "LARGE",
-            "DEFAULT", "SYSTEM", "PACKAGE", "RESOURCE", "SPATIAL", "LOGFILE", "INSTANCE", "UNDO",
+            "EXTENSION",
+            "ROLE",
+            "USER",
+            "POLICY",
+            "RULE",
+            "PUBLICATION",
+            "SUBSCRIPTION",
+            "EVENT",
+            "SERVER",
+            "COLLATION",
+            "OPERATOR",
+            "CAST",
+            "STATISTICS",
+            "TABLESPACE",
+            "LANGUAGE",
+            "FOREIGN",
+            "TEXT",
+            "CONVERSION",
+            "ACCESS",
+            "OWNED",
+            "GROUP",
+            "TRANSFORM",
+            "LARGE",
+            "DEFAULT",
+            "SYSTEM",
+            "PACKAGE",
+            "RESOURCE",
+            "SPATIAL",
+            "LOGFILE",
+            "INSTANCE",
+            "UNDO",
         ];
         if others.iter().any(|word| self.is(word)) {
             self.at += 1;

@@ -114,13 +114,19 @@ impl Table {
                 && index[..columns.len()].iter().all(|c| columns.contains(c))
         };
         begins(&self.primary_key)
-            || self.indexes.iter().any(|i| !i.partial && !i.special && begins(&i.columns))
+            || self
+                .indexes
+                .iter()
+                .any(|i| !i.partial && !i.special && begins(&i.columns))
     }
 
     /// The columns by which few rows are found: those that lead a key or an index.
     pub(crate) fn leads(&self, column: &str) -> bool {
         self.primary_key.iter().any(|c| c == column)
-            || self.indexes.iter().any(|i| i.columns.first().is_some_and(|c| c == column))
+            || self
+                .indexes
+                .iter()
+                .any(|i| i.columns.first().is_some_and(|c| c == column))
     }
 }
 
@@ -223,7 +229,11 @@ impl Schema {
                     }
                 }
             }
-            Stmt::Rename { kind: ObjectKind::View | ObjectKind::MaterializedView, from, to } => {
+            Stmt::Rename {
+                kind: ObjectKind::View | ObjectKind::MaterializedView,
+                from,
+                to,
+            } => {
                 if let Some(words) = self.views.remove(&from.key) {
                     self.views.insert(to.key.clone(), words);
                 }
@@ -353,10 +363,8 @@ impl Schema {
             return;
         };
         match &action.kind {
-            ActionKind::AddColumn(column) => {
-                if table.column(&column.name.key).is_none() {
-                    add_column(table, &short, column, file);
-                }
+            ActionKind::AddColumn(column) if table.column(&column.name.key).is_none() => {
+                add_column(table, &short, column, file);
             }
             ActionKind::DropColumn(name) => {
                 table.columns.retain(|c| c.name != name.key);
@@ -369,8 +377,12 @@ impl Schema {
                 });
             }
             ActionKind::AddConstraint(constraint) => {
-                if let ConstraintKind::PrimaryKey { index: Some(index), .. }
-                | ConstraintKind::Unique { index: Some(index), .. } = &constraint.kind
+                if let ConstraintKind::PrimaryKey {
+                    index: Some(index), ..
+                }
+                | ConstraintKind::Unique {
+                    index: Some(index), ..
+                } = &constraint.kind
                 {
                     using_index(table, constraint, index, file);
                 } else {
@@ -383,14 +395,18 @@ impl Schema {
                     table.primary_key.clear();
                 }
                 table.constraints.retain(|c| c.name != name.key);
-                table.indexes.retain(|i| !(i.constraint && i.name == name.key));
+                table
+                    .indexes
+                    .retain(|i| !(i.constraint && i.name == name.key));
             }
             ActionKind::DropForeignKey(name) => {
                 table.constraints.retain(|c| c.name != name.key);
             }
             ActionKind::DropPrimaryKey => {
                 table.primary_key.clear();
-                table.constraints.retain(|c| !matches!(c.rule, Rule::PrimaryKey));
+                table
+                    .constraints
+                    .retain(|c| !matches!(c.rule, Rule::PrimaryKey));
             }
             ActionKind::AddIndex(index) => table.indexes.push(as_index(index, &short)),
             ActionKind::DropIndex(name) => table.indexes.retain(|i| i.name != name.key),
@@ -468,7 +484,10 @@ fn add_column(table: &mut Table, name: &str, def: &ColumnDef, file: usize) {
     table.columns.push(as_column(def, file));
     let named = |suffix: &str, span: Span| {
         let given = def.named.iter().find(|(at, _)| *at == span);
-        given.map_or_else(|| format!("{name}_{key}_{suffix}"), |(_, name)| name.clone())
+        given.map_or_else(
+            || format!("{name}_{key}_{suffix}"),
+            |(_, name)| name.clone(),
+        )
     };
     let mut constraint = |suffix: &str, span: Span, rule: Rule| {
         table.constraints.push(TableConstraint {
@@ -489,7 +508,13 @@ fn add_column(table: &mut Table, name: &str, def: &ColumnDef, file: usize) {
         );
     }
     if let Some((_, span)) = &def.check {
-        constraint("check", *span, Rule::Check { not_null: Vec::new() });
+        constraint(
+            "check",
+            *span,
+            Rule::Check {
+                not_null: Vec::new(),
+            },
+        );
     }
     if let Some(span) = def.unique {
         constraint("key", span, Rule::Unique);
@@ -590,7 +615,10 @@ fn add_constraint(table: &mut Table, name: &str, def: &Constraint, file: usize) 
 /// `ADD CONSTRAINT ... USING INDEX`.
 fn using_index(table: &mut Table, def: &Constraint, index: &Name, file: usize) {
     let primary = matches!(def.kind, ConstraintKind::PrimaryKey { .. });
-    let name = def.name.as_ref().map_or_else(|| index.last().to_owned(), |n| n.key.clone());
+    let name = def
+        .name
+        .as_ref()
+        .map_or_else(|| index.last().to_owned(), |n| n.key.clone());
     for found in table.indexes.iter_mut().filter(|i| i.name == index.last()) {
         found.constraint = true;
         found.name.clone_from(&name);
@@ -607,7 +635,11 @@ fn using_index(table: &mut Table, def: &Constraint, index: &Name, file: usize) {
     }
     table.constraints.push(TableConstraint {
         name,
-        rule: if primary { Rule::PrimaryKey } else { Rule::Unique },
+        rule: if primary {
+            Rule::PrimaryKey
+        } else {
+            Rule::Unique
+        },
         valid: true,
         file,
     });

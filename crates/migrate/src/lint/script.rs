@@ -60,7 +60,9 @@ enum Mark<'a> {
 }
 
 fn mark(comment: &str) -> Option<Mark<'_>> {
-    let body = comment.strip_prefix("--").or_else(|| comment.strip_prefix('#'))?;
+    let body = comment
+        .strip_prefix("--")
+        .or_else(|| comment.strip_prefix('#'))?;
     let body = body.trim();
     if let Some(rest) = body.strip_prefix("windlass:") {
         let rest = rest.trim();
@@ -117,7 +119,10 @@ pub(crate) fn split(text: &str, dialect: Dialect) -> Script {
     let mut down = false;
     for token in tokens(text, dialect) {
         if token.kind == Kind::Comment {
-            match mark(text.get(token.span.start..token.span.end).unwrap_or_default()) {
+            match mark(
+                text.get(token.span.start..token.span.end)
+                    .unwrap_or_default(),
+            ) {
                 Some(Mark::Up) => {
                     splitter.finish(token.span.start);
                     down = false;
@@ -175,7 +180,9 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     fn word(&self, token: Token) -> &str {
-        self.text.get(token.span.start..token.span.end).unwrap_or_default()
+        self.text
+            .get(token.span.start..token.span.end)
+            .unwrap_or_default()
     }
 
     fn is(&self, index: usize, word: &str) -> bool {
@@ -227,7 +234,9 @@ impl Splitter<'_> {
             Dialect::Postgres if is("RULE") => Block::Rule,
             Dialect::Postgres if is("FUNCTION") || is("PROCEDURE") => Block::Atomic,
             Dialect::Mysql
-                if ["TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"].into_iter().any(is) =>
+                if ["TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"]
+                    .into_iter()
+                    .any(is) =>
             {
                 Block::Routine
             }
@@ -263,7 +272,9 @@ impl Splitter<'_> {
                 } else if self.is(last, "END") {
                     self.depth = self.depth.saturating_sub(1);
                 } else if closed
-                    && ["IF", "LOOP", "WHILE", "REPEAT"].iter().any(|w| self.is(last, w))
+                    && ["IF", "LOOP", "WHILE", "REPEAT"]
+                        .iter()
+                        .any(|w| self.is(last, w))
                 {
                     self.depth += 1;
                 }
@@ -304,7 +315,8 @@ mod tests {
         let pg = "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC \
                   SELECT CASE WHEN true THEN 1 END; SELECT 2; END; SELECT 3;";
         assert_eq!(parts(pg, Dialect::Postgres).len(), 2);
-        let rule = "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b); SELECT 1";
+        let rule =
+            "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b); SELECT 1";
         assert_eq!(parts(rule, Dialect::Postgres).len(), 2);
         let sqlite = "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN UPDATE t SET a = CASE WHEN 1 \
                       THEN 2 END; DELETE FROM u; END; SELECT 1;";
@@ -312,7 +324,8 @@ mod tests {
         let mysql = "CREATE DEFINER = `a`@`b` PROCEDURE p() BEGIN IF 1 THEN SELECT 1; END IF; \
                      WHILE 1 DO SELECT 2; END WHILE; END; SELECT 3;";
         assert_eq!(parts(mysql, Dialect::Mysql).len(), 2);
-        let delimiter = "DELIMITER //\nCREATE PROCEDURE p() BEGIN SELECT 1; END//\nDELIMITER ;\nSELECT 2;";
+        let delimiter =
+            "DELIMITER //\nCREATE PROCEDURE p() BEGIN SELECT 1; END//\nDELIMITER ;\nSELECT 2;";
         assert_eq!(parts(delimiter, Dialect::Mysql).len(), 2);
     }
 

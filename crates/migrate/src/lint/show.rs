@@ -93,11 +93,23 @@ fn shortened(text: &str, span: Span) -> Span {
 
 /// What a terminal would take for a command is shown, not obeyed.
 fn harmless(text: &str) -> String {
-    let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    let plain = |c: char| {
+        if c.is_control() && c != '\n' && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     // As many bytes as before, so that places stay right.
     if text.chars().any(|c| plain(c) != c) {
         text.chars()
-            .map(|c| if plain(c) != c { "?".repeat(c.len_utf8()) } else { c.to_string() })
+            .map(|c| {
+                if plain(c) != c {
+                    "?".repeat(c.len_utf8())
+                } else {
+                    c.to_string()
+                }
+            })
             .collect()
     } else {
         text.to_owned()
@@ -193,7 +205,11 @@ pub fn json_report(files: &[Source<'_>], report: &Report, folder: &str) -> Value
             value
         })
         .collect();
-    let findings: Vec<Value> = report.findings.iter().map(|f| as_json(files, f, folder)).collect();
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|f| as_json(files, f, folder))
+        .collect();
     let (tables, columns, indexes) = report.schema;
     json!({
         "dialect": report.dialect.word(),
@@ -217,14 +233,25 @@ fn level(severity: Severity) -> &'static str {
 fn uri(path: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/');
     path.bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }
 
 /// A SARIF 2.1.0 log (OASIS), which code scanners and editors read. Allowed findings are in it as
 /// suppressed results.
 pub fn sarif_report(files: &[Source<'_>], report: &Report, folder: &str, version: &str) -> Value {
-    let everything = || report.findings.iter().chain(report.allowed.iter().map(|a| &a.finding));
+    let everything = || {
+        report
+            .findings
+            .iter()
+            .chain(report.allowed.iter().map(|a| &a.finding))
+    };
     let mut used: Vec<&str> = everything().map(|f| f.rule.id).collect();
     used.sort_unstable();
     used.dedup();
@@ -290,7 +317,9 @@ pub fn sarif_report(files: &[Source<'_>], report: &Report, folder: &str, version
 /// Actions").
 pub fn github_report(files: &[Source<'_>], report: &Report, folder: &str) -> String {
     let data = |text: &str| {
-        text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+        text.replace('%', "%25")
+            .replace('\r', "%0D")
+            .replace('\n', "%0A")
     };
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut shown = String::new();
@@ -302,7 +331,11 @@ pub fn github_report(files: &[Source<'_>], report: &Report, folder: &str) -> Str
             Severity::Warning => "warning",
             Severity::Note => "notice",
         };
-        let help = finding.help.as_ref().map(|h| format!("\n{h}")).unwrap_or_default();
+        let help = finding
+            .help
+            .as_ref()
+            .map(|h| format!("\n{h}"))
+            .unwrap_or_default();
         shown.push_str(&format!(
             "::{command} file={},line={line},endLine={end_line},col={column},endColumn={end_column},title={}::{}\n",
             property(&format!("{folder}{}", name(files, finding.file))),

@@ -72,12 +72,25 @@ pub(crate) struct ColumnDef {
 /// What a table constraint says.
 #[derive(Debug, Clone)]
 pub(crate) enum ConstraintKind {
-    PrimaryKey { columns: Vec<Name>, index: Option<Name> },
-    Unique { columns: Vec<Name>, index: Option<Name> },
-    ForeignKey { columns: Vec<Name>, reference: Reference },
+    PrimaryKey {
+        columns: Vec<Name>,
+        index: Option<Name>,
+    },
+    Unique {
+        columns: Vec<Name>,
+        index: Option<Name>,
+    },
+    ForeignKey {
+        columns: Vec<Name>,
+        reference: Reference,
+    },
     /// With the columns that it proves not to be null.
-    Check { not_null: Vec<String> },
-    NotNull { column: Name },
+    Check {
+        not_null: Vec<String>,
+    },
+    NotNull {
+        column: Name,
+    },
     Exclude,
 }
 
@@ -127,13 +140,22 @@ pub(crate) enum ActionKind {
     DropNotNull(Name),
     SetDefault(Name, Expr),
     DropDefault(Name),
-    SetType { column: Name, ty: Type },
+    SetType {
+        column: Name,
+        ty: Type,
+    },
     AddIdentity(Name),
     /// `MODIFY`, `CHANGE` of MySQL: the column as it shall be, and its old name.
-    Redefine { old: Name, new: Box<ColumnDef> },
+    Redefine {
+        old: Name,
+        new: Box<ColumnDef>,
+    },
     Validate(Name),
     AttachPartition(Name),
-    DetachPartition { child: Name, concurrently: bool },
+    DetachPartition {
+        child: Name,
+        concurrently: bool,
+    },
     /// `SET LOGGED`, `SET TABLESPACE`, ...: the table is written anew.
     Move,
     RowSecurity,
@@ -234,7 +256,10 @@ pub(crate) struct Change {
 #[derive(Debug, Clone)]
 pub(crate) enum Stmt {
     CreateTable(Box<CreateTable>),
-    AlterTable { table: Name, actions: Vec<Action> },
+    AlterTable {
+        table: Name,
+        actions: Vec<Action>,
+    },
     RenameTables(Vec<(Name, Name)>),
     CreateIndex(Box<CreateIndex>),
     Drop {
@@ -253,26 +278,68 @@ pub(crate) enum Stmt {
         replace: bool,
         on: Option<Name>,
     },
-    Rename { kind: ObjectKind, from: Name, to: Name },
-    CreateEnum { name: Name, labels: Vec<String> },
-    AddEnumValue { name: Name, value: String, placed: bool },
-    RenameEnumValue { name: Name },
-    CreateDomain { name: Name, constrained: bool },
-    AlterDomainConstraint { name: Name, not_valid: bool },
-    Truncate { tables: Vec<Name> },
+    Rename {
+        kind: ObjectKind,
+        from: Name,
+        to: Name,
+    },
+    CreateEnum {
+        name: Name,
+        labels: Vec<String>,
+    },
+    AddEnumValue {
+        name: Name,
+        value: String,
+        placed: bool,
+    },
+    RenameEnumValue {
+        name: Name,
+    },
+    CreateDomain {
+        name: Name,
+        constrained: bool,
+    },
+    AlterDomainConstraint {
+        name: Name,
+        not_valid: bool,
+    },
+    Truncate {
+        tables: Vec<Name>,
+    },
     Change(Change),
-    Insert { table: Name, tolerant: bool, from_select: bool },
-    Set { name: String, value: String, local: bool, scope: Span },
+    Insert {
+        table: Name,
+        tolerant: bool,
+        from_select: bool,
+    },
+    Set {
+        name: String,
+        value: String,
+        local: bool,
+        scope: Span,
+    },
     Transaction(Transaction),
-    Vacuum { full: bool },
+    Vacuum {
+        full: bool,
+    },
     Cluster,
-    Reindex { concurrently: bool, after: usize },
-    Refresh { view: Name, concurrently: bool, after: usize },
+    Reindex {
+        concurrently: bool,
+        after: usize,
+    },
+    Refresh {
+        view: Name,
+        concurrently: bool,
+        after: usize,
+    },
     /// `OPTIMIZE TABLE`.
     Optimize(Name),
     Grant,
     Revoke,
-    Pragma { name: String, value: String },
+    Pragma {
+        name: String,
+        value: String,
+    },
     /// CREATE DATABASE, ALTER SYSTEM, ...: never inside a transaction.
     Outside,
     /// What it does is hidden: DO, CALL, EXECUTE, psql's commands.

@@ -43,7 +43,11 @@ pub(crate) fn check(text: &str, raw: &Raw, dialect: Dialect) -> Option<(String, 
 
 /// The token at a place, or the statement's last one.
 fn place(text: &str, raw: &Raw, at: usize) -> Span {
-    let token = raw.tokens.iter().find(|t| t.span.end > at).or(raw.tokens.last());
+    let token = raw
+        .tokens
+        .iter()
+        .find(|t| t.span.end > at)
+        .or(raw.tokens.last());
     let span = token.map_or(raw.span, |t| t.span);
     debug_assert!(text.is_char_boundary(span.start) && text.is_char_boundary(span.end));
     span
@@ -54,7 +58,9 @@ fn place(text: &str, raw: &Raw, at: usize) -> Span {
 fn deep(text: &str, raw: &Raw) -> bool {
     let (mut depth, mut chain) = (0_usize, 0_usize);
     for token in &raw.tokens {
-        let word = text.get(token.span.start..token.span.end).unwrap_or_default();
+        let word = text
+            .get(token.span.start..token.span.end)
+            .unwrap_or_default();
         chain += 1;
         match (token.kind, word) {
             (Kind::Punct, "(" | "[") => (depth, chain) = (depth + 1, 0),
@@ -105,7 +111,11 @@ fn sqlite(sql: &str) -> Option<(String, usize)> {
                 // readers of the whole file.
                 let words = error.to_string();
                 let words = words.split(" at ").next().unwrap_or_default().trim();
-                let words = if words.is_empty() { "syntax error" } else { words };
+                let words = if words.is_empty() {
+                    "syntax error"
+                } else {
+                    words
+                };
                 return Some((words.to_owned(), at));
             }
         }

@@ -79,7 +79,10 @@ impl Lexer<'_> {
         while !self.text.is_char_boundary(end) {
             end += 1;
         }
-        let span = Span { start: self.at, end };
+        let span = Span {
+            start: self.at,
+            end,
+        };
         self.tokens.push(Token { kind, span });
         self.at = end;
         match kind {
@@ -158,16 +161,13 @@ impl Lexer<'_> {
             }
             return;
         }
-        if self.dialect == Dialect::Mysql
-            && self.fresh
-            && word.eq_ignore_ascii_case(b"delimiter")
-        {
+        if self.dialect == Dialect::Mysql && self.fresh && word.eq_ignore_ascii_case(b"delimiter") {
             let line = self.line_end();
             let new = self.text.get(end..line).unwrap_or_default().trim();
             self.delimiter = if new == ";" || new.is_empty() {
                 None
             } else {
-                Some(&self.text[end..line]).map(str::trim)
+                Some(self.text[end..line].trim())
             };
             return self.push(Kind::Client, line);
         }
@@ -252,7 +252,10 @@ mod tests {
     #[test]
     fn quotes_of_each_dialect() {
         use Kind::{Comment, Dollar, Ident, Punct, Str, Word};
-        let pg = words(r#"a "b""c" E'\';' $x$;$x$ /* /* */ ; */ b"#, Dialect::Postgres);
+        let pg = words(
+            r#"a "b""c" E'\';' $x$;$x$ /* /* */ ; */ b"#,
+            Dialect::Postgres,
+        );
         let kinds: Vec<Kind> = pg.iter().map(|t| t.0).collect();
         assert_eq!(kinds, [Word, Ident, Str, Dollar, Comment, Word]);
         let mysql = words(r#"`a` "b\";" # ;"#, Dialect::Mysql);

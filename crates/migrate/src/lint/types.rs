@@ -58,7 +58,9 @@ fn numeric(from: &Type, to: &Type) -> TypeChange {
         (_, None) => FREE,
         (None, Some(_)) => OTHER,
         (Some(a), Some(b)) if scale(from) == scale(to) && b >= a => FREE,
-        (Some(a), Some(b)) if scale(to) > scale(from) && b - b.min(&scale(to)) >= a - a.min(&scale(from)) => {
+        (Some(a), Some(b))
+            if scale(to) > scale(from) && b - b.min(&scale(to)) >= a - a.min(&scale(from)) =>
+        {
             WIDER
         }
         _ => OTHER,
@@ -68,14 +70,24 @@ fn numeric(from: &Type, to: &Type) -> TypeChange {
 fn postgres(from: &Type, to: &Type) -> TypeChange {
     let (a, b) = (from.base.as_str(), to.base.as_str());
     if let (Some(a), Some(b)) = (integer(a), integer(b)) {
-        return if b > a { WIDER } else if a == b { FREE } else { OTHER };
+        return if b > a {
+            WIDER
+        } else if a == b {
+            FREE
+        } else {
+            OTHER
+        };
     }
     let limit = to.args.first();
     match (a, b) {
         ("varchar" | "text", "text") => FREE,
         ("varchar" | "text", "varchar") if limit.is_none() => FREE,
         ("varchar", "varchar") | ("varbit", "varbit") => {
-            if from.args.first().is_some_and(|n| limit.is_some_and(|m| m >= n)) {
+            if from
+                .args
+                .first()
+                .is_some_and(|n| limit.is_some_and(|m| m >= n))
+            {
                 FREE
             } else {
                 OTHER
@@ -90,7 +102,11 @@ fn postgres(from: &Type, to: &Type) -> TypeChange {
         | ("time", "time")
         | ("interval", "interval") => {
             let precision = |ty: &Type| ty.args.first().copied().unwrap_or(6);
-            if precision(to) >= precision(from) { FREE } else { OTHER }
+            if precision(to) >= precision(from) {
+                FREE
+            } else {
+                OTHER
+            }
         }
         _ => OTHER,
     }

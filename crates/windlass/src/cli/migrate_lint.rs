@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use windlass_migrate::lint::{
-    Dialect, Fixes, NewFile, Options, Report, ServerVersion, Severity, Source, fix, lint, rules, show,
+    Dialect, Fixes, NewFile, Options, Report, ServerVersion, Severity, Source, fix, lint, rules,
+    show,
 };
 
 use super::{complain, say, wants_colour};
@@ -36,7 +37,12 @@ More: docs/migrate-lint.md";
 #[command(after_help = HELP)]
 pub(crate) struct LintArgs {
     /// The folder of SQL files
-    #[arg(long, value_name = "DIR", default_value = "migrations", env = "WINDLASS_MIGRATE_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "migrations",
+        env = "WINDLASS_MIGRATE_DIR"
+    )]
     dir: PathBuf,
     /// postgres, mysql (and MariaDB) or sqlite [default: as DATABASE_URL says, or postgres]
     #[arg(long, value_name = "NAME")]
@@ -105,7 +111,9 @@ fn failed(message: impl Into<String>) -> Problem {
 /// The number that a name begins with, perhaps behind Flyway's V; then the name.
 fn order(name: &str) -> (u128, String) {
     let digits = name.trim_start_matches(['V', 'v']);
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
     (digits[..end].parse().unwrap_or(u128::MAX), name.to_owned())
 }
 
@@ -118,7 +126,9 @@ fn read(dir: &Path) -> Result<Vec<(String, String)>, Problem> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| unread(dir, e))? {
         let entry = entry.map_err(|e| unread(dir, e))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         if !name.ends_with(".sql") || name.ends_with(".down.sql") || name.starts_with('.') {
             continue;
         }
@@ -135,12 +145,19 @@ fn read(dir: &Path) -> Result<Vec<(String, String)>, Problem> {
 
 /// The name of a file that must be in the folder.
 fn known(path: &Path, files: &[(String, String)], dir: &Path) -> Result<String, Problem> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     if files.iter().any(|(file, _)| file == name) {
         return Ok(name.to_owned());
     }
-    Err(failed(format!("there is no {} in {}", path.display(), dir.display()))
-        .hint("name a file of the folder, such as 0007_add_email.sql"))
+    Err(failed(format!(
+        "there is no {} in {}",
+        path.display(),
+        dir.display()
+    ))
+    .hint("name a file of the folder, such as 0007_add_email.sql"))
 }
 
 fn dialect(args: &LintArgs) -> Dialect {
@@ -152,7 +169,10 @@ fn dialect(args: &LintArgs) -> Dialect {
 }
 
 fn sources(files: &[(String, String)]) -> Vec<Source<'_>> {
-    files.iter().map(|(name, text)| Source { name, text }).collect()
+    files
+        .iter()
+        .map(|(name, text)| Source { name, text })
+        .collect()
 }
 
 /// Lints, fixes if asked to, and shows what is left.
@@ -170,7 +190,10 @@ pub(crate) fn run(args: &LintArgs) -> Result<u8, Problem> {
     options.server_version = args.server_version;
     options.enable.clone_from(&args.enable);
     options.disable.clone_from(&args.disable);
-    let since = args.since.as_ref().map(|path| known(path, &files, &args.dir));
+    let since = args
+        .since
+        .as_ref()
+        .map(|path| known(path, &files, &args.dir));
     options.since = since.transpose()?;
     let only = args.only.iter().map(|path| known(path, &files, &args.dir));
     options.only = only.collect::<Result<_, _>>()?;
@@ -183,7 +206,9 @@ pub(crate) fn run(args: &LintArgs) -> Result<u8, Problem> {
         if args.in_place {
             // What was made is reported on as well.
             if !options.only.is_empty() {
-                options.only.extend(made.new.iter().map(|file| file.name.clone()));
+                options
+                    .only
+                    .extend(made.new.iter().map(|file| file.name.clone()));
             }
             files = read(&args.dir)?;
             report = lint(&sources(&files), &options);
@@ -222,7 +247,10 @@ fn tell(
                 say(shown.trim_end_matches('\n'));
                 say("");
             }
-            for line in fixes.iter().flat_map(|fixes| in_words(fixes, args.in_place)) {
+            for line in fixes
+                .iter()
+                .flat_map(|fixes| in_words(fixes, args.in_place))
+            {
                 say(line);
             }
             say(show::summary(report));
@@ -236,7 +264,9 @@ fn tell(
         }
         Format::Sarif => {
             let version = env!("CARGO_PKG_VERSION");
-            say(pretty(&show::sarif_report(sources, report, &folder, version)));
+            say(pretty(&show::sarif_report(
+                sources, report, &folder, version,
+            )));
         }
         Format::Github => {
             let shown = show::github_report(sources, report, &folder);
@@ -246,7 +276,10 @@ fn tell(
         }
     }
     if matches!(format, Format::Sarif | Format::Github) {
-        for line in fixes.iter().flat_map(|fixes| in_words(fixes, args.in_place)) {
+        for line in fixes
+            .iter()
+            .flat_map(|fixes| in_words(fixes, args.in_place))
+        {
             complain(line);
         }
     }
@@ -262,7 +295,11 @@ fn in_words(fixes: &Fixes, in_place: bool) -> Vec<String> {
             format!("{}, lines {first} to {last}", fixed.file)
         };
         let files = fixed.files.join(", ");
-        lines.push(format!("fixed {} ({}): now in {files}", fixed.rules.join(", "), place));
+        lines.push(format!(
+            "fixed {} ({}): now in {files}",
+            fixed.rules.join(", "),
+            place
+        ));
         if !in_place {
             lines.push(format!(
                 "  now remove the statement from {place}, or run again with --in-place if the file is applied nowhere"
@@ -305,7 +342,10 @@ fn write(dir: &Path, fixes: &Fixes) -> Result<(), Problem> {
         failed(format!("could not write {}: {e}", dir.join(name).display()))
     };
     for NewFile { name, text } in &fixes.new {
-        let file = fs::OpenOptions::new().write(true).create_new(true).open(dir.join(name));
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(dir.join(name));
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|e| unwritten(name, e))?;
     }
@@ -326,7 +366,11 @@ fn list() {
         let databases: Vec<&str> = rule.cases.iter().map(|case| case.dialect.word()).collect();
         let off = if rule.on { "" } else { " (off)" };
         let (id, severity) = (rule.id, rule.severity.word());
-        say(format_args!("{id:<28} {severity:<8} {}{off} [{}]", rule.title, databases.join(", ")));
+        say(format_args!(
+            "{id:<28} {severity:<8} {}{off} [{}]",
+            rule.title,
+            databases.join(", ")
+        ));
     }
 }
 

@@ -21,6 +21,7 @@ mod include;
 mod jobs;
 mod lab;
 mod live;
+mod migrate_lint;
 mod registry;
 mod remote_daemon;
 mod restart;

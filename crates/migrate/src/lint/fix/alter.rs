@@ -18,7 +18,9 @@ pub(super) fn plan(
     let mut plan = Plan::default();
     let mut rest: Vec<&str> = Vec::new();
     // Everything up to the first clause: `ALTER TABLE IF EXISTS ONLY users`.
-    let head = actions.first().map_or(context.span().start, |a| a.span.start);
+    let head = actions
+        .first()
+        .map_or(context.span().start, |a| a.span.start);
     let head = context.text[context.span().start..head].trim_end();
     if findings.iter().any(|f| f.rule.id == "json-column") {
         if findings.iter().any(|f| f.rule.id != "json-column") {
@@ -158,7 +160,8 @@ impl Maker<'_, '_> {
             ActionKind::DetachPartition { child, .. } => {
                 let contract = self.contract();
                 let sql = format!("{} {clause} CONCURRENTLY;", self.head);
-                self.part(format_args!("detach_{}", child.last()), contract, sql).no_transaction = true;
+                self.part(format_args!("detach_{}", child.last()), contract, sql)
+                    .no_transaction = true;
                 Ok(())
             }
             ActionKind::RenameTo(to) => {
@@ -199,10 +202,18 @@ impl Maker<'_, '_> {
                 self.unvalidated(&name, &clause);
                 Ok(())
             }
-            ConstraintKind::Unique { columns, index: None } => self.by_index(constraint, columns, "UNIQUE"),
-            ConstraintKind::PrimaryKey { columns, index: None } => {
+            ConstraintKind::Unique {
+                columns,
+                index: None,
+            } => self.by_index(constraint, columns, "UNIQUE"),
+            ConstraintKind::PrimaryKey {
+                columns,
+                index: None,
+            } => {
                 let nullable = columns.iter().find(|c| {
-                    self.context.column(self.table, c).is_none_or(|known| known.nullable)
+                    self.context
+                        .column(self.table, c)
+                        .is_none_or(|known| known.nullable)
                 });
                 if let Some(column) = nullable {
                     return Err(format!(
@@ -233,10 +244,22 @@ impl Maker<'_, '_> {
     }
 
     /// The index concurrently, and the constraint on it in the next migration.
-    fn by_index(&mut self, constraint: &Constraint, columns: &[Name], kind: &str) -> Result<(), String> {
+    fn by_index(
+        &mut self,
+        constraint: &Constraint,
+        columns: &[Name],
+        kind: &str,
+    ) -> Result<(), String> {
         let clause = self.context.slice(constraint.span);
         let lower = clause.to_lowercase();
-        for word in ["include", "deferrable", "initially", "nulls", " with", "tablespace"] {
+        for word in [
+            "include",
+            "deferrable",
+            "initially",
+            "nulls",
+            " with",
+            "tablespace",
+        ] {
             if lower.contains(word) {
                 return Err(format!("the index would need its `{}`, too", word.trim()));
             }
@@ -288,9 +311,7 @@ impl Maker<'_, '_> {
         self.part(
             format_args!("{key}_not_null"),
             true,
-            format!(
-                "{head} ALTER COLUMN {written} SET NOT NULL;\n{head} DROP CONSTRAINT {check};"
-            ),
+            format!("{head} ALTER COLUMN {written} SET NOT NULL;\n{head} DROP CONSTRAINT {check};"),
         );
     }
 
@@ -299,12 +320,14 @@ impl Maker<'_, '_> {
         if column.charset.is_some() {
             return Err("the column's COLLATE must be kept by hand".to_owned());
         }
-        let (name, ty) = (context.slice(column.name.span), context.slice(column.ty.span));
+        let (name, ty) = (
+            context.slice(column.name.span),
+            context.slice(column.ty.span),
+        );
         let head = self.head.to_owned();
         let default = column.default.as_ref().filter(|d| !d.null);
-        let volatile = default.is_some_and(|d| {
-            crate::lint::rules::is_volatile(d, context.dialect)
-        }) || (default.is_some() && context.older([11, 0, 0]));
+        let volatile = default.is_some_and(|d| crate::lint::rules::is_volatile(d, context.dialect))
+            || (default.is_some() && context.older([11, 0, 0]));
         let mut first = format!("{head} ADD COLUMN {name} {ty}");
         if let Some(default) = default.filter(|_| !volatile) {
             first.push_str(&format!(" DEFAULT {}", context.slice(default.span)));
@@ -313,7 +336,10 @@ impl Maker<'_, '_> {
             }
         }
         // With NULL in all rows the key needs no look at them.
-        let references = column.references.as_ref().map(|(_, span)| context.slice(*span));
+        let references = column
+            .references
+            .as_ref()
+            .map(|(_, span)| context.slice(*span));
         let references_now = default.is_none() || volatile;
         if let Some(references) = references.filter(|_| references_now) {
             first.push_str(&format!(" {references}"));
@@ -334,7 +360,11 @@ impl Maker<'_, '_> {
         if let Some(default) = default.filter(|_| volatile) {
             let sql = self.backfill(name, context.slice(default.span));
             let contract = self.context.phase == Phase::Contract;
-            let part = self.part(format_args!("{}_backfill", column.name.last()), contract, sql);
+            let part = self.part(
+                format_args!("{}_backfill", column.name.last()),
+                contract,
+                sql,
+            );
             part.no_transaction = true;
             part.directives = vec![
                 "statement-timeout 0".to_owned(),
@@ -346,7 +376,10 @@ impl Maker<'_, '_> {
         }
         if let Some(references) = references.filter(|_| !references_now) {
             let constraint = format!("{}_{}_fkey", self.table.last(), column.name.last());
-            let clause = format!("CONSTRAINT {} FOREIGN KEY ({name}) {references}", quoted(&constraint));
+            let clause = format!(
+                "CONSTRAINT {} FOREIGN KEY ({name}) {references}",
+                quoted(&constraint)
+            );
             self.early = true;
             self.unvalidated(&constraint, &clause);
         }
@@ -354,7 +387,9 @@ impl Maker<'_, '_> {
             let constraint = format!("{}_{}_check", self.table.last(), column.name.last());
             let clause = context.slice(*span);
             let clause = if clause.to_lowercase().starts_with("constraint") {
-                return Err("the CHECK has a name: write it as a constraint of the table first".to_owned());
+                return Err(
+                    "the CHECK has a name: write it as a constraint of the table first".to_owned(),
+                );
             } else {
                 format!("CONSTRAINT {} {clause}", quoted(&constraint))
             };
@@ -374,10 +409,13 @@ impl Maker<'_, '_> {
     /// Rows in batches by the primary key, or by their places where there is no plain key.
     fn backfill(&self, column: &str, value: &str) -> String {
         let table = self.written();
-        let key = self.context.table(self.table).and_then(|t| match t.primary_key.as_slice() {
-            [key] => Some(quoted(key)),
-            _ => None,
-        });
+        let key = self
+            .context
+            .table(self.table)
+            .and_then(|t| match t.primary_key.as_slice() {
+                [key] => Some(quoted(key)),
+                _ => None,
+            });
         match key {
             Some(key) => format!(
                 "DO $$
@@ -412,7 +450,9 @@ END $$;"
 
 /// A folded name as SQL.
 fn quoted(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain {
         name.to_owned()

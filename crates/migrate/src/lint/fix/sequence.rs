@@ -37,7 +37,8 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
     if has("json-column") {
         return jsonb(context, findings);
     }
-    if context.dialect != Dialect::Postgres && !has("needs-no-transaction") && !has("rename-table") {
+    if context.dialect != Dialect::Postgres && !has("needs-no-transaction") && !has("rename-table")
+    {
         return Err("the sequence is known for PostgreSQL only".to_owned());
     }
     let contract_phase = context.phase == Phase::Contract;
@@ -52,7 +53,10 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
             // Without the word itself, and without IF NOT EXISTS.
             let mut rest = context.text[after..end].trim_start();
             if create.concurrently {
-                rest = rest.get("CONCURRENTLY".len()..).unwrap_or_default().trim_start();
+                rest = rest
+                    .get("CONCURRENTLY".len()..)
+                    .unwrap_or_default()
+                    .trim_start();
             }
             if let Some(span) = create.if_not_exists {
                 rest = context.text[span.end..end].trim_start();
@@ -61,7 +65,9 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
             let name = create.def.name.as_ref().map(|n| n.last().to_owned());
             Ok(Plan {
                 parts: vec![Part {
-                    slug: name.clone().unwrap_or_else(|| format!("{}_index", create.table.last())),
+                    slug: name
+                        .clone()
+                        .unwrap_or_else(|| format!("{}_index", create.table.last())),
                     contract: contract_phase || early,
                     no_transaction: true,
                     sql,
@@ -71,19 +77,31 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
                 ..Plan::default()
             })
         }
-        Stmt::Drop { kind: ObjectKind::Index, names, after_kind, .. } => {
+        Stmt::Drop {
+            kind: ObjectKind::Index,
+            names,
+            after_kind,
+            ..
+        } => {
             let text = context.slice(context.span());
             if text.to_lowercase().contains("cascade") {
                 return Err("DROP INDEX CONCURRENTLY knows no CASCADE".to_owned());
             }
             let early = findings.iter().any(|f| f.rule.fix == Fix::Contract);
-            let if_exists = if text.to_lowercase().contains("if exists") { " IF EXISTS" } else { "" };
+            let if_exists = if text.to_lowercase().contains("if exists") {
+                " IF EXISTS"
+            } else {
+                ""
+            };
             let word = &context.text[context.span().start..*after_kind];
             let parts = names.iter().map(|name| Part {
                 slug: format!("drop_{}", name.last()),
                 contract: contract_phase || early,
                 no_transaction: true,
-                sql: format!("{word} CONCURRENTLY{if_exists} {};", context.slice(name.span)),
+                sql: format!(
+                    "{word} CONCURRENTLY{if_exists} {};",
+                    context.slice(name.span)
+                ),
                 ..Part::default()
             });
             Ok(Plan {
@@ -92,7 +110,10 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
                 ..Plan::default()
             })
         }
-        Stmt::Reindex { after, concurrently: false } => {
+        Stmt::Reindex {
+            after,
+            concurrently: false,
+        } => {
             let word = &context.text[context.span().start..*after];
             if word.to_lowercase().ends_with("system") {
                 return Err("REINDEX SYSTEM can't run concurrently".to_owned());
@@ -114,10 +135,16 @@ pub(super) fn plan(context: &Context<'_>, findings: &[&Finding]) -> Result<Plan,
                 .table(view)
                 .is_some_and(|t| t.indexes.iter().any(|i| i.unique && !i.partial));
             if !unique {
-                return Err(format!("`{}` has no unique index, which CONCURRENTLY needs", view.key));
+                return Err(format!(
+                    "`{}` has no unique index, which CONCURRENTLY needs",
+                    view.key
+                ));
             }
             let (start, end) = (context.span().start, context.span().end);
-            let (word, rest) = (&context.text[start..*after], context.text[*after..end].trim_start());
+            let (word, rest) = (
+                &context.text[start..*after],
+                context.text[*after..end].trim_start(),
+            );
             Ok(Plan {
                 parts: vec![Part {
                     slug: format!("refresh_{}", view.last()),
@@ -201,7 +228,10 @@ fn enclosing(context: &Context<'_>) -> Result<Plan, String> {
     let commit = context.script.statements.last();
     Ok(Plan {
         here: Some(String::new()),
-        remove: commit.map(|raw| Span { start: raw.span.start, end: raw.end }),
+        remove: commit.map(|raw| Span {
+            start: raw.span.start,
+            end: raw.end,
+        }),
         ..Plan::default()
     })
 }

@@ -6,15 +6,27 @@ use crate::lint::statement::{Action, ActionKind};
 /// Options of a table in MySQL whose change writes the table anew, unless the same value was set
 /// before (MySQL manual, "Online DDL Operations").
 const REBUILDING: [&str; 10] = [
-    "ENGINE", "ROW_FORMAT", "KEY_BLOCK_SIZE", "CONVERT", "FORCE", "ORDER", "PARTITION",
-    "REORGANIZE", "COALESCE", "REBUILD",
+    "ENGINE",
+    "ROW_FORMAT",
+    "KEY_BLOCK_SIZE",
+    "CONVERT",
+    "FORCE",
+    "ORDER",
+    "PARTITION",
+    "REORGANIZE",
+    "COALESCE",
+    "REBUILD",
 ];
 
 impl Cursor<'_> {
     pub(super) fn alter(&mut self) -> Option<Stmt> {
         self.eat_any(&["ONLINE", "OFFLINE", "IGNORE"]);
         if self.is("DEFAULT") || self.is("SYSTEM") {
-            return Some(if self.is("SYSTEM") { Stmt::Outside } else { Stmt::Harmless });
+            return Some(if self.is("SYSTEM") {
+                Stmt::Outside
+            } else {
+                Stmt::Harmless
+            });
         }
         let kind = self.object_kind()?;
         if outside(kind, self.dialect) {
@@ -124,7 +136,7 @@ impl Cursor<'_> {
                 self.eat_punct(",");
                 continue;
             }
-            self.to_comma();
+            self.skip_to_comma();
             let span = self.since(start);
             actions.push(Action { kind, span });
             self.eat_punct(",");
@@ -147,7 +159,7 @@ impl Cursor<'_> {
                         let kind = ActionKind::AddColumn(Box::new(column));
                         actions.push(Action { kind, span });
                     }
-                    within.to_comma();
+                    within.skip_to_comma();
                     within.eat_punct(",");
                     within.at = within.at.max(at + 1);
                 }
@@ -271,7 +283,12 @@ impl Cursor<'_> {
             self.if_exists();
             return Some(ActionKind::DropIndex(self.name()?));
         }
-        if self.eat("CONSTRAINT") || (self.mysql() && self.is("CHECK") && self.at + 1 < self.tokens.len() && { self.at += 1; true }) {
+        if self.eat("CONSTRAINT")
+            || (self.mysql() && self.is("CHECK") && self.at + 1 < self.tokens.len() && {
+                self.at += 1;
+                true
+            })
+        {
             self.if_exists();
             return Some(ActionKind::DropConstraint(self.name()?));
         }

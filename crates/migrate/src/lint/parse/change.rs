@@ -105,8 +105,7 @@ impl Cursor<'_> {
         let table = self.name()?;
         let mut from_select = false;
         while !self.done() {
-            tolerant |=
-                self.is("ON") && (self.is_at(1, "CONFLICT") || self.is_at(1, "DUPLICATE"));
+            tolerant |= self.is("ON") && (self.is_at(1, "CONFLICT") || self.is_at(1, "DUPLICATE"));
             // `WHERE NOT EXISTS (...)` makes it repeatable by hand.
             tolerant |= self.is("NOT") && self.is_at(1, "EXISTS");
             from_select |= self.is("FROM");
@@ -141,7 +140,12 @@ impl Cursor<'_> {
 
     pub(super) fn set(&mut self) -> Option<Stmt> {
         const OTHER: [&str; 7] = [
-            "TRANSACTION", "CONSTRAINTS", "ROLE", "NAMES", "CHARACTER", "AUTHORIZATION",
+            "TRANSACTION",
+            "CONSTRAINTS",
+            "ROLE",
+            "NAMES",
+            "CHARACTER",
+            "AUTHORIZATION",
             "CHARACTERISTICS",
         ];
         let start = self.here();

@@ -16,7 +16,12 @@ impl Cursor<'_> {
                 self.eat_punct("=");
                 self.part();
                 // `a`@`b`, current_user()
-                while self.punct("@") || self.punct("(") || self.token(0).is_some_and(|t| self.slice(t.span).starts_with('@')) {
+                while self.punct("@")
+                    || self.punct("(")
+                    || self
+                        .token(0)
+                        .is_some_and(|t| self.slice(t.span).starts_with('@'))
+                {
                     if self.eat_punct("@") {
                         self.part();
                     } else {
@@ -25,7 +30,17 @@ impl Cursor<'_> {
                 }
             } else if self.eat_all(&["SQL", "SECURITY"]) {
                 self.at += 1;
-            } else if !self.eat_any(&["GLOBAL", "LOCAL", "UNLOGGED", "CONSTRAINT", "VIRTUAL", "TRUSTED", "PROCEDURAL", "ONLINE", "OFFLINE"]) {
+            } else if !self.eat_any(&[
+                "GLOBAL",
+                "LOCAL",
+                "UNLOGGED",
+                "CONSTRAINT",
+                "VIRTUAL",
+                "TRUSTED",
+                "PROCEDURAL",
+                "ONLINE",
+                "OFFLINE",
+            ]) {
                 break;
             }
         }
@@ -52,9 +67,11 @@ impl Cursor<'_> {
             }
             return Some(Stmt::CreateDomain { name, constrained });
         }
-        let virtual_table = self.is("TABLE") && self.tokens.get(1).is_some_and(|t| {
-            self.slice(t.span).eq_ignore_ascii_case("virtual")
-        });
+        let virtual_table = self.is("TABLE")
+            && self
+                .tokens
+                .get(1)
+                .is_some_and(|t| self.slice(t.span).eq_ignore_ascii_case("virtual"));
         let kind = self.object_kind()?;
         if outside(kind, self.dialect) {
             return Some(Stmt::Outside);
@@ -91,16 +108,16 @@ impl Cursor<'_> {
         })
     }
 
-    fn create_index(
-        &mut self,
-        unique: bool,
-        special: Option<super::Span>,
-    ) -> Option<Stmt> {
+    fn create_index(&mut self, unique: bool, special: Option<super::Span>) -> Option<Stmt> {
         self.at += 1;
         let after_index = self.since(0).end;
         let concurrently = self.eat("CONCURRENTLY");
         let if_not_exists = self.if_not_exists();
-        let name = if self.is("ON") { None } else { Some(self.name()?) };
+        let name = if self.is("ON") {
+            None
+        } else {
+            Some(self.name()?)
+        };
         if self.eat("USING") {
             self.at += 1;
         }
@@ -124,7 +141,11 @@ impl Cursor<'_> {
                 }
                 self.eat_punct("=");
                 let word = self.part().map(|(word, _)| word);
-                *(if algorithm_word { &mut algorithm } else { &mut lock }) = word;
+                *(if algorithm_word {
+                    &mut algorithm
+                } else {
+                    &mut lock
+                }) = word;
             } else {
                 self.step();
             }
@@ -161,7 +182,7 @@ impl Cursor<'_> {
         if let Some(mut within) = self.within() {
             while !within.done() {
                 labels.extend(within.string());
-                within.to_comma();
+                within.skip_to_comma();
                 within.eat_punct(",");
             }
         }
@@ -216,7 +237,7 @@ impl Cursor<'_> {
                 None => table.open = true,
             }
         }
-        self.to_comma();
+        self.skip_to_comma();
         self.eat_punct(",");
         // Whatever stood there, it is behind us.
         self.at = self.at.max(from + 1);

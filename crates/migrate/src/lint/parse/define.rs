@@ -8,10 +8,36 @@ use crate::lint::token::{Kind, Token};
 
 /// Words that end a type or a default in a column's definition.
 const CLAUSES: [&str; 30] = [
-    "NOT", "NULL", "DEFAULT", "CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "KEY", "REFERENCES",
-    "GENERATED", "COLLATE", "AUTO_INCREMENT", "AUTOINCREMENT", "COMMENT", "FIRST", "AFTER", "ON",
-    "USING", "AS", "CHARSET", "STORAGE", "COMPRESSION", "VIRTUAL", "STORED", "INVISIBLE",
-    "VISIBLE", "DEFERRABLE", "INITIALLY", "ENFORCED", "OPTIONS",
+    "NOT",
+    "NULL",
+    "DEFAULT",
+    "CONSTRAINT",
+    "CHECK",
+    "UNIQUE",
+    "PRIMARY",
+    "KEY",
+    "REFERENCES",
+    "GENERATED",
+    "COLLATE",
+    "AUTO_INCREMENT",
+    "AUTOINCREMENT",
+    "COMMENT",
+    "FIRST",
+    "AFTER",
+    "ON",
+    "USING",
+    "AS",
+    "CHARSET",
+    "STORAGE",
+    "COMPRESSION",
+    "VIRTUAL",
+    "STORED",
+    "INVISIBLE",
+    "VISIBLE",
+    "DEFERRABLE",
+    "INITIALLY",
+    "ENFORCED",
+    "OPTIONS",
 ];
 
 impl<'a> Cursor<'a> {
@@ -33,7 +59,9 @@ impl<'a> Cursor<'a> {
                     let written = self.slice(arg.span);
                     match arg.kind {
                         Kind::Number => ty.args.extend(written.parse::<u32>()),
-                        Kind::Str => ty.members.push(written.trim_matches(['\'', '"']).to_owned()),
+                        Kind::Str => ty
+                            .members
+                            .push(written.trim_matches(['\'', '"']).to_owned()),
                         _ => {}
                     }
                 }
@@ -128,7 +156,11 @@ impl<'a> Cursor<'a> {
                 column.check.as_mut().map(|(_, span)| span),
                 column.not_null.as_mut(),
             ];
-            for span in spans.into_iter().flatten().filter(|span| span.start == clause) {
+            for span in spans
+                .into_iter()
+                .flatten()
+                .filter(|span| span.start == clause)
+            {
                 span.start = start;
                 column.named.extend(name.clone().map(|name| (*span, name)));
             }
@@ -234,10 +266,9 @@ impl<'a> Cursor<'a> {
             let plain = !self.punct("(");
             let name = if plain { self.name() } else { None };
             // `lower(email)` is an expression, `email(10)` of MySQL a prefix.
-            let prefix = self.punct("(")
-                && self.token(1).is_some_and(|t| t.kind == Kind::Number);
+            let prefix = self.punct("(") && self.token(1).is_some_and(|t| t.kind == Kind::Number);
             let call = plain && self.punct("(") && !prefix;
-            self.to_comma();
+            self.skip_to_comma();
             let span = self.since(start);
             self.eat_punct(",");
             columns.push(match name {
@@ -261,7 +292,11 @@ impl<'a> Cursor<'a> {
         (self.is("FOREIGN") && self.is_at(1, "KEY"))
             || (self.is("CHECK") && paren(1))
             || (self.is("UNIQUE")
-                && (paren(1) || paren(2) || paren(3) || self.is_at(1, "NULLS") || self.is_at(1, "USING")))
+                && (paren(1)
+                    || paren(2)
+                    || paren(3)
+                    || self.is_at(1, "NULLS")
+                    || self.is_at(1, "USING")))
             || (self.is("EXCLUDE") && (paren(1) || self.is_at(1, "USING")))
             || (self.is("NOT") && self.is_at(1, "NULL"))
     }
@@ -269,14 +304,20 @@ impl<'a> Cursor<'a> {
     pub(super) fn at_index(&self) -> bool {
         self.mysql()
             && ((self.is_any(&["INDEX", "KEY"])
-                && (self.punct_at(1, "(") || self.punct_at(2, "(") || self.is_at(2, "USING") || self.is_at(1, "USING") || self.is_at(1, "IF")))
+                && (self.punct_at(1, "(")
+                    || self.punct_at(2, "(")
+                    || self.is_at(2, "USING")
+                    || self.is_at(1, "USING")
+                    || self.is_at(1, "IF")))
                 || self.is_any(&["FULLTEXT", "SPATIAL"]))
     }
 
     /// `INDEX name (columns)` within a table of MySQL.
     pub(super) fn index(&mut self) -> Option<IndexDef> {
         let start = self.here();
-        let special = self.eat_any(&["FULLTEXT", "SPATIAL"]).then(|| self.since(start));
+        let special = self
+            .eat_any(&["FULLTEXT", "SPATIAL"])
+            .then(|| self.since(start));
         self.eat_any(&["INDEX", "KEY"]);
         self.if_not_exists();
         let name = if self.punct("(") || self.is("USING") {
@@ -288,7 +329,7 @@ impl<'a> Cursor<'a> {
             self.at += 1;
         }
         let columns = self.within()?.columns();
-        self.to_comma();
+        self.skip_to_comma();
         Some(IndexDef {
             name,
             columns,
@@ -303,8 +344,8 @@ impl<'a> Cursor<'a> {
         let mut name = None;
         if self.eat("CONSTRAINT") {
             self.if_not_exists();
-            let anonymous = self.is_any(&["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"])
-                && self.at_constraint();
+            let anonymous =
+                self.is_any(&["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"]) && self.at_constraint();
             if !anonymous {
                 name = Some(self.name()?);
             }

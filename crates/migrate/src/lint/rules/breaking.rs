@@ -6,7 +6,8 @@ use crate::lint::statement::{ActionKind, ObjectKind, Stmt};
 
 const LATER: &str = "Move it into a contract migration (`-- windlass: phase contract`), which runs when no \
      release that uses it is left.";
-const NOT_ALONE: &str = "a new name alone helps nobody: the application must change between the steps";
+const NOT_ALONE: &str =
+    "a new name alone helps nobody: the application must change between the steps";
 
 macro_rules! breaking {
     ($id:literal, $title:literal, $why:literal, $elsewhere:literal, $fix:expr, $check:expr, $cases:expr) => {
@@ -103,7 +104,9 @@ pub(super) const RULES: &[Rule] = &[
         "Every statement with the old name fails. A view that has the old name hides the change from old \
          code; both in one transaction.",
         "squawk renaming-table; strong_migrations rename_table; Atlas BC101; django-migration-linter RENAME_TABLE",
-        Fix::Sequence("renames, and puts a view with the old name in the old place, in one transaction"),
+        Fix::Sequence(
+            "renames, and puts a view with the old name in the old place, in one transaction"
+        ),
         rename_table,
         &[
             case!(Postgres,
@@ -128,7 +131,9 @@ pub(super) const RULES: &[Rule] = &[
         "a column is renamed while old code may use it",
         "Every statement with the old name fails, from that moment to the end of the deployment.",
         "squawk renaming-column; strong_migrations rename_column; Atlas BC102; django-migration-linter RENAME_COLUMN",
-        Fix::None("a new column, writes to both, a backfill and a release stand between the old name and the new"),
+        Fix::None(
+            "a new column, writes to both, a backfill and a release stand between the old name and the new"
+        ),
         rename_column,
         &[
             case!(Postgres,
@@ -267,16 +272,22 @@ fn has_view(context: &Context<'_>, name: &str) -> bool {
 }
 
 fn drop_table(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Drop { kind: ObjectKind::Table, names, .. } = context.statement() else {
+    let Stmt::Drop {
+        kind: ObjectKind::Table,
+        names,
+        ..
+    } = context.statement()
+    else {
         return;
     };
     if !context.expand() {
         return;
     }
     for name in names {
-        let made_again = context.later().iter().any(|s| {
-            matches!(s, Stmt::CreateTable(t) if t.name.key == name.key)
-        });
+        let made_again = context
+            .later()
+            .iter()
+            .any(|s| matches!(s, Stmt::CreateTable(t) if t.name.key == name.key));
         if context.new_table(name)
             || is_rebuilt(context, &name.key)
             || made_again
@@ -302,7 +313,10 @@ fn drop_column(context: &Context<'_>, hits: &mut Hits) {
         {
             hits.at(
                 action.span,
-                format!("this expand migration drops the column `{}` of `{}`", column.key, table.key),
+                format!(
+                    "this expand migration drops the column `{}` of `{}`",
+                    column.key, table.key
+                ),
                 "old code may still use it",
             );
         }
@@ -310,14 +324,21 @@ fn drop_column(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn drop_schema(context: &Context<'_>, hits: &mut Hits) {
-    if let Stmt::Drop { kind: kind @ (ObjectKind::Schema | ObjectKind::Database), names, .. } =
-        context.statement()
+    if let Stmt::Drop {
+        kind: kind @ (ObjectKind::Schema | ObjectKind::Database),
+        names,
+        ..
+    } = context.statement()
         && context.expand()
         && let Some(name) = names.first()
     {
         hits.at(
             context.span(),
-            format!("this expand migration drops the {} `{}`", kind.word(), name.key),
+            format!(
+                "this expand migration drops the {} `{}`",
+                kind.word(),
+                name.key
+            ),
             "with everything in it",
         );
     }
@@ -337,7 +358,9 @@ fn rename_table(context: &Context<'_>, hits: &mut Hits) {
     match context.statement() {
         Stmt::AlterTable { table, actions } if !context.new_table(table) => {
             for action in actions {
-                let ActionKind::RenameTo(_) = &action.kind else { continue };
+                let ActionKind::RenameTo(_) = &action.kind else {
+                    continue;
+                };
                 if !has_view(context, &table.key) && !takes_place(context, &table.key) {
                     say(action.span, &table.key);
                 }
@@ -359,7 +382,10 @@ fn rename_table(context: &Context<'_>, hits: &mut Hits) {
 /// Whether another table takes the name in this file.
 fn takes_place(context: &Context<'_>, name: &str) -> bool {
     is_rebuilt(context, name)
-        || context.later().iter().any(|s| matches!(s, Stmt::CreateTable(t) if t.name.key == name))
+        || context
+            .later()
+            .iter()
+            .any(|s| matches!(s, Stmt::CreateTable(t) if t.name.key == name))
 }
 
 fn rename_column(context: &Context<'_>, hits: &mut Hits) {
@@ -396,18 +422,28 @@ fn rename_schema(context: &Context<'_>, hits: &mut Hits) {
             if let ActionKind::SetSchema(to) = &action.kind {
                 hits.at(
                     action.span,
-                    format!("this expand migration moves `{}` into the schema `{}`", table.key, to.key),
+                    format!(
+                        "this expand migration moves `{}` into the schema `{}`",
+                        table.key, to.key
+                    ),
                     "old code looks in the old place",
                 );
             }
         }
     }
-    if let Stmt::Rename { kind: kind @ (ObjectKind::Schema | ObjectKind::Database), from, .. } =
-        context.statement()
+    if let Stmt::Rename {
+        kind: kind @ (ObjectKind::Schema | ObjectKind::Database),
+        from,
+        ..
+    } = context.statement()
     {
         hits.at(
             context.span(),
-            format!("this expand migration renames the {} `{}`", kind.word(), from.key),
+            format!(
+                "this expand migration renames the {} `{}`",
+                kind.word(),
+                from.key
+            ),
             "old code looks for the old name",
         );
     }
@@ -426,7 +462,9 @@ fn rename_enum_value(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn drop_object(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Drop { kind, names, .. } = context.statement() else { return };
+    let Stmt::Drop { kind, names, .. } = context.statement() else {
+        return;
+    };
     let watched = matches!(
         kind,
         ObjectKind::View
@@ -451,7 +489,11 @@ fn drop_object(context: &Context<'_>, hits: &mut Hits) {
         if !here && !context.new_table(name) && !is_rebuilt(context, &name.key) {
             hits.at(
                 context.span(),
-                format!("this expand migration drops the {} `{}`", kind.word(), name.key),
+                format!(
+                    "this expand migration drops the {} `{}`",
+                    kind.word(),
+                    name.key
+                ),
                 "old code may still use it",
             );
         }
@@ -485,7 +527,10 @@ fn row_security(context: &Context<'_>, hits: &mut Hits) {
         if matches!(action.kind, ActionKind::RowSecurity) && !context.new_table(table) {
             hits.at(
                 action.span,
-                format!("this expand migration switches row security on for `{}`", table.key),
+                format!(
+                    "this expand migration switches row security on for `{}`",
+                    table.key
+                ),
                 "old code may see no rows",
             );
         }
@@ -500,7 +545,10 @@ fn disable_trigger(context: &Context<'_>, hits: &mut Hits) {
         if matches!(action.kind, ActionKind::DisableTrigger) && !context.new_table(table) {
             hits.at(
                 action.span,
-                format!("this expand migration switches a trigger of `{}` off", table.key),
+                format!(
+                    "this expand migration switches a trigger of `{}` off",
+                    table.key
+                ),
                 "old code may need it",
             );
         }

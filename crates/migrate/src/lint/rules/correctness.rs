@@ -9,6 +9,7 @@ use crate::lint::types::written;
 
 const YOURS: &str = "what was meant is for you to say";
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table")]
 const fn rule(
     id: &'static str,
     title: &'static str,
@@ -193,7 +194,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-fn added<'a>(statement: &'a Stmt) -> Vec<(&'a ColumnDef, Span)> {
+fn added(statement: &Stmt) -> Vec<(&ColumnDef, Span)> {
     match statement {
         Stmt::CreateTable(create) => create.columns.iter().map(|c| (c, c.span)).collect(),
         Stmt::AlterTable { actions, .. } => actions
@@ -219,7 +220,11 @@ fn duplicate_column(context: &Context<'_>, hits: &mut Hits) {
                     a.span.start < span.start
                         && matches!(&a.kind, ActionKind::DropColumn(name) if name.key == key)
                 });
-                !dropped && !context.schema.open && context.table(table).is_some_and(|t| t.column(key).is_some())
+                !dropped
+                    && !context.schema.open
+                    && context
+                        .table(table)
+                        .is_some_and(|t| t.column(key).is_some())
             }
             _ => false,
         };
@@ -234,8 +239,15 @@ fn duplicate_column(context: &Context<'_>, hits: &mut Hits) {
     }
     if let Stmt::Change(change) = context.statement() {
         for (n, name) in change.assigned.iter().enumerate() {
-            if change.assigned[..n].iter().any(|other| other.key == name.key) {
-                hits.at(name.span, format!("`{}` is assigned twice", name.key), "fails");
+            if change.assigned[..n]
+                .iter()
+                .any(|other| other.key == name.key)
+            {
+                hits.at(
+                    name.span,
+                    format!("`{}` is assigned twice", name.key),
+                    "fails",
+                );
             }
         }
     }
@@ -246,7 +258,9 @@ fn unknown_column(context: &Context<'_>, hits: &mut Hits) {
         return;
     }
     let mut check = |table: &Name, columns: &[&Name], new: &[&str]| {
-        let Some(known) = context.table(table).filter(|t| !t.open) else { return };
+        let Some(known) = context.table(table).filter(|t| !t.open) else {
+            return;
+        };
         for column in columns {
             if !column.key.is_empty()
                 && known.column(&column.key).is_none()
@@ -284,7 +298,10 @@ fn unknown_column(context: &Context<'_>, hits: &mut Hits) {
                         continue;
                     }
                     ActionKind::DropColumn(name) => {
-                        let tolerant = context.slice(action.span).to_lowercase().contains("if exists");
+                        let tolerant = context
+                            .slice(action.span)
+                            .to_lowercase()
+                            .contains("if exists");
                         if tolerant {
                             continue;
                         }
@@ -315,7 +332,9 @@ fn name_ref(name: &Name) -> &Name {
 
 fn mismatched(context: &Context<'_>, hits: &mut Hits) {
     for (table, columns, reference, span) in super::indexes::foreign_keys(context) {
-        let Some(there) = context.table(&reference.table) else { continue };
+        let Some(there) = context.table(&reference.table) else {
+            continue;
+        };
         let theirs: Vec<String> = if reference.columns.is_empty() {
             there.primary_key.clone()
         } else {
@@ -360,7 +379,10 @@ fn too_long(context: &Context<'_>, hits: &mut Hits) {
         Dialect::Postgres => name.last().len() > 63,
         _ => name.last().chars().count() > 64,
     };
-    let mut names: Vec<&Name> = added(context.statement()).into_iter().map(|(c, _)| &c.name).collect();
+    let mut names: Vec<&Name> = added(context.statement())
+        .into_iter()
+        .map(|(c, _)| &c.name)
+        .collect();
     match context.statement() {
         Stmt::CreateTable(create) => {
             names.push(&create.name);
@@ -384,28 +406,38 @@ fn too_long(context: &Context<'_>, hits: &mut Hits) {
         hits.at(
             name.span,
             format!("`{}` is too long a name", name.last()),
-            if context.pg() { "cut after 63 bytes" } else { "refused" },
+            if context.pg() {
+                "cut after 63 bytes"
+            } else {
+                "refused"
+            },
         );
     }
 }
 
 fn enum_value(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AddEnumValue { value, name, .. } = context.statement() else { return };
+    let Stmt::AddEnumValue { value, name, .. } = context.statement() else {
+        return;
+    };
     if !context.in_transaction() {
         return;
     }
     if context.older([12, 0, 0]) {
         hits.at(
             context.span(),
-            format!("before PostgreSQL 12 a value can't be added to `{}` in a transaction", name.key),
+            format!(
+                "before PostgreSQL 12 a value can't be added to `{}` in a transaction",
+                name.key
+            ),
             "fails",
         );
         return;
     }
     // A type that came with the same transaction is free.
-    let created = context.statements.iter().any(|s| {
-        matches!(s, Stmt::CreateEnum { name: other, .. } if other.key == name.key)
-    });
+    let created = context
+        .statements
+        .iter()
+        .any(|s| matches!(s, Stmt::CreateEnum { name: other, .. } if other.key == name.key));
     let quoted = format!("'{value}'");
     let rest = &context.text[context.raw().end.min(context.text.len())..];
     if !created && rest.contains(&quoted) {
@@ -431,10 +463,15 @@ fn json(context: &Context<'_>, hits: &mut Hits) {
 
 /// What is new, since when, and where it stands.
 fn newer(context: &Context<'_>, hits: &mut Hits) {
-    let Some(version) = context.version else { return };
+    let Some(version) = context.version else {
+        return;
+    };
     let mut need = |numbers: [u32; 3], span: Span, what: &str| {
         if !version.at_least(numbers) {
-            let wanted = crate::lint::ServerVersion { mariadb: version.mariadb, numbers };
+            let wanted = crate::lint::ServerVersion {
+                mariadb: version.mariadb,
+                numbers,
+            };
             hits.at(
                 span,
                 format!("{what} needs {wanted}, and the server is {version}"),
@@ -442,7 +479,8 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
             );
         }
     };
-    let by_server = |mysql: [u32; 3], mariadb: [u32; 3]| if version.mariadb { mariadb } else { mysql };
+    let by_server =
+        |mysql: [u32; 3], mariadb: [u32; 3]| if version.mariadb { mariadb } else { mysql };
     let span = context.span();
     let statement = context.statement();
     let actions: &[_] = match statement {
@@ -451,7 +489,10 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
     };
     match context.dialect {
         Dialect::Postgres => {
-            if let Stmt::Reindex { concurrently: true, .. } = statement {
+            if let Stmt::Reindex {
+                concurrently: true, ..
+            } = statement
+            {
                 need([12, 0, 0], span, "REINDEX CONCURRENTLY");
             }
             for (column, _) in added(statement) {
@@ -462,7 +503,10 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
                 }
             }
             for action in actions {
-                if let ActionKind::DetachPartition { concurrently: true, .. } = &action.kind {
+                if let ActionKind::DetachPartition {
+                    concurrently: true, ..
+                } = &action.kind
+                {
                     need([14, 0, 0], action.span, "DETACH PARTITION CONCURRENTLY");
                 }
             }
@@ -478,17 +522,28 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
             for action in actions {
                 match &action.kind {
                     ActionKind::RenameColumn(..) => {
-                        need(by_server([8, 0, 0], [10, 5, 2]), action.span, "RENAME COLUMN");
+                        need(
+                            by_server([8, 0, 0], [10, 5, 2]),
+                            action.span,
+                            "RENAME COLUMN",
+                        );
                     }
                     ActionKind::Algorithm(word) if word == "instant" => {
-                        need(by_server([8, 0, 12], [10, 3, 7]), action.span, "ALGORITHM=INSTANT");
+                        need(
+                            by_server([8, 0, 12], [10, 3, 7]),
+                            action.span,
+                            "ALGORITHM=INSTANT",
+                        );
                     }
                     _ => {}
                 }
             }
             if let Stmt::CreateTable(create) = statement {
                 for constraint in &create.constraints {
-                    if matches!(constraint.kind, crate::lint::statement::ConstraintKind::Check { .. }) {
+                    if matches!(
+                        constraint.kind,
+                        crate::lint::statement::ConstraintKind::Check { .. }
+                    ) {
                         need(by_server([8, 0, 16], [10, 2, 1]), constraint.span, "CHECK");
                     }
                 }
@@ -500,7 +555,11 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
                 if let Some(default) = &column.default
                     && super::rewrites::is_volatile(default, context.dialect)
                 {
-                    need(by_server([8, 0, 13], [10, 2, 1]), default.span, "a default that is an expression");
+                    need(
+                        by_server([8, 0, 13], [10, 2, 1]),
+                        default.span,
+                        "a default that is an expression",
+                    );
                 }
             }
         }
@@ -521,7 +580,9 @@ fn newer(context: &Context<'_>, hits: &mut Hits) {
             if matches!(statement, Stmt::CreateTable(_)) && text.ends_with("strict") {
                 need([3, 37, 0], span, "STRICT");
             }
-            if matches!(statement, Stmt::Insert { .. } | Stmt::Change(_)) && text.contains("returning") {
+            if matches!(statement, Stmt::Insert { .. } | Stmt::Change(_))
+                && text.contains("returning")
+            {
                 need([3, 35, 0], span, "RETURNING");
             }
         }

@@ -17,7 +17,9 @@ pub(super) const RULES: &[Rule] = &[
               grow by the whole table; replicas fall behind; and the deployment waits for it. A condition on a \
               column that leads a key or an index counts as a range.",
         elsewhere: "strong_migrations and online_migrations (in their guides; neither finds it)",
-        fix: Fix::None("by which key the batches go, and whether triggers must catch new rows, is for you to say"),
+        fix: Fix::None(
+            "by which key the batches go, and whether triggers must catch new rows, is for you to say",
+        ),
         cases: &[
             case!(Postgres,
                 locks: "Row locks on all of them until COMMIT.",
@@ -107,14 +109,19 @@ pub(super) fn is_mass(context: &Context<'_>, change: &Change) -> bool {
 }
 
 fn mass_change(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Change(change) = context.statement() else { return };
+    let Stmt::Change(change) = context.statement() else {
+        return;
+    };
     // Under a lock it is worse, and another rule says so.
     let locked = context.pg() && context.in_transaction() && !context.held.is_empty();
     if !locked && is_mass(context, change) {
         let verb = if change.delete { "deletes" } else { "changes" };
         hits.at(
             context.span(),
-            format!("this {verb} rows of `{}` without a range of a key", change.table.key),
+            format!(
+                "this {verb} rows of `{}` without a range of a key",
+                change.table.key
+            ),
             "all in one transaction",
         );
     }

@@ -14,7 +14,9 @@ pub(super) const RULES: &[Rule] = &[
         why: "Building takes as long as reading and sorting the table takes, and nobody writes meanwhile.",
         elsewhere: "squawk require-concurrent-index-creation; strong_migrations add_index, add_reference; \
                     eugene E6; django-migration-linter CREATE_INDEX; Atlas PG101",
-        fix: Fix::Sequence("CREATE INDEX CONCURRENTLY in a file of its own with `-- windlass: no-transaction`"),
+        fix: Fix::Sequence(
+            "CREATE INDEX CONCURRENTLY in a file of its own with `-- windlass: no-transaction`",
+        ),
         cases: &[case!(Postgres,
             locks: "SHARE on the table for the whole build: writers wait, readers don't.",
             rewrite: "CREATE INDEX CONCURRENTLY, alone in a file with `-- windlass: no-transaction`.",
@@ -32,7 +34,9 @@ pub(super) const RULES: &[Rule] = &[
               waits behind the lock.",
         elsewhere: "squawk require-concurrent-index-deletion; strong_migrations remove_index; \
                     django-migration-linter DROP_INDEX; Atlas PG102",
-        fix: Fix::Sequence("DROP INDEX CONCURRENTLY in a file of its own with `-- windlass: no-transaction`"),
+        fix: Fix::Sequence(
+            "DROP INDEX CONCURRENTLY in a file of its own with `-- windlass: no-transaction`",
+        ),
         cases: &[case!(Postgres,
             locks: "ACCESS EXCLUSIVE on the table, short; CONCURRENTLY: SHARE UPDATE EXCLUSIVE.",
             rewrite: "DROP INDEX CONCURRENTLY, alone in a file with `-- windlass: no-transaction`.",
@@ -85,7 +89,9 @@ pub(super) const RULES: &[Rule] = &[
         on: true,
         why: "Writers wait for the whole build, and so do readers who would use the index.",
         elsewhere: "squawk require-concurrent-reindex; django-migration-linter REINDEX",
-        fix: Fix::Sequence("REINDEX ... CONCURRENTLY in a file of its own with `-- windlass: no-transaction`"),
+        fix: Fix::Sequence(
+            "REINDEX ... CONCURRENTLY in a file of its own with `-- windlass: no-transaction`",
+        ),
         cases: &[case!(Postgres,
             locks: "SHARE on the table and ACCESS EXCLUSIVE on each index, for the whole build.",
             rewrite: "REINDEX ... CONCURRENTLY (PostgreSQL 12 and newer), alone in a file with `-- windlass: no-transaction`.",
@@ -128,14 +134,22 @@ fn create_index(context: &Context<'_>, hits: &mut Hits) {
     {
         hits.at(
             context.span(),
-            format!("building this index stops writers of `{}`", create.table.key),
+            format!(
+                "building this index stops writers of `{}`",
+                create.table.key
+            ),
             "holds SHARE for the whole build",
         );
     }
 }
 
 fn drop_index(context: &Context<'_>, hits: &mut Hits) {
-    if let Stmt::Drop { kind: ObjectKind::Index, names, concurrently: false, .. } = context.statement()
+    if let Stmt::Drop {
+        kind: ObjectKind::Index,
+        names,
+        concurrently: false,
+        ..
+    } = context.statement()
         && context.pg()
         && let Some(name) = names.first()
     {
@@ -149,7 +163,10 @@ fn drop_index(context: &Context<'_>, hits: &mut Hits) {
         if !fresh && !created {
             hits.at(
                 context.span(),
-                format!("dropping `{}` like this locks its table for everybody", name.key),
+                format!(
+                    "dropping `{}` like this locks its table for everybody",
+                    name.key
+                ),
                 "waits for ACCESS EXCLUSIVE",
             );
         }
@@ -163,9 +180,13 @@ fn if_not_exists(context: &Context<'_>, hits: &mut Hits) {
     {
         // Dropped just before: then nothing is left to hide.
         let dropped = context.statements[..context.index].iter().any(|s| match s {
-            Stmt::Drop { kind: ObjectKind::Index, names, .. } => {
-                names.iter().any(|n| create.def.name.as_ref().is_some_and(|c| c.key == n.key))
-            }
+            Stmt::Drop {
+                kind: ObjectKind::Index,
+                names,
+                ..
+            } => names
+                .iter()
+                .any(|n| create.def.name.as_ref().is_some_and(|c| c.key == n.key)),
             _ => false,
         });
         if !dropped {
@@ -181,7 +202,9 @@ fn if_not_exists(context: &Context<'_>, hits: &mut Hits) {
 fn corrupting(context: &Context<'_>, hits: &mut Hits) {
     if let Stmt::CreateIndex(create) = context.statement()
         && create.concurrently
-        && context.version.is_some_and(|v| v.numbers[0] == 14 && v.numbers[1] < 4)
+        && context
+            .version
+            .is_some_and(|v| v.numbers[0] == 14 && v.numbers[1] < 4)
     {
         hits.at(
             context.span(),
@@ -192,7 +215,10 @@ fn corrupting(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn reindex(context: &Context<'_>, hits: &mut Hits) {
-    if let Stmt::Reindex { concurrently: false, .. } = context.statement()
+    if let Stmt::Reindex {
+        concurrently: false,
+        ..
+    } = context.statement()
         && context.pg()
     {
         hits.at(
@@ -206,7 +232,12 @@ fn reindex(context: &Context<'_>, hits: &mut Hits) {
 /// The columns and tables of the foreign keys that a statement makes, with their places.
 pub(super) fn foreign_keys<'a>(
     context: &Context<'a>,
-) -> Vec<(&'a Name, Vec<&'a Name>, &'a crate::lint::statement::Reference, crate::lint::Span)> {
+) -> Vec<(
+    &'a Name,
+    Vec<&'a Name>,
+    &'a crate::lint::statement::Reference,
+    crate::lint::Span,
+)> {
     let mut found = Vec::new();
     let mut column = |table: &'a Name, column: &'a crate::lint::statement::ColumnDef| {
         if let Some((reference, span)) = &column.references {
@@ -260,8 +291,15 @@ fn without_index(context: &Context<'_>, hits: &mut Hits) {
         let columns: Vec<String> = columns.iter().map(|c| c.key.clone()).collect();
         let hit = hits.at(
             span,
-            format!("no index begins with `{}` of `{}`", columns.join(", "), table.key),
-            format!("each DELETE in `{}` reads all of `{}`", reference.table.key, table.key),
+            format!(
+                "no index begins with `{}` of `{}`",
+                columns.join(", "),
+                table.key
+            ),
+            format!(
+                "each DELETE in `{}` reads all of `{}`",
+                reference.table.key, table.key
+            ),
         );
         hit.unless_indexed = Some((table.key.clone(), columns));
     }

@@ -5,6 +5,7 @@ use crate::lint::context::{Context, Hits};
 use crate::lint::schema::Rule as Kept;
 use crate::lint::statement::{ActionKind, ConstraintKind, Name, Stmt};
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table")]
 const fn rule(
     id: &'static str,
     title: &'static str,
@@ -89,7 +90,9 @@ ALTER TABLE users VALIDATE CONSTRAINT users_age_check;"),
         "Building the index takes as long as reading and sorting the table takes, and nobody reads or writes \
          meanwhile.",
         "squawk disallowed-unique-constraint; strong_migrations add_unique_constraint; eugene E7; Atlas",
-        Fix::Sequence("CREATE UNIQUE INDEX CONCURRENTLY, and ADD CONSTRAINT ... USING INDEX in the next file"),
+        Fix::Sequence(
+            "CREATE UNIQUE INDEX CONCURRENTLY, and ADD CONSTRAINT ... USING INDEX in the next file",
+        ),
         &[case!(Postgres,
             locks: "ACCESS EXCLUSIVE for the whole build. USING INDEX: ACCESS EXCLUSIVE, short.",
             rewrite: "CREATE UNIQUE INDEX CONCURRENTLY in a file of its own; then ADD CONSTRAINT ... UNIQUE USING INDEX.",
@@ -109,7 +112,9 @@ ALTER TABLE users ADD CONSTRAINT users_nick_key UNIQUE USING INDEX users_nick_ke
         Severity::Error,
         "The index is built, and columns that may be NULL are read in full, while nobody reads or writes.",
         "squawk adding-serial-primary-key-field; eugene W14",
-        Fix::Sequence("CREATE UNIQUE INDEX CONCURRENTLY, and ADD CONSTRAINT ... USING INDEX in the next file, if the columns are NOT NULL"),
+        Fix::Sequence(
+            "CREATE UNIQUE INDEX CONCURRENTLY, and ADD CONSTRAINT ... USING INDEX in the next file, if the columns are NOT NULL",
+        ),
         &[case!(Postgres,
             locks: "ACCESS EXCLUSIVE for the whole build. USING INDEX on NOT NULL columns: ACCESS EXCLUSIVE, short.",
             rewrite: "Make the columns NOT NULL (see set-not-null), CREATE UNIQUE INDEX CONCURRENTLY, then ADD CONSTRAINT ... PRIMARY KEY USING INDEX.",
@@ -202,7 +207,9 @@ ALTER TABLE posts DROP CONSTRAINT posts_user_fk;")],
         Severity::Error,
         "Parent and partition are locked for everybody; the lock waits behind the longest query on the parent.",
         "squawk require-concurrent-partition-detach",
-        Fix::Sequence("DETACH PARTITION ... CONCURRENTLY in a file of its own with `-- windlass: no-transaction`"),
+        Fix::Sequence(
+            "DETACH PARTITION ... CONCURRENTLY in a file of its own with `-- windlass: no-transaction`",
+        ),
         &[case!(Postgres,
             locks: "ACCESS EXCLUSIVE on parent and partition; CONCURRENTLY: SHARE UPDATE EXCLUSIVE.",
             rewrite: "DETACH PARTITION ... CONCURRENTLY (PostgreSQL 14 and newer), alone in a file with `-- windlass: no-transaction`.",
@@ -286,7 +293,9 @@ ALTER TABLE accounts ADD COLUMN plan text;")],
         Severity::Error,
         "Every table with a column of the domain is read in full.",
         "squawk ban-alter-domain-with-add-constraint",
-        Fix::None("a domain's constraint must be validated by a statement whose name only you know"),
+        Fix::None(
+            "a domain's constraint must be validated by a statement whose name only you know",
+        ),
         &[case!(Postgres,
             locks: "SHARE on every table that uses the domain, while all its rows are read.",
             rewrite: "ADD CONSTRAINT ... NOT VALID; ALTER DOMAIN ... VALIDATE CONSTRAINT in another migration.",
@@ -323,7 +332,9 @@ fn name_of(table: &Name) -> &str {
 }
 
 fn add_foreign_key(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     let unchecked = context.mysql()
         && context.statements[..context.index].iter().any(|s| {
             matches!(s, Stmt::Set { name, value, .. } if name == "foreign_key_checks" && matches!(value.as_str(), "0" | "off" | "false"))
@@ -348,7 +359,11 @@ fn add_foreign_key(context: &Context<'_>, hits: &mut Hits) {
         if !unchecked {
             hits.at(
                 span,
-                format!("this foreign key stops writers of `{}` and `{}`", name_of(table), reference.table.key),
+                format!(
+                    "this foreign key stops writers of `{}` and `{}`",
+                    name_of(table),
+                    reference.table.key
+                ),
                 "checks all rows under a lock on both tables",
             );
         }
@@ -356,11 +371,15 @@ fn add_foreign_key(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn add_check(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         let span = match &action.kind {
             ActionKind::AddConstraint(c)
-                if !c.not_valid && !c.not_enforced && matches!(c.kind, ConstraintKind::Check { .. }) =>
+                if !c.not_valid
+                    && !c.not_enforced
+                    && matches!(c.kind, ConstraintKind::Check { .. }) =>
             {
                 action.span
             }
@@ -379,7 +398,9 @@ fn add_check(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn add_unique(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         let span = match &action.kind {
             ActionKind::AddConstraint(c) => match &c.kind {
@@ -401,34 +422,42 @@ fn add_unique(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn add_primary_key(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         match &action.kind {
-            ActionKind::AddConstraint(c) => match &c.kind {
-                ConstraintKind::PrimaryKey { index: None, .. } => {
-                    hits.at(
-                        action.span,
-                        format!("building this index keeps everybody out of `{}`", table.key),
-                        "holds ACCESS EXCLUSIVE for the whole build",
-                    );
-                }
-                ConstraintKind::PrimaryKey { index: Some(index), .. } => {
-                    let Some(known) = context.table(table) else { continue };
-                    let index = known.indexes.iter().find(|i| i.name == index.last());
-                    let nullable = index.into_iter().flat_map(|i| &i.columns).find(|c| {
-                        known.column(c).is_some_and(|c| c.nullable) && !known.proves(c, true)
-                    });
-                    if let Some(column) = nullable {
+            ActionKind::AddConstraint(c) => {
+                match &c.kind {
+                    ConstraintKind::PrimaryKey { index: None, .. } => {
                         hits.at(
+                            action.span,
+                            format!("building this index keeps everybody out of `{}`", table.key),
+                            "holds ACCESS EXCLUSIVE for the whole build",
+                        );
+                    }
+                    ConstraintKind::PrimaryKey {
+                        index: Some(index), ..
+                    } => {
+                        let Some(known) = context.table(table) else {
+                            continue;
+                        };
+                        let index = known.indexes.iter().find(|i| i.name == index.last());
+                        let nullable = index.into_iter().flat_map(|i| &i.columns).find(|c| {
+                            known.column(c).is_some_and(|c| c.nullable) && !known.proves(c, true)
+                        });
+                        if let Some(column) = nullable {
+                            hits.at(
                             action.span,
                             format!("`{}.{column}` may be NULL, so all rows are read", table.key),
                             "holds ACCESS EXCLUSIVE meanwhile",
                         )
                         .help("Set NOT NULL first, by way of a validated CHECK (see set-not-null).");
+                        }
                     }
+                    _ => {}
                 }
-                _ => {}
-            },
+            }
             ActionKind::AddColumn(column) => {
                 // A serial or generated key has its own rule, and that is the worse part.
                 if let Some(span) = column.primary_key
@@ -486,7 +515,9 @@ fn validate_same_transaction(context: &Context<'_>, hits: &mut Hits) {
         return;
     };
     for action in actions {
-        let ActionKind::Validate(name) = &action.kind else { continue };
+        let ActionKind::Validate(name) = &action.kind else {
+            continue;
+        };
         let before = context.table(table).and_then(|t| t.constraint(&name.key));
         let here = actions.iter().any(|a| {
             matches!(&a.kind, ActionKind::AddConstraint(c) if c.name.as_ref().is_some_and(|n| n.key == name.key))
@@ -494,7 +525,10 @@ fn validate_same_transaction(context: &Context<'_>, hits: &mut Hits) {
         if here || before.is_some_and(|c| c.file == context.file) {
             hits.at(
                 action.span,
-                format!("`{}` is validated under the lock that adding it took", name.key),
+                format!(
+                    "`{}` is validated under the lock that adding it took",
+                    name.key
+                ),
                 "all rows are read meanwhile",
             );
         }
@@ -505,16 +539,29 @@ fn drop_foreign_key(context: &Context<'_>, hits: &mut Hits) {
     let Some((table, actions)) = context.alter().filter(|_| context.in_transaction()) else {
         return;
     };
-    let others = context.statements.iter().filter(|s| !matches!(s, Stmt::Set { .. })).count() > 1;
+    let others = context
+        .statements
+        .iter()
+        .filter(|s| !matches!(s, Stmt::Set { .. }))
+        .count()
+        > 1;
     for action in actions {
-        let ActionKind::DropConstraint(name) = &action.kind else { continue };
-        let rule = context.table(table).and_then(|t| t.constraint(&name.key)).map(|c| &c.rule);
+        let ActionKind::DropConstraint(name) = &action.kind else {
+            continue;
+        };
+        let rule = context
+            .table(table)
+            .and_then(|t| t.constraint(&name.key))
+            .map(|c| &c.rule);
         if let Some(Kept::ForeignKey { table: other, .. }) = rule
             && others
         {
             hits.at(
                 action.span,
-                format!("dropping `{}` locks `{}` and `{other}` until this file is done", name.key, table.key),
+                format!(
+                    "dropping `{}` locks `{}` and `{other}` until this file is done",
+                    name.key, table.key
+                ),
                 "together with other work",
             );
         }
@@ -522,7 +569,10 @@ fn drop_foreign_key(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn vacuum_full(context: &Context<'_>, hits: &mut Hits) {
-    if matches!(context.statement(), Stmt::Vacuum { full: true } | Stmt::Cluster) {
+    if matches!(
+        context.statement(),
+        Stmt::Vacuum { full: true } | Stmt::Cluster
+    ) {
         hits.at(
             context.span(),
             "the table is copied while nobody can use it",
@@ -532,12 +582,21 @@ fn vacuum_full(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn detach_partition(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
-        if let ActionKind::DetachPartition { concurrently: false, child } = &action.kind {
+        if let ActionKind::DetachPartition {
+            concurrently: false,
+            child,
+        } = &action.kind
+        {
             hits.at(
                 action.span,
-                format!("detaching `{}` locks `{}` for everybody", child.key, table.key),
+                format!(
+                    "detaching `{}` locks `{}` for everybody",
+                    child.key, table.key
+                ),
                 "waits for ACCESS EXCLUSIVE on both",
             );
         }
@@ -545,16 +604,25 @@ fn detach_partition(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn attach_partition(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AlterTable { table, actions } = context.statement() else { return };
+    let Stmt::AlterTable { table, actions } = context.statement() else {
+        return;
+    };
     for action in actions {
-        let ActionKind::AttachPartition(child) = &action.kind else { continue };
+        let ActionKind::AttachPartition(child) = &action.kind else {
+            continue;
+        };
         let proved = context.table(child).is_some_and(|t| {
-            t.constraints.iter().any(|c| c.valid && matches!(c.rule, Kept::Check { .. }))
+            t.constraints
+                .iter()
+                .any(|c| c.valid && matches!(c.rule, Kept::Check { .. }))
         });
         if !context.fresh(child) && !proved && context.pg() {
             hits.at(
                 action.span,
-                format!("attaching `{}` to `{}` reads all its rows", child.key, table.key),
+                format!(
+                    "attaching `{}` to `{}` reads all its rows",
+                    child.key, table.key
+                ),
                 "under ACCESS EXCLUSIVE",
             );
         }
@@ -562,7 +630,11 @@ fn attach_partition(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn refresh(context: &Context<'_>, hits: &mut Hits) {
-    if let Stmt::Refresh { view, concurrently: false, .. } = context.statement()
+    if let Stmt::Refresh {
+        view,
+        concurrently: false,
+        ..
+    } = context.statement()
         && !context.fresh(view)
     {
         hits.at(
@@ -578,12 +650,13 @@ fn slow_under_lock(context: &Context<'_>, hits: &mut Hits) {
         return;
     };
     let slow = match context.statement() {
-        Stmt::Change(change) => {
-            super::data::is_mass(context, change).then(|| format!("changing many rows of `{}`", change.table.key))
-        }
-        Stmt::Insert { table, from_select: true, .. } => {
-            Some(format!("copying rows into `{}`", table.key))
-        }
+        Stmt::Change(change) => super::data::is_mass(context, change)
+            .then(|| format!("changing many rows of `{}`", change.table.key)),
+        Stmt::Insert {
+            table,
+            from_select: true,
+            ..
+        } => Some(format!("copying rows into `{}`", table.key)),
         Stmt::AlterTable { table, actions } if !context.fresh(table) => actions
             .iter()
             .any(|a| match &a.kind {
@@ -629,7 +702,11 @@ fn several_tables(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn alter_domain(context: &Context<'_>, hits: &mut Hits) {
-    if let Stmt::AlterDomainConstraint { name, not_valid: false } = context.statement() {
+    if let Stmt::AlterDomainConstraint {
+        name,
+        not_valid: false,
+    } = context.statement()
+    {
         hits.at(
             context.span(),
             format!("all tables that use `{}` are read under a lock", name.key),
@@ -639,7 +716,9 @@ fn alter_domain(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn lock_timeout(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Set { name, value, .. } = context.statement() else { return };
+    let Stmt::Set { name, value, .. } = context.statement() else {
+        return;
+    };
     let number: Option<u64> = value.parse().ok();
     let bad = match context.dialect {
         crate::lint::Dialect::Postgres => {

@@ -167,7 +167,9 @@ fn unpinned(context: &Context<'_>, hits: &mut Hits) {
                 .iter()
                 .any(|a| matches!(a.kind, ActionKind::Algorithm(_) | ActionKind::Lock(_)));
             let worth = actions.iter().any(pinnable)
-                && !actions.iter().any(|a| matches!(a.kind, ActionKind::Rebuild));
+                && !actions
+                    .iter()
+                    .any(|a| matches!(a.kind, ActionKind::Rebuild));
             if !pinned && worth {
                 hits.at(
                     context.span(),
@@ -184,7 +186,10 @@ fn unpinned(context: &Context<'_>, hits: &mut Hits) {
         {
             hits.at(
                 context.span(),
-                format!("this may stop writers of `{}` without a word", create.table.key),
+                format!(
+                    "this may stop writers of `{}` without a word",
+                    create.table.key
+                ),
                 "no ALGORITHM and no LOCK",
             );
         }
@@ -194,7 +199,11 @@ fn unpinned(context: &Context<'_>, hits: &mut Hits) {
 
 fn copy(context: &Context<'_>, hits: &mut Hits) {
     let mut say = |span, table: &str| {
-        hits.at(span, format!("`{table}` is copied while writers wait"), "ALGORITHM=COPY");
+        hits.at(
+            span,
+            format!("`{table}` is copied while writers wait"),
+            "ALGORITHM=COPY",
+        );
     };
     match context.statement() {
         Stmt::AlterTable { table, actions } if !context.fresh(table) => {
@@ -279,7 +288,9 @@ fn fulltext(context: &Context<'_>, hits: &mut Hits) {
         );
     };
     match context.statement() {
-        Stmt::CreateIndex(create) if create.def.special.is_some() && !context.fresh(&create.table) => {
+        Stmt::CreateIndex(create)
+            if create.def.special.is_some() && !context.fresh(&create.table) =>
+        {
             say(context.span(), &create.table.key);
         }
         Stmt::AlterTable { table, actions } if !context.fresh(table) => {
@@ -294,7 +305,9 @@ fn fulltext(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn drop_primary_key(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     let added = actions.iter().any(|a| match &a.kind {
         ActionKind::AddConstraint(c) => matches!(c.kind, ConstraintKind::PrimaryKey { .. }),
         ActionKind::AddColumn(c) => c.primary_key.is_some(),
@@ -351,7 +364,10 @@ fn is_ddl(statement: &Stmt) -> bool {
 }
 
 fn several_ddl(context: &Context<'_>, hits: &mut Hits) {
-    let before = context.statements[..context.index].iter().filter(|s| is_ddl(s)).count();
+    let before = context.statements[..context.index]
+        .iter()
+        .filter(|s| is_ddl(s))
+        .count();
     if is_ddl(context.statement()) && before == 1 {
         hits.at(
             context.span(),

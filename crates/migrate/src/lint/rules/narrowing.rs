@@ -24,7 +24,9 @@ pub(super) const RULES: &[Rule] = &[
               another one. Besides, every row is written anew under a lock.",
         elsewhere: "squawk changing-column-type; strong_migrations change_column; eugene E5; \
                     django-migration-linter ALTER_COLUMN; Atlas (data-dependent changes)",
-        fix: Fix::None("two columns must live side by side while releases change, and only you know how values of one become values of the other"),
+        fix: Fix::None(
+            "two columns must live side by side while releases change, and only you know how values of one become values of the other",
+        ),
         cases: &[
             case!(Postgres,
                 locks: "ACCESS EXCLUSIVE while every row and every index is written anew.",
@@ -108,7 +110,9 @@ pub(super) const RULES: &[Rule] = &[
               code that writes NULL fails after it. A CHECK (c IS NOT NULL) that is validated before, under a \
               lock that lets readers and writers pass, makes it a matter of milliseconds.",
         elsewhere: "squawk adding-not-nullable-field; strong_migrations change_column_null; eugene E2; Atlas MF104",
-        fix: Fix::Sequence("CHECK NOT VALID; VALIDATE; SET NOT NULL; DROP CONSTRAINT, as three contract migrations"),
+        fix: Fix::Sequence(
+            "CHECK NOT VALID; VALIDATE; SET NOT NULL; DROP CONSTRAINT, as three contract migrations",
+        ),
         cases: &[
             case!(Postgres,
                 locks: "ACCESS EXCLUSIVE while all rows are read. With the CHECK (PostgreSQL 12 and newer): ACCESS EXCLUSIVE, short, no scan.",
@@ -232,7 +236,9 @@ fn change_column_type(context: &Context<'_>, hits: &mut Hits) {
             continue;
         }
         if from.is_none_or(|from| !change(from, ty, context.dialect).compatible) {
-            let was = from.map(|f| format!(" from {}", written(f))).unwrap_or_default();
+            let was = from
+                .map(|f| format!(" from {}", written(f)))
+                .unwrap_or_default();
             hits.at(
                 action.span,
                 format!(
@@ -255,15 +261,24 @@ fn required(column: &ColumnDef) -> bool {
 }
 
 fn add_required_column(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         if let ActionKind::AddColumn(column) = &action.kind
             && required(column)
         {
             hits.at(
                 column.not_null.unwrap_or(action.span),
-                format!("`{}.{}` is NOT NULL and has no default", table.key, column.name.key),
-                if context.mysql() { "rows get 0 or '' without a word" } else { "fails if the table has rows" },
+                format!(
+                    "`{}.{}` is NOT NULL and has no default",
+                    table.key, column.name.key
+                ),
+                if context.mysql() {
+                    "rows get 0 or '' without a word"
+                } else {
+                    "fails if the table has rows"
+                },
             );
         }
     }
@@ -271,13 +286,10 @@ fn add_required_column(context: &Context<'_>, hits: &mut Hits) {
 
 /// Whether old code could break this constraint.
 fn tightens(context: &Context<'_>, table: &Name, constraint: &Constraint) -> bool {
-    let old = |columns: &[Name]| {
-        columns.iter().any(|c| !context.new_column(table, &c.key))
-    };
+    let old = |columns: &[Name]| columns.iter().any(|c| !context.new_column(table, &c.key));
     match &constraint.kind {
         // The index came before, and was looked at then.
-        ConstraintKind::Unique { index: Some(_), .. }
-        | ConstraintKind::PrimaryKey { .. } => false,
+        ConstraintKind::Unique { index: Some(_), .. } | ConstraintKind::PrimaryKey { .. } => false,
         ConstraintKind::Unique { columns, .. } | ConstraintKind::ForeignKey { columns, .. } => {
             old(columns)
         }
@@ -313,8 +325,8 @@ fn tightens(context: &Context<'_>, table: &Name, constraint: &Constraint) -> boo
 fn tightens_null(context: &Context<'_>, table: &Name, column: &str) -> bool {
     let known = context.table(table).and_then(|t| t.column(column));
     let default = known.is_some_and(|c| c.default);
-    !(context.new_column(table, column) && default || known.is_some_and(|c| !c.nullable))
-        && !context.new_table(table)
+    let harmless = context.new_column(table, column) && default;
+    !harmless && !context.new_table(table) && known.is_none_or(|c| c.nullable)
 }
 
 fn tighten(context: &Context<'_>, hits: &mut Hits) {
@@ -323,7 +335,9 @@ fn tighten(context: &Context<'_>, hits: &mut Hits) {
     }
     let old = |table: &Name, columns: &[Name]| {
         !context.new_table(table)
-            && columns.iter().any(|c| c.key.is_empty() || !context.new_column(table, &c.key))
+            && columns
+                .iter()
+                .any(|c| c.key.is_empty() || !context.new_column(table, &c.key))
     };
     match context.statement() {
         Stmt::AlterTable { table, actions } if !context.new_table(table) => {
@@ -341,7 +355,10 @@ fn tighten(context: &Context<'_>, hits: &mut Hits) {
                     ActionKind::AddIndex(index) if index.unique && old(table, &index.columns) => {
                         hits.at(
                             action.span,
-                            format!("this expand migration makes values of `{}` unique", table.key),
+                            format!(
+                                "this expand migration makes values of `{}` unique",
+                                table.key
+                            ),
                             "rows of the old release may be refused",
                         );
                     }
@@ -349,7 +366,9 @@ fn tighten(context: &Context<'_>, hits: &mut Hits) {
                 }
             }
         }
-        Stmt::CreateIndex(create) if create.def.unique && old(&create.table, &create.def.columns) => {
+        Stmt::CreateIndex(create)
+            if create.def.unique && old(&create.table, &create.def.columns) =>
+        {
             // A unique index on a view changes nothing for those who write.
             if context.schema.views.contains_key(&create.table.key) {
                 return;
@@ -358,12 +377,17 @@ fn tighten(context: &Context<'_>, hits: &mut Hits) {
             let keys: Vec<String> = create.def.columns.iter().map(|c| c.key.clone()).collect();
             let known = context.table(&create.table).is_some_and(|t| {
                 t.primary_key == keys
-                    || t.indexes.iter().any(|i| i.unique && !i.partial && i.columns == keys)
+                    || t.indexes
+                        .iter()
+                        .any(|i| i.unique && !i.partial && i.columns == keys)
             });
             if !known {
                 hits.at(
                     context.span(),
-                    format!("this expand migration makes values of `{}` unique", create.table.key),
+                    format!(
+                        "this expand migration makes values of `{}` unique",
+                        create.table.key
+                    ),
                     "rows of the old release may be refused",
                 );
             }
@@ -373,7 +397,9 @@ fn tighten(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn set_not_null(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         match &action.kind {
             ActionKind::SetNotNull(column) => {
@@ -463,10 +489,15 @@ fn drop_default(context: &Context<'_>, hits: &mut Hits) {
             _ => continue,
         };
         let known = context.column(table, column);
-        if known.is_some_and(|c| !c.nullable && c.default) && !context.new_column(table, &column.key) {
+        if known.is_some_and(|c| !c.nullable && c.default)
+            && !context.new_column(table, &column.key)
+        {
             hits.at(
                 action.span,
-                format!("`{}.{}` is NOT NULL and loses its default", table.key, column.key),
+                format!(
+                    "`{}.{}` is NOT NULL and loses its default",
+                    table.key, column.key
+                ),
                 "INSERTs of old code that leave it out fail",
             );
         }
@@ -484,10 +515,14 @@ fn drop_unique(context: &Context<'_>, hits: &mut Hits) {
             }
             Stmt::AlterTable { actions, .. } => actions.iter().any(|a| match &a.kind {
                 ActionKind::AddConstraint(c) => match &c.kind {
-                    ConstraintKind::PrimaryKey { columns: names, index }
-                    | ConstraintKind::Unique { columns: names, index } => {
-                        index.is_some() || names.iter().map(|n| &n.key).eq(columns.iter())
+                    ConstraintKind::PrimaryKey {
+                        columns: names,
+                        index,
                     }
+                    | ConstraintKind::Unique {
+                        columns: names,
+                        index,
+                    } => index.is_some() || names.iter().map(|n| &n.key).eq(columns.iter()),
                     _ => false,
                 },
                 ActionKind::AddIndex(i) => {
@@ -499,28 +534,43 @@ fn drop_unique(context: &Context<'_>, hits: &mut Hits) {
         })
     };
     match context.statement() {
-        Stmt::Drop { kind: ObjectKind::Index, names, .. } => {
+        Stmt::Drop {
+            kind: ObjectKind::Index,
+            names,
+            ..
+        } => {
             for name in names {
                 if let Some((table, index)) = context.schema.index(&name.key)
                     && index.unique
-                    && !context.new_table(&Name { key: table.to_owned(), ..name.clone() })
+                    && !context.new_table(&Name {
+                        key: table.to_owned(),
+                        ..name.clone()
+                    })
                     && !made_again(&index.columns)
                 {
                     hits.at(
                         context.span(),
-                        format!("this expand migration drops the unique index `{}` of `{table}`", name.key),
+                        format!(
+                            "this expand migration drops the unique index `{}` of `{table}`",
+                            name.key
+                        ),
                         "old code may need it",
                     );
                 }
             }
         }
         Stmt::AlterTable { table, actions } if !context.new_table(table) => {
-            let Some(known) = context.table(table) else { return };
+            let Some(known) = context.table(table) else {
+                return;
+            };
             for action in actions {
                 let columns = match &action.kind {
                     ActionKind::DropPrimaryKey => known.primary_key.clone(),
                     ActionKind::DropConstraint(name) | ActionKind::DropIndex(name) => {
-                        let index = known.indexes.iter().find(|i| i.unique && i.name == name.key);
+                        let index = known
+                            .indexes
+                            .iter()
+                            .find(|i| i.unique && i.name == name.key);
                         match (known.constraint(&name.key).map(|c| &c.rule), index) {
                             (Some(Kept::PrimaryKey), _) => known.primary_key.clone(),
                             (_, Some(index)) => index.columns.clone(),
@@ -532,7 +582,11 @@ fn drop_unique(context: &Context<'_>, hits: &mut Hits) {
                 if !made_again(&columns) {
                     hits.at(
                         action.span,
-                        format!("this expand migration drops what makes `{}` of `{}` unique", columns.join(", "), table.key),
+                        format!(
+                            "this expand migration drops what makes `{}` of `{}` unique",
+                            columns.join(", "),
+                            table.key
+                        ),
                         "old code may need it",
                     );
                 }

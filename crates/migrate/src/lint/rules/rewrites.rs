@@ -16,7 +16,9 @@ pub(super) const RULES: &[Rule] = &[
         why: "A constant default, or now(), is stored once; for gen_random_uuid(), clock_timestamp(), random() \
               or a function of your own every row and every index is written anew.",
         elsewhere: "squawk adding-field-with-default; strong_migrations add_column_default, add_column_default_callable; eugene E10",
-        fix: Fix::Sequence("adds the column, sets the default, fills the rows in batches, and makes it NOT NULL by way of a CHECK if it was"),
+        fix: Fix::Sequence(
+            "adds the column, sets the default, fills the rows in batches, and makes it NOT NULL by way of a CHECK if it was",
+        ),
         cases: &[
             case!(Postgres,
                 locks: "ACCESS EXCLUSIVE while every row and every index is written anew. (Before PostgreSQL 11: for any default.)",
@@ -39,7 +41,9 @@ pub(super) const RULES: &[Rule] = &[
         on: true,
         why: "Its value is computed and written for every row.",
         elsewhere: "squawk adding-field-with-default; strong_migrations add_column_generated_stored; eugene E11",
-        fix: Fix::None("a trigger and a backfill take its place, and the expression must be written in another form for them"),
+        fix: Fix::None(
+            "a trigger and a backfill take its place, and the expression must be written in another form for them",
+        ),
         cases: &[
             case!(Postgres,
                 locks: "ACCESS EXCLUSIVE while every row and every index is written anew.",
@@ -139,14 +143,64 @@ pub(super) const RULES: &[Rule] = &[
 /// Functions whose value is the same for all rows of a statement. A function that isn't here is
 /// taken for volatile, which is what PostgreSQL takes one for that says nothing.
 const STABLE: [&str; 58] = [
-    "now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "current_date",
-    "current_time", "current_user", "current_role", "current_schema", "current_catalog",
-    "current_setting", "current_database", "lower", "upper", "coalesce", "greatest", "least",
-    "to_json", "to_jsonb", "jsonb_build_object", "jsonb_build_array", "json_build_object",
-    "json_build_array", "array", "make_interval", "make_date", "md5", "sha256", "length", "abs",
-    "round", "floor", "ceil", "date_trunc", "to_timestamp", "to_date", "extract", "row", "nullif",
-    "cast", "format", "concat", "date", "timestamp", "numeric", "varchar", "char", "decimal", "bit",
-    "interval", "time", "age", "timezone", "replace", "left", "right", "localtimestamp", "power",
+    "now",
+    "current_timestamp",
+    "transaction_timestamp",
+    "statement_timestamp",
+    "current_date",
+    "current_time",
+    "current_user",
+    "current_role",
+    "current_schema",
+    "current_catalog",
+    "current_setting",
+    "current_database",
+    "lower",
+    "upper",
+    "coalesce",
+    "greatest",
+    "least",
+    "to_json",
+    "to_jsonb",
+    "jsonb_build_object",
+    "jsonb_build_array",
+    "json_build_object",
+    "json_build_array",
+    "array",
+    "make_interval",
+    "make_date",
+    "md5",
+    "sha256",
+    "length",
+    "abs",
+    "round",
+    "floor",
+    "ceil",
+    "date_trunc",
+    "to_timestamp",
+    "to_date",
+    "extract",
+    "row",
+    "nullif",
+    "cast",
+    "format",
+    "concat",
+    "date",
+    "timestamp",
+    "numeric",
+    "varchar",
+    "char",
+    "decimal",
+    "bit",
+    "interval",
+    "time",
+    "age",
+    "timezone",
+    "replace",
+    "left",
+    "right",
+    "localtimestamp",
+    "power",
 ];
 
 /// Whether a default must be computed for each row.
@@ -155,37 +209,61 @@ pub(crate) fn is_volatile(value: &Expr, dialect: Dialect) -> bool {
         // An expression, and not the literal or CURRENT_TIMESTAMP that MySQL always had.
         Dialect::Mysql => {
             !value.calls.is_empty()
-                && !value.calls.iter().all(|c| c == "now" || c.starts_with("current_"))
+                && !value
+                    .calls
+                    .iter()
+                    .all(|c| c == "now" || c.starts_with("current_"))
         }
-        _ => value.calls.iter().any(|call| !STABLE.contains(&call.as_str())),
+        _ => value
+            .calls
+            .iter()
+            .any(|call| !STABLE.contains(&call.as_str())),
     }
 }
 
 fn volatile_default(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
-        let ActionKind::AddColumn(column) = &action.kind else { continue };
-        let Some(value) = &column.default else { continue };
+        let ActionKind::AddColumn(column) = &action.kind else {
+            continue;
+        };
+        let Some(value) = &column.default else {
+            continue;
+        };
         let old_server = context.pg() && context.older([11, 0, 0]) && !value.null;
         if is_volatile(value, context.dialect) || old_server {
             hits.at(
                 value.span,
-                format!("all rows of `{}` are written anew for this default", table.key),
-                if old_server { "before PostgreSQL 11, any default" } else { "computed for each row" },
+                format!(
+                    "all rows of `{}` are written anew for this default",
+                    table.key
+                ),
+                if old_server {
+                    "before PostgreSQL 11, any default"
+                } else {
+                    "computed for each row"
+                },
             );
         }
     }
 }
 
 fn generated(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         if let ActionKind::AddColumn(column) = &action.kind
             && let Some((Generated::Stored, span)) = column.generated
         {
             hits.at(
                 span,
-                format!("all rows of `{}` are written anew for this column", table.key),
+                format!(
+                    "all rows of `{}` are written anew for this column",
+                    table.key
+                ),
                 "computed and stored for each row",
             );
         }
@@ -193,14 +271,19 @@ fn generated(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn serial(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         if let ActionKind::AddColumn(column) = &action.kind
             && let Some(span) = column.identity
         {
             hits.at(
                 span,
-                format!("all rows of `{}` are written anew for their numbers", table.key),
+                format!(
+                    "all rows of `{}` are written anew for their numbers",
+                    table.key
+                ),
                 "a number for each row",
             );
         }
@@ -208,14 +291,19 @@ fn serial(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn domain(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         if let ActionKind::AddColumn(column) = &action.kind
             && context.schema.domains.get(&column.ty.base) == Some(&true)
         {
             hits.at(
                 column.ty.span,
-                format!("all rows of `{}` are written anew for this domain", table.key),
+                format!(
+                    "all rows of `{}` are written anew for this domain",
+                    table.key
+                ),
                 "the domain has a constraint",
             );
         }
@@ -223,7 +311,9 @@ fn domain(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn rewrite_type(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         let (column, ty) = match &action.kind {
             ActionKind::SetType { column, ty, .. } => (column, ty),
@@ -243,7 +333,12 @@ fn rewrite_type(context: &Context<'_>, hits: &mut Hits) {
         if rewrites {
             hits.at(
                 action.span,
-                format!("all rows of `{}` are written anew to make `{}` {}", table.key, column.key, written(ty)),
+                format!(
+                    "all rows of `{}` are written anew to make `{}` {}",
+                    table.key,
+                    column.key,
+                    written(ty)
+                ),
                 "nobody can use the table meanwhile",
             );
         }
@@ -251,7 +346,9 @@ fn rewrite_type(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn moved(context: &Context<'_>, hits: &mut Hits) {
-    let Some((table, actions)) = context.alter() else { return };
+    let Some((table, actions)) = context.alter() else {
+        return;
+    };
     for action in actions {
         if matches!(action.kind, ActionKind::Move) {
             hits.at(

@@ -19,7 +19,9 @@ pub(super) const RULES: &[Rule] = &[
               isn't NULL. A default that isn't constant it takes while the table is empty and refuses when it \
               has rows: tests on empty databases prove nothing.",
         elsewhere: "-",
-        fix: Fix::None("a new table must take the place of the old one, and its definition is yours"),
+        fix: Fix::None(
+            "a new table must take the place of the old one, and its definition is yours",
+        ),
         cases: &[case!(Sqlite,
             locks: "None: it fails.",
             rewrite: "Add it plain or with a constant default; add a unique index in a statement of its own; fill it in batches.",
@@ -52,7 +54,9 @@ pub(super) const RULES: &[Rule] = &[
         why: "SQLite renames tables and columns, and adds and drops columns; types, NOT NULL, defaults and \
               constraints are part of CREATE TABLE for good.",
         elsewhere: "-",
-        fix: Fix::None("a new table must take the place of the old one, and its definition is yours"),
+        fix: Fix::None(
+            "a new table must take the place of the old one, and its definition is yours",
+        ),
         cases: &[case!(Sqlite,
             locks: "None: it fails.",
             rewrite: "Create a new table, copy the rows, drop the old one, rename the new one; then indexes, triggers and views again.",
@@ -165,9 +169,13 @@ ALTER TABLE accounts_new RENAME TO accounts;")],
 ];
 
 fn add_column_limits(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AlterTable { table, actions } = context.statement() else { return };
+    let Stmt::AlterTable { table, actions } = context.statement() else {
+        return;
+    };
     for action in actions {
-        let ActionKind::AddColumn(column) = &action.kind else { continue };
+        let ActionKind::AddColumn(column) = &action.kind else {
+            continue;
+        };
         let mut say = |span, what: &str| {
             hits.at(
                 span,
@@ -184,7 +192,10 @@ fn add_column_limits(context: &Context<'_>, hits: &mut Hits) {
         } else if let Some(default) = &column.default {
             let constant = default.literal;
             if !constant {
-                say(default.span, "a default that isn't constant, if it has rows,");
+                say(
+                    default.span,
+                    "a default that isn't constant, if it has rows,",
+                );
             } else if !default.null
                 && let Some((_, span)) = column.references
             {
@@ -199,7 +210,11 @@ fn needs(context: &Context<'_>, table: &str, known: &Table, column: &str) -> Opt
     if known.primary_key.iter().any(|c| c == column) {
         return Some("the primary key".to_owned());
     }
-    if let Some(index) = known.indexes.iter().find(|i| i.columns.iter().any(|c| c == column)) {
+    if let Some(index) = known
+        .indexes
+        .iter()
+        .find(|i| i.columns.iter().any(|c| c == column))
+    {
         return Some(format!("the index `{}`", index.name));
     }
     for constraint in &known.constraints {
@@ -210,16 +225,22 @@ fn needs(context: &Context<'_>, table: &str, known: &Table, column: &str) -> Opt
         }
     }
     let views = &context.schema.views;
-    let view = views.iter().find(|(_, words)| words.contains(table) && words.contains(column));
+    let view = views
+        .iter()
+        .find(|(_, words)| words.contains(table) && words.contains(column));
     view.map(|(name, _)| format!("the view `{name}`, which names both,"))
 }
 
 fn drop_column_referenced(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AlterTable { table, actions } = context.statement() else { return };
-    let Some(known) = context.table(table) else { return };
+    let Stmt::AlterTable { table, actions } = context.statement() else {
+        return;
+    };
+    let Some(known) = context.table(table) else {
+        return;
+    };
     for action in actions {
         if let ActionKind::DropColumn(column) = &action.kind
-            && !(context.expand() && !context.new_column(table, &column.key))
+            && (!context.expand() || context.new_column(table, &column.key))
             && let Some(what) = needs(context, &table.key, known, &column.key)
         {
             hits.at(
@@ -232,7 +253,9 @@ fn drop_column_referenced(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn unsupported_alter(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AlterTable { table, actions } = context.statement() else { return };
+    let Stmt::AlterTable { table, actions } = context.statement() else {
+        return;
+    };
     for action in actions {
         let known = matches!(
             action.kind,
@@ -245,7 +268,11 @@ fn unsupported_alter(context: &Context<'_>, hits: &mut Hits) {
             hits.at(
                 action.span,
                 format!("SQLite can't change `{}` like this", table.key),
-                if known { "one clause per ALTER TABLE" } else { "fails" },
+                if known {
+                    "one clause per ALTER TABLE"
+                } else {
+                    "fails"
+                },
             );
             return;
         }
@@ -256,7 +283,10 @@ fn pragma(context: &Context<'_>, hits: &mut Hits) {
     if let Stmt::Pragma { name, value } = context.statement()
         && context.in_transaction()
         && !value.is_empty()
-        && matches!(name.as_str(), "foreign_keys" | "journal_mode" | "synchronous" | "page_size")
+        && matches!(
+            name.as_str(),
+            "foreign_keys" | "journal_mode" | "synchronous" | "page_size"
+        )
     {
         hits.at(
             context.span(),
@@ -267,10 +297,16 @@ fn pragma(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn rebuild_loses(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::AlterTable { table, actions } = context.statement() else { return };
+    let Stmt::AlterTable { table, actions } = context.statement() else {
+        return;
+    };
     for action in actions {
-        let ActionKind::RenameTo(to) = &action.kind else { continue };
-        let Some((file, old)) = context.schema.dropped.get(&to.key) else { continue };
+        let ActionKind::RenameTo(to) = &action.kind else {
+            continue;
+        };
+        let Some((file, old)) = context.schema.dropped.get(&to.key) else {
+            continue;
+        };
         if *file != context.file {
             continue;
         }
@@ -284,7 +320,11 @@ fn rebuild_loses(context: &Context<'_>, hits: &mut Hits) {
                     made.extend(create.def.name.as_ref().map(|n| n.last().to_owned()));
                     columns.push(create.def.columns.iter().map(|c| c.key.clone()).collect());
                 }
-                Stmt::Create { kind: ObjectKind::Trigger, name, .. } => {
+                Stmt::Create {
+                    kind: ObjectKind::Trigger,
+                    name,
+                    ..
+                } => {
                     made.insert(name.last().to_owned());
                 }
                 _ => {}
@@ -317,7 +357,14 @@ fn rebuild_loses(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn rebuild_with_view(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Drop { kind: ObjectKind::Table, names, .. } = context.statement() else { return };
+    let Stmt::Drop {
+        kind: ObjectKind::Table,
+        names,
+        ..
+    } = context.statement()
+    else {
+        return;
+    };
     let legacy = context.statements[..context.index].iter().any(|s| {
         matches!(s, Stmt::Pragma { name, value } if name == "legacy_alter_table" && value != "off" && value != "0")
     });
@@ -325,11 +372,18 @@ fn rebuild_with_view(context: &Context<'_>, hits: &mut Hits) {
         if legacy || context.older([3, 25, 0]) || !is_rebuilt(context, &name.key) {
             continue;
         }
-        let view = context.schema.views.iter().find(|(_, words)| words.contains(&name.key));
+        let view = context
+            .schema
+            .views
+            .iter()
+            .find(|(_, words)| words.contains(&name.key));
         if let Some((view, _)) = view {
             hits.at(
                 context.span(),
-                format!("the view `{view}` names `{}`, so the rename below fails", name.key),
+                format!(
+                    "the view `{view}` names `{}`, so the rename below fails",
+                    name.key
+                ),
                 "drop the view first",
             );
         }
@@ -337,7 +391,14 @@ fn rebuild_with_view(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn rebuild_cascades(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Drop { kind: ObjectKind::Table, names, .. } = context.statement() else { return };
+    let Stmt::Drop {
+        kind: ObjectKind::Table,
+        names,
+        ..
+    } = context.statement()
+    else {
+        return;
+    };
     let off = context.script.directives("foreign-keys").any(|d| d.rest == "off")
         || (!context.in_transaction()
             && context.statements[..context.index].iter().any(|s| {
@@ -352,14 +413,17 @@ fn rebuild_cascades(context: &Context<'_>, hits: &mut Hits) {
         }
         let child = context.schema.tables.iter().find(|(key, table)| {
             **key != name.key
-                && table.constraints.iter().any(|c| {
-                    matches!(&c.rule, Kept::ForeignKey { table, .. } if *table == name.key)
-                })
+                && table.constraints.iter().any(
+                    |c| matches!(&c.rule, Kept::ForeignKey { table, .. } if *table == name.key),
+                )
         });
         if let Some((child, _)) = child {
             hits.at(
                 context.span(),
-                format!("dropping `{}` deletes rows that `{child}` refers to", name.key),
+                format!(
+                    "dropping `{}` deletes rows that `{child}` refers to",
+                    name.key
+                ),
                 "foreign keys are checked here",
             );
         }

@@ -4,6 +4,7 @@ use super::{Check, Class, Fix, Rule, Severity, case};
 use crate::lint::context::{Context, Hits};
 use crate::lint::statement::{ActionKind, Stmt, Transaction};
 
+#[expect(clippy::too_many_arguments, reason = "the columns of a table")]
 const fn rule(
     id: &'static str,
     title: &'static str,
@@ -129,12 +130,25 @@ pub(super) const RULES: &[Rule] = &[
 pub(crate) fn outside(context: &Context<'_>) -> Option<&'static str> {
     Some(match context.statement() {
         Stmt::CreateIndex(create) if create.concurrently => "CREATE INDEX CONCURRENTLY",
-        Stmt::Drop { concurrently: true, .. } => "DROP INDEX CONCURRENTLY",
-        Stmt::Drop { kind: crate::lint::statement::ObjectKind::Database, .. } if context.pg() => "DROP DATABASE",
-        Stmt::Reindex { concurrently: true, .. } => "REINDEX CONCURRENTLY",
+        Stmt::Drop {
+            concurrently: true, ..
+        } => "DROP INDEX CONCURRENTLY",
+        Stmt::Drop {
+            kind: crate::lint::statement::ObjectKind::Database,
+            ..
+        } if context.pg() => "DROP DATABASE",
+        Stmt::Reindex {
+            concurrently: true, ..
+        } => "REINDEX CONCURRENTLY",
         Stmt::AlterTable { actions, .. }
             if actions.iter().any(|a| {
-                matches!(a.kind, ActionKind::DetachPartition { concurrently: true, .. })
+                matches!(
+                    a.kind,
+                    ActionKind::DetachPartition {
+                        concurrently: true,
+                        ..
+                    }
+                )
             }) =>
         {
             "DETACH PARTITION CONCURRENTLY"
@@ -169,7 +183,10 @@ fn nested(context: &Context<'_>, hits: &mut Hits) {
     };
     // BEGIN and its COMMIT are told of once.
     let told = context.statements[..context.index].iter().any(|s| {
-        matches!(s, Stmt::Transaction(Transaction::Begin | Transaction::Commit | Transaction::Rollback))
+        matches!(
+            s,
+            Stmt::Transaction(Transaction::Begin | Transaction::Commit | Transaction::Rollback)
+        )
     });
     if !told {
         hits.at(
@@ -181,14 +198,23 @@ fn nested(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn uncommitted(context: &Context<'_>, hits: &mut Hits) {
-    if context.in_transaction() || !matches!(context.statement(), Stmt::Transaction(Transaction::Begin)) {
+    if context.in_transaction()
+        || !matches!(context.statement(), Stmt::Transaction(Transaction::Begin))
+    {
         return;
     }
     let ends = context.later().iter().any(|s| {
-        matches!(s, Stmt::Transaction(Transaction::Commit | Transaction::Rollback))
+        matches!(
+            s,
+            Stmt::Transaction(Transaction::Commit | Transaction::Rollback)
+        )
     });
     if !ends {
-        hits.at(context.span(), "this transaction is never committed", "everything after it is undone");
+        hits.at(
+            context.span(),
+            "this transaction is never committed",
+            "everything after it is undone",
+        );
     }
 }
 
@@ -197,10 +223,16 @@ fn repeatable(context: &Context<'_>, statement: &Stmt, text: &str) -> bool {
     match statement {
         Stmt::CreateTable(create) => create.if_not_exists,
         Stmt::CreateIndex(create) => create.concurrently || create.if_not_exists.is_some(),
-        Stmt::Drop { if_exists, concurrently, .. } => *if_exists || *concurrently,
+        Stmt::Drop {
+            if_exists,
+            concurrently,
+            ..
+        } => *if_exists || *concurrently,
         Stmt::Create { replace, .. } => *replace || text.contains("if not exists"),
         Stmt::AlterTable { actions, .. } => actions.iter().all(|a| match &a.kind {
-            ActionKind::AddColumn(_) | ActionKind::DropColumn(_) | ActionKind::DropConstraint(_) => {
+            ActionKind::AddColumn(_)
+            | ActionKind::DropColumn(_)
+            | ActionKind::DropConstraint(_) => {
                 let clause = context.slice(a.span).to_lowercase();
                 clause.contains("if not exists") || clause.contains("if exists")
             }
@@ -211,7 +243,10 @@ fn repeatable(context: &Context<'_>, statement: &Stmt, text: &str) -> bool {
             _ => true,
         }),
         Stmt::Insert { tolerant, .. } => *tolerant,
-        Stmt::CreateEnum { .. } | Stmt::CreateDomain { .. } | Stmt::Rename { .. } | Stmt::RenameTables(_) => false,
+        Stmt::CreateEnum { .. }
+        | Stmt::CreateDomain { .. }
+        | Stmt::Rename { .. }
+        | Stmt::RenameTables(_) => false,
         _ => true,
     }
 }
@@ -221,7 +256,11 @@ fn mixed(context: &Context<'_>, hits: &mut Hits) {
         return;
     }
     // Between BEGIN and COMMIT of its own it's all or nothing.
-    if context.statements.iter().any(|s| matches!(s, Stmt::Transaction(Transaction::Begin))) {
+    if context
+        .statements
+        .iter()
+        .any(|s| matches!(s, Stmt::Transaction(Transaction::Begin)))
+    {
         return;
     }
     let text = context.slice(context.span()).to_lowercase();
@@ -235,7 +274,9 @@ fn mixed(context: &Context<'_>, hits: &mut Hits) {
 }
 
 fn set_scope(context: &Context<'_>, hits: &mut Hits) {
-    let Stmt::Set { name, local, .. } = context.statement() else { return };
+    let Stmt::Set { name, local, .. } = context.statement() else {
+        return;
+    };
     if context.in_transaction() && !local {
         hits.at(
             context.span(),
@@ -243,7 +284,10 @@ fn set_scope(context: &Context<'_>, hits: &mut Hits) {
             "SET LOCAL ends with the transaction",
         );
     } else if !context.in_transaction() && *local {
-        let own = context.statements.iter().any(|s| matches!(s, Stmt::Transaction(Transaction::Begin)));
+        let own = context
+            .statements
+            .iter()
+            .any(|s| matches!(s, Stmt::Transaction(Transaction::Begin)));
         if !own {
             hits.at(
                 context.span(),
