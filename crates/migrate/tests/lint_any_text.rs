@@ -183,7 +183,7 @@ fn holds(text: &str, more: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn noise_is_read(text in noise(), more in noise()) {

@@ -341,7 +341,7 @@ fn misread(directive: &Directive) -> Option<String> {
             directive.rest
         )),
         "allow" | "lint" | "foreign-keys" | "lock-timeout" | "statement-timeout" | "retries"
-        | "requires-release" | "requires-migration" | "batch" => None,
+        | "requires-release" | "requires-migration" => None,
         word => Some(format!("`{word}` is no directive of Windlass")),
     }
 }

@@ -240,8 +240,23 @@ fn line(text: &str, at: usize) -> usize {
         .map_or(1, |before| before.matches('\n').count() + 1)
 }
 
+/// The line of a new file that says what it is for, as long as the statement still stands.
+fn mark(context: &Context<'_>, name: &str) -> String {
+    format!(
+        "-- Takes the place of line {} of {name} (windlass migrate lint --fix).",
+        line(context.text, context.span().start)
+    )
+}
+
 /// Whether something behind the statement needs what now comes later.
 fn clear(plan: Plan, context: &Context<'_>, files: &[Source<'_>]) -> Result<Plan, String> {
+    let mark = mark(context, files[context.file].name);
+    if let Some(file) = files.iter().find(|f| f.text.contains(&mark)) {
+        return Err(format!(
+            "{} takes its place already: remove the statement here",
+            file.name
+        ));
+    }
     let mentions = |text: &str| {
         let lower = text.to_lowercase();
         plan.names.iter().find(|name| {
@@ -355,11 +370,15 @@ impl Place<'_, '_> {
         if part.no_transaction {
             text.push_str("-- windlass: no-transaction\n");
         }
-        text.push_str(&format!(
-            "-- Takes the place of line {} of {} (windlass migrate lint --fix).\n",
-            line(self.context.text, self.context.span().start),
-            self.name
-        ));
+        if self.in_place {
+            text.push_str(&format!(
+                "-- Moved from {} (windlass migrate lint --fix).\n",
+                self.name
+            ));
+        } else {
+            text.push_str(&mark(self.context, self.name));
+            text.push('\n');
+        }
         for directive in &part.directives {
             text.push_str(&format!("-- windlass: {directive}\n"));
         }

@@ -82,6 +82,22 @@ impl miette::Diagnostic for Shown<'_> {
 /// The first lines of a long place, so that a page of SQL isn't printed for a word.
 const LINES: usize = 6;
 
+/// A longer line, in bytes, isn't printed.
+const LONGEST_LINE: usize = 2000;
+
+/// The length of the longest of the lines that a place is in.
+fn longest_line(text: &str, span: Span) -> usize {
+    let start = text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+    let end = text[span.end..]
+        .find('\n')
+        .map_or(text.len(), |n| span.end + n);
+    text[start..end]
+        .split('\n')
+        .map(str::len)
+        .max()
+        .unwrap_or(0)
+}
+
 fn shortened(text: &str, span: Span) -> Span {
     let inside = text.get(span.start..span.end).unwrap_or_default();
     let cut = inside.match_indices('\n').nth(LINES - 1).map(|(at, _)| at);
@@ -136,7 +152,8 @@ pub fn text_report(files: &[Source<'_>], report: &Report, style: Style, folder: 
             finding: &finding,
             source: NamedSource::new(harmless(&name), harmless(source)),
         };
-        if handler.render_report(&mut shown, &diagnostic).is_err() {
+        let long = longest_line(source, finding.span) > LONGEST_LINE;
+        if long || handler.render_report(&mut shown, &diagnostic).is_err() {
             // A place that can't be drawn is still told.
             let (line, column) = place(source, finding.span.start);
             shown.push_str(&format!(

@@ -124,6 +124,10 @@ fn fix_writes_new_files_and_changes_old_ones_only_in_place() {
     assert_eq!(names.len(), 5, "{names:?}");
     let kept = std::fs::read_to_string(folder.0.path("app/migrations/0002_nick.sql")).unwrap();
     assert_eq!(kept, unsafe_text);
+    // The second time it says that this is done.
+    let (_, out, _) = folder.lint(&since);
+    assert!(out.contains("takes its place already"), "{out}");
+    assert_eq!(folder.names(), names);
 
     let folder = Folder::new(&[("0001_users.sql", TABLES), ("0002_nick.sql", unsafe_text)]);
     let (code, out, _) = folder.lint(&["--since", "0001_users.sql", "--fix", "--in-place"]);

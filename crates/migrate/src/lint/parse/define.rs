@@ -423,8 +423,11 @@ impl<'a> Cursor<'a> {
             at: 0,
             dialect: self.dialect,
         };
-        // `((a IS NOT NULL))`
-        while inner.punct("(") {
+        // `((a IS NOT NULL))`; nobody writes more of them, and each is looked for to its end.
+        for _ in 0..16 {
+            if !inner.punct("(") {
+                break;
+            }
             let Some(within) = inner.parens() else { break };
             if !inner.done() {
                 inner.at = 0;

@@ -76,7 +76,7 @@ pub(super) const RULES: &[Rule] = &[
             case!(Mysql,
                 locks: "The table is rebuilt and writers wait; replicas that replay statements may number the rows in another order.",
                 rewrite: "A new table with the column, filled in batches.",
-                fails: "ALTER TABLE accounts ADD COLUMN number bigint AUTO_INCREMENT KEY, ALGORITHM=INPLACE;",
+                fails: "ALTER TABLE accounts ADD COLUMN number bigint AUTO_INCREMENT UNIQUE, ALGORITHM=INPLACE;",
                 passes: "ALTER TABLE accounts ADD COLUMN number bigint, ALGORITHM=INSTANT;"),
         ],
         check: Check::Statement(serial),
