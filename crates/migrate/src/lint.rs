@@ -78,6 +78,13 @@ impl Options {
         }
     }
 
+    /// The server's version. MySQL has none above 9, so what is higher is MariaDB.
+    fn server(&self) -> Option<ServerVersion> {
+        let version = self.server_version?;
+        let mariadb = version.mariadb || (self.dialect == Dialect::Mysql && version.numbers[0] > 9);
+        Some(ServerVersion { mariadb, ..version })
+    }
+
     /// The first file that isn't applied, if that was said: old code doesn't know what it and those
     /// behind it make.
     fn first_new(&self, files: &[Source<'_>]) -> Option<usize> {

@@ -192,6 +192,28 @@ fn what_is_not_applied_yet_is_new_to_old_code() {
 }
 
 #[test]
+fn a_version_above_9_is_mariadb() {
+    let text = "CREATE TABLE a (id bigint PRIMARY KEY, b bigint REFERENCES a (id));";
+    for (version, found) in [("8.0.36", 1), ("10.11", 0), ("mariadb-11.4", 0)] {
+        let mut options = Options::new(Dialect::Mysql);
+        options.server_version = Some(version.parse().expect("a version"));
+        let report = lint(
+            &[Source {
+                name: "1.sql",
+                text,
+            }],
+            &options,
+        );
+        assert_eq!(
+            report.findings.len(),
+            found,
+            "{version}: {:?}",
+            in_words(&report)
+        );
+    }
+}
+
+#[test]
 fn an_index_of_a_later_file_covers_a_foreign_key() {
     let table = "CREATE TABLE b (id bigint PRIMARY KEY, a_id bigint REFERENCES a (id));";
     let index = "-- windlass: no-transaction\nCREATE INDEX CONCURRENTLY b_a ON b (a_id);";

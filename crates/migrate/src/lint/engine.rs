@@ -164,7 +164,7 @@ impl Run<'_> {
         for n in 0..reading.statements.len() {
             let context = Context {
                 dialect,
-                version: self.options.server_version,
+                version: self.options.server(),
                 text,
                 file: index,
                 first_new,

@@ -160,7 +160,7 @@ pub fn fix(files: &[Source<'_>], options: &Options, report: &Report, in_place: b
                 .collect();
             let context = Context {
                 dialect: options.dialect,
-                version: options.server_version,
+                version: options.server(),
                 text: file.text,
                 file: index,
                 first_new,

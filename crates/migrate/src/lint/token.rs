@@ -45,6 +45,7 @@ pub(crate) fn tokens(text: &str, dialect: Dialect) -> Vec<Token> {
         dialect,
         delimiter: None,
         fresh: true,
+        copy: (false, false),
         tokens: Vec::with_capacity(text.len() / 5),
     };
     while lexer.at < lexer.bytes.len() {
@@ -62,6 +63,8 @@ struct Lexer<'a> {
     delimiter: Option<&'a str>,
     /// Whether a statement may begin here.
     fresh: bool,
+    /// Whether this is `COPY`, and whether its rows follow.
+    copy: (bool, bool),
     tokens: Vec<Token>,
 }
 
@@ -85,9 +88,29 @@ impl Lexer<'_> {
         };
         self.tokens.push(Token { kind, span });
         self.at = end;
+        if kind == Kind::Comment {
+            return;
+        }
+        let first = std::mem::replace(&mut self.fresh, matches!(kind, Kind::End | Kind::Client));
+        if self.dialect != Dialect::Postgres {
+            return;
+        }
         match kind {
-            Kind::Comment => {}
-            kind => self.fresh = matches!(kind, Kind::End | Kind::Client),
+            Kind::Word => {
+                let word = &self.text[span.start..span.end];
+                self.copy.0 |= first && word.eq_ignore_ascii_case("copy");
+                self.copy.1 |= self.copy.0 && word.eq_ignore_ascii_case("stdin");
+            }
+            // pg_dump writes the rows behind the statement, up to a line `\.`.
+            Kind::End => {
+                if self.copy == (true, true) {
+                    let rest = &self.bytes[self.at..];
+                    let rows = memchr::memmem::find(rest, b"\n\\.");
+                    self.at = rows.map_or(self.bytes.len(), |n| self.at + n + 3);
+                }
+                self.copy = (false, false);
+            }
+            _ => {}
         }
     }
 
@@ -264,6 +287,13 @@ mod tests {
         let sqlite = words("[a;b] 'it''s' /* /* */ ,", Dialect::Sqlite);
         let kinds: Vec<Kind> = sqlite.iter().map(|t| t.0).collect();
         assert_eq!(kinds, [Ident, Str, Comment, Punct]);
+    }
+
+    #[test]
+    fn rows_behind_copy_are_no_sql() {
+        let text = "COPY t (a) FROM stdin;\nit's\t(\n\\.\nSELECT 1;";
+        let kinds: Vec<&str> = words(text, Dialect::Postgres).iter().map(|t| t.1).collect();
+        assert_eq!(kinds[kinds.len() - 4..], [";", "SELECT", "1", ";"]);
     }
 
     #[test]
