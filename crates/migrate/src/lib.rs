@@ -8,6 +8,7 @@
 //! | the lock, the lease, the fence | [`lock`] |
 //! | what each database needs | `database` |
 //! | up, down, status, verify, repair | [`run`] |
+//! | what is dangerous, and the safe way | [`lint`] |
 //! | what stops it, and hints | [`error`] |
 //! | Windlass's own schema, embedded | [`history`], [`sqlite`] |
 //!
@@ -19,6 +20,7 @@ mod database;
 pub mod error;
 pub mod folder;
 pub mod history;
+pub mod lint;
 pub mod lock;
 pub mod plan;
 pub mod release;

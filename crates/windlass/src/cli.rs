@@ -17,6 +17,7 @@ mod import;
 mod init;
 mod logs;
 mod migrate;
+mod migrate_lint;
 mod nodes;
 mod plan;
 mod registry;

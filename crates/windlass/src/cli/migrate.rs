@@ -83,6 +83,8 @@ enum Command {
     Exec(exec::Args),
     /// Run another migrator under our lock
     Run(run::Args),
+    /// Say what is dangerous in a folder of migrations
+    Lint(super::migrate_lint::LintArgs),
     /// Not for people: becomes the command, and dies with its parent
     #[command(hide = true)]
     RunChild(run::ChildArgs),
@@ -247,6 +249,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     let json = args.command.json();
     let code = match args.command {
         Command::RunChild(args) => run::child(&args),
+        Command::Lint(args) => super::migrate_lint::run(&args),
         Command::Exec(args) => exec::main(args),
         other => block_on(interruptible(other.run())).and_then(|done| {
             let outcome = done?;
@@ -289,7 +292,7 @@ impl Command {
             Self::Repair(args) => args.json,
             Self::Unlock(args) => args.json,
             Self::Wait(args) => args.json,
-            Self::Exec(_) | Self::Run(_) | Self::RunChild(_) => false,
+            Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
         }
     }
 
@@ -306,8 +309,10 @@ impl Command {
             Self::Unlock(args) => unlock::run(&args).await,
             Self::Wait(args) => wait::run(&args).await,
             Self::Run(args) => run::run(&args).await,
-            // Handled before: they become other programs.
-            Self::Exec(_) | Self::RunChild(_) => Err(Problem::new("not here").code(EXIT_INTERNAL)),
+            // Handled before: they become other programs, or ask no database.
+            Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
+                Err(Problem::new("not here").code(EXIT_INTERNAL))
+            }
         }
     }
 }

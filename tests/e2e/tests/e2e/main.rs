@@ -23,6 +23,7 @@ mod include;
 mod jobs;
 mod lab;
 mod live;
+mod migrate_lint;
 #[path = "../../../../crates/archive/tests/archive/moto.rs"]
 mod moto;
 mod registry;
