@@ -135,7 +135,8 @@ const ENLIST: &str = "insert or ignore into archive_copies
     (sink, attempt_id, build_id, step, state, next_ms, created_ms)
     select k.name, a.id, a.build_id, s.idx, 'waiting', ?1, ?1
     from archive_sinks k, attempts a join steps s on s.attempt_id = a.id
-    where k.active = 1 and a.phase = 'done' and s.started_us is not null";
+    where k.active = 1 and a.phase = 'done' and s.started_us is not null
+    and a.logs_removed_ms is null";
 
 /// Makes the rows of an attempt that was just closed, in the same transaction.
 pub(crate) async fn enlist(tx: &mut WriteTx, attempt: i64) -> Result<(), StoreError> {
