@@ -10,7 +10,10 @@ async fn the_demo_makes_one_build_that_passes_and_one_that_fails() {
     let second = lab.ended(&server, "demo", 2).await;
     assert_eq!(first["state"], "passed");
     assert_eq!(second["state"], "failed");
-    assert_eq!(second["summary"], "step \"test\": exit code 1");
+    assert_eq!(
+        second["summary"],
+        "step \"test\": exit code 1: count.sh says 2 words, there are 9"
+    );
     let log = lab
         .text(&server, "/repos/demo/builds/1/steps/3/log?strip=ansi")
         .await;
