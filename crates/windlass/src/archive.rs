@@ -107,7 +107,7 @@ pub(crate) struct ArchiveArgs {
         hide_env_values = true
     )]
     s3_credentials_file: Option<PathBuf>,
-    /// The bucket's name is part of the host's name: https://BUCKET.s3.example.org
+    /// The bucket's name is part of the host's name: `https://BUCKET.s3.example.org`
     #[arg(long)]
     s3_virtual_host: bool,
     /// A file with the certificates (PEM) that the storage's certificate is signed by
