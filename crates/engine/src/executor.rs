@@ -238,11 +238,13 @@ pub enum ExecutorError {
         /// What it said, or how it ended.
         reason: String,
     },
-    /// The Docker daemon can't be reached. It may be back in a moment.
-    #[error("the Docker daemon at {host} can't be used now: {reason}")]
+    /// The Docker daemon can't be reached, or its machine has a moment of weakness. It may be back soon.
+    #[error("the Docker daemon at {host} {state}: {reason}")]
     DaemonGone {
         /// Its address.
         host: String,
+        /// "can't be reached", or what else keeps it from serving us for a moment.
+        state: &'static str,
         /// What went wrong.
         reason: String,
     },

@@ -73,6 +73,16 @@ impl Daemon {
     pub(super) fn gone(&self, reason: String) -> ExecutorError {
         ExecutorError::DaemonGone {
             host: self.host.clone(),
+            state: "can't be reached",
+            reason,
+        }
+    }
+
+    /// A machine of it did not start a container for a reason that is over in a moment ([`is_passing`]).
+    pub(super) fn stumbled(&self, reason: String) -> ExecutorError {
+        ExecutorError::DaemonGone {
+            host: self.host.clone(),
+            state: "could not start a container now",
             reason,
         }
     }
@@ -85,8 +95,11 @@ impl Daemon {
                 message,
             } => {
                 let message = message.trim().to_owned();
-                if status_code >= 500 && (has_no_leader(&message) || is_passing(&message)) {
+                if status_code >= 500 && has_no_leader(&message) {
                     return self.gone(message);
+                }
+                if status_code >= 500 && is_passing(&message) {
+                    return self.stumbled(message);
                 }
                 refused(doing.into(), message)
             }

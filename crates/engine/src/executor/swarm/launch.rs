@@ -311,7 +311,7 @@ impl SwarmExecutor {
         end: &super::standing::End<'_>,
     ) -> Result<(), ExecutorError> {
         self.clear(docker, attempt).await?;
-        Err(self.daemon.gone(end.error.to_owned()))
+        Err(self.daemon.stumbled(end.error.to_owned()))
     }
 
     /// Why a task ended before its shim asked for anything.
