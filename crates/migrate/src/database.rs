@@ -47,6 +47,41 @@ impl Database {
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
+
+    /// The address for programs, with its password. To show it to people, print the database itself.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The database of this name on the same server, with everything else of the address (user,
+    /// TLS, parameters). SQLite: the file `name`, which begins with `/`.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        let url = if self.dialect == Dialect::Sqlite {
+            let rest = &self.url["sqlite:".len()..];
+            // Programs differ in how many slashes stand before a path: as many as in the address.
+            let slashes = match rest.len() - rest.trim_start_matches('/').len() {
+                0 | 1 => "",
+                2 => "//",
+                _ => "///",
+            };
+            format!("sqlite:{slashes}{name}")
+        } else {
+            let (scheme, rest) = self.url.split_once("://").unwrap_or((&self.url, ""));
+            let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+            let server = place.split('/').next().unwrap_or(place);
+            // Of the ways to name a database, this one beats the path.
+            let kept: Vec<&str> = parameters
+                .split('&')
+                .filter(|p| !p.is_empty() && !p.starts_with("dbname="))
+                .collect();
+            let mark = if kept.is_empty() { "" } else { "?" };
+            format!("{scheme}://{server}/{name}{mark}{}", kept.join("&"))
+        };
+        Self {
+            dialect: self.dialect,
+            url,
+        }
+    }
 }
 
 impl std::fmt::Display for Database {
@@ -399,6 +434,23 @@ mod tests {
         );
         assert!(Database::parse("oracle://x").is_err());
         assert!(Database::parse("x.db").is_err());
+    }
+
+    #[test]
+    fn another_database_of_the_same_server_keeps_the_rest_of_the_address() {
+        let named = |url: &str, name: &str| Database::parse(url).unwrap().named(name).url;
+        assert_eq!(
+            named("postgres://me:p%2Fw@h:5/db?sslmode=require&dbname=x", "n"),
+            "postgres://me:p%2Fw@h:5/n?sslmode=require"
+        );
+        assert_eq!(
+            named("postgres:///db?host=/run", "n"),
+            "postgres:///n?host=/run"
+        );
+        assert_eq!(named("mariadb://root@h", "n"), "mysql://root@h/n");
+        assert_eq!(named("sqlite:a.db", "/t/x"), "sqlite:/t/x");
+        assert_eq!(named("sqlite://a.db", "/t/x"), "sqlite:///t/x");
+        assert_eq!(named("sqlite:///a/b.db?mode=rwc", "/t/x"), "sqlite:////t/x");
     }
 
     #[test]

@@ -218,6 +218,11 @@ pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
         || is_sqlite(error) && error.to_string().contains("no such table")
 }
 
+/// MySQL: there is no such database, or this user may not use or make it.
+pub(crate) fn is_refused_database(error: &sqlx::Error) -> bool {
+    matches!(mysql_number(error), 1044 | 1049)
+}
+
 /// The server has no room for another session: it may in a moment.
 pub(crate) fn is_crowded(error: &sqlx::Error) -> bool {
     matches!(code(error).as_str(), "53300" | "57P03") || matches!(mysql_number(error), 1040 | 1203)

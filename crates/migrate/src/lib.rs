@@ -9,6 +9,7 @@
 //! | what each database needs | `database` |
 //! | up, down, status, verify, repair | [`run`] |
 //! | what is dangerous, and the safe way | [`lint`] |
+//! | databases that are there for a while | [`scratch`] |
 //! | what stops it, and hints | [`error`] |
 //! | Windlass's own schema, embedded | [`history`], [`sqlite`] |
 //!
@@ -25,6 +26,7 @@ pub mod lock;
 pub mod plan;
 pub mod release;
 pub mod run;
+pub mod scratch;
 pub mod sql;
 pub mod sqlite;
 
@@ -35,6 +37,7 @@ pub use error::Error;
 pub use folder::Folder;
 pub use history::{Applied, Standing, judge};
 pub use run::Options;
+pub use scratch::Scratch;
 
 /// One step of the schema's history, usually `include_str!`ed from a file `0001_name.sql`.
 #[derive(Debug, Clone, Copy)]

@@ -176,7 +176,7 @@ fn key(tables: &Tables) -> i64 {
 
 /// What a session needs so that a lost client frees the lock, and so that no setting of the role
 /// ends it early.
-fn settings(version: u32) -> String {
+pub(crate) fn settings(version: u32) -> String {
     let mut text = "set standard_conforming_strings = on; set tcp_keepalives_idle = 10; \
         set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3; \
         set idle_in_transaction_session_timeout = 0; "

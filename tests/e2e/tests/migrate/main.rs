@@ -8,6 +8,7 @@ mod files;
 mod locks;
 mod locks_elsewhere;
 mod scene;
+mod scratch;
 mod servers;
 mod start;
 mod storm;
