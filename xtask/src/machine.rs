@@ -72,6 +72,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "the tests of `windlass migrate`",
     ),
     (
+        "/usr/bin/redis-server",
+        "redis-server",
+        "the tests of `windlass migrate` with a lock in Redis",
+    ),
+    (
         "chromium",
         "chromium",
         "the tests of the pages in a browser",

@@ -84,16 +84,32 @@ impl Database {
     }
 }
 
+/// An address as people may see it: without password and parameters.
+pub(crate) fn without_secrets(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or(url);
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, rest)), Some((_, host))) => match rest.split([':', '@']).next() {
+            None | Some("") => format!("{scheme}://{host}"),
+            Some(user) => format!("{scheme}://{user}@{host}"),
+        },
+        _ => url.to_owned(),
+    }
+}
+
+impl Database {
+    /// Where it is, whoever asks: without the user.
+    pub(crate) fn place(&self) -> String {
+        let shown = self.to_string();
+        match (shown.split_once("://"), shown.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+            _ => shown,
+        }
+    }
+}
+
 impl std::fmt::Display for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let url = self.url.split('?').next().unwrap_or(&self.url);
-        match (url.split_once("://"), url.rsplit_once('@')) {
-            (Some((scheme, rest)), Some((_, host))) => {
-                let user = rest.split([':', '@']).next().unwrap_or("");
-                write!(f, "{scheme}://{user}@{host}")
-            }
-            _ => f.write_str(url),
-        }
+        f.write_str(&without_secrets(&self.url))
     }
 }
 
@@ -119,10 +135,19 @@ pub(crate) struct Tables {
     pub(crate) schema: Option<String>,
     /// The bare name of the history table.
     pub(crate) name: String,
+    /// Which lock: [`MAIN`], or [`DATA`].
+    pub(crate) lane: &'static str,
     pub(crate) history: String,
     pub(crate) lock: String,
     pub(crate) journal: String,
+    /// How far data migrations have come.
+    pub(crate) progress: String,
 }
+
+/// The lock of everything that changes the schema or the history.
+pub(crate) const MAIN: &str = "";
+/// The lock of data migrations: those take hours, and `up` must not wait for them.
+pub(crate) const DATA: &str = "_data";
 
 impl Tables {
     /// From `name` or `schema.name`.
@@ -142,10 +167,15 @@ impl Tables {
                 "{text:?} is no table's name: letters, digits and _, at most 48 of them"
             )));
         }
-        Ok(Self::of(schema.map(str::to_owned), name, dialect))
+        Ok(Self::of(schema.map(str::to_owned), name, MAIN, dialect))
     }
 
-    pub(crate) fn of(schema: Option<String>, name: &str, dialect: Dialect) -> Self {
+    pub(crate) fn of(
+        schema: Option<String>,
+        name: &str,
+        lane: &'static str,
+        dialect: Dialect,
+    ) -> Self {
         let quote = |word: &str| match dialect {
             Dialect::Mysql => format!("`{}`", word.replace('`', "``")),
             _ => format!("\"{}\"", word.replace('"', "\"\"")),
@@ -159,15 +189,25 @@ impl Tables {
         };
         Self {
             history: full(""),
-            lock: full("_lock"),
+            lock: full(&format!("{lane}_lock")),
             journal: full("_journal"),
+            progress: full("_progress"),
             name: name.to_owned(),
+            lane,
             schema,
         }
     }
 
-    /// The tables' definitions: the same for every database.
-    pub(crate) fn definitions(&self) -> [String; 4] {
+    /// Their bare names, as a list for SQL.
+    pub(crate) fn names(&self) -> String {
+        let names = ["", "_lock", "_journal", "_progress", "_data_lock"];
+        names
+            .map(|suffix| format!("'{}{suffix}'", self.name))
+            .join(", ")
+    }
+
+    /// The tables' definitions: the same for every database. The last gives the lock its row.
+    pub(crate) fn definitions(&self) -> [String; 5] {
         [
             format!(
                 "create table if not exists {} (version bigint not null primary key, \
@@ -189,6 +229,13 @@ impl Tables {
                  state varchar(16) not null, seen_before text, started_ms bigint not null, \
                  token bigint not null, primary key (direction, version, step))",
                 self.journal
+            ),
+            format!(
+                "create table if not exists {} (version bigint not null primary key, \
+                 hash varchar(64) not null, last_key text, batches bigint not null, \
+                 seen bigint not null, part integer, eta_ms bigint, busy_ms bigint not null, \
+                 started_ms bigint not null, updated_ms bigint not null, token bigint not null)",
+                self.progress
             ),
             format!(
                 "insert into {lock} (id, token) select 1, 0 where not exists \
@@ -246,6 +293,8 @@ pub(crate) trait Session: Sized + Send {
     const NOW: &'static str;
 
     fn conn(&mut self) -> &mut Self::Conn;
+    /// From here on, the lock is that of data migrations.
+    fn beside(&mut self);
     fn tables(&self) -> &Tables;
     /// A second connection, for the heartbeat.
     fn another(&mut self) -> impl Future<Output = Result<Self::Conn, Error>> + Send;

@@ -1,6 +1,7 @@
 //! What stops the runner, and what its reader can do about it.
 
 use crate::folder::FolderError;
+use crate::gate::Keyholder;
 use crate::lock::Holder;
 use crate::plan::Mismatch;
 
@@ -51,6 +52,20 @@ pub enum Error {
     Locked {
         /// Who, if it can be seen.
         holder: Option<Box<Holder>>,
+    },
+    /// Somebody else has the lock in Redis, for longer than we would wait.
+    #[error("somebody else migrates this database: {holder} has the lock in Redis")]
+    Shut {
+        /// Who.
+        holder: Box<Keyholder>,
+    },
+    /// The lock in Redis can't be asked for.
+    #[error("the lock in Redis can't be had: {gate}: {why}")]
+    Gate {
+        /// Where it should be.
+        gate: String,
+        /// Why not.
+        why: String,
     },
     /// The lock was taken from us. Nothing was written after that.
     #[error("the lock was lost: {why}")]
@@ -146,6 +161,16 @@ impl Error {
                  crashed loses the lock by itself within seconds"
                     .to_owned()
             }
+            Self::Shut { .. } => {
+                "wait longer with --lock-wait, see `windlass migrate unlock --lock ...`; the key of a \
+                 holder that crashed goes by itself within seconds"
+                    .to_owned()
+            }
+            Self::Gate { .. } => {
+                "start this Redis, or correct its address and password in --lock; or leave --lock \
+                 away everywhere: the database's own lock excludes by itself"
+                    .to_owned()
+            }
             Self::Lost { .. } => {
                 "start again: whatever was not recorded was rolled back or is in the journal"
                     .to_owned()
@@ -239,6 +264,9 @@ pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
 impl Error {
     /// The server does not answer, or not yet: it starts, is full, or its file is not there.
     pub fn is_unreachable(&self) -> bool {
+        if matches!(self, Self::Gate { .. }) {
+            return true;
+        }
         let Self::Database { cause, .. } = self else {
             return false;
         };

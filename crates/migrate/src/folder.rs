@@ -4,6 +4,7 @@
 //! `0007_add_email.down.sql`, or sections in one file. What the runner should know stands in
 //! comments that begin a line with `-- windlass:`.
 
+mod batch;
 mod directives;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use std::time::Duration;
 use crate::release::{Floor, Release};
 use crate::sql::{Dialect, SplitError, Statement, split};
 
+pub use batch::Batch;
+pub(crate) use batch::catalog_name;
 pub use directives::parse_duration;
 
 /// A file of 64 MiB and more is data, and belongs elsewhere.
@@ -26,6 +29,8 @@ pub enum Phase {
     Expand,
     /// It removes what old code needed: it waits until no such code runs.
     Contract,
+    /// It changes rows, in batches, for as long as that takes: `up` does not wait for it.
+    Data,
 }
 
 impl Phase {
@@ -34,6 +39,7 @@ impl Phase {
         match self {
             Self::Expand => "expand",
             Self::Contract => "contract",
+            Self::Data => "data",
         }
     }
 }
@@ -77,6 +83,10 @@ pub struct File {
     pub requires_release: Option<Release>,
     /// `-- windlass: requires-migration 5`: the same, said by what a release's folder must have.
     pub requires_migration: Option<i64>,
+    /// `-- windlass: requires-data 7`: a contract waits until these data migrations are finished.
+    pub requires_data: Vec<i64>,
+    /// `-- windlass: batch users.id`: the batches of a data migration.
+    pub batch: Option<Batch>,
     /// `-- windlass: no-transaction`.
     pub no_transaction: bool,
     /// `-- windlass: foreign-keys off`: SQLite checks foreign keys at the end, not on the way.

@@ -6,6 +6,7 @@
 //! | what would run, and whether an application may start | [`plan`] |
 //! | SQL cut into statements | [`sql`] |
 //! | the lock, the lease, the fence | [`lock`] |
+//! | a lock in Redis in front of it | [`gate`] |
 //! | what each database needs | `database` |
 //! | up, down, status, verify, repair | [`run`] |
 //! | what is dangerous, and the safe way | [`lint`] |
@@ -20,6 +21,7 @@
 mod database;
 pub mod error;
 pub mod folder;
+pub mod gate;
 pub mod history;
 pub mod lint;
 pub mod lock;

@@ -103,6 +103,8 @@ pub struct Held {
     pub file: String,
     /// What the oldest running application must be: any of these.
     pub floors: Vec<Floor>,
+    /// Data migrations that have to be finished first.
+    pub data: Vec<i64>,
     /// Why it waits, in words.
     pub why: String,
 }
@@ -125,6 +127,8 @@ pub struct Plan {
     pub run: Vec<i64>,
     /// Contract migrations that wait.
     pub held: Vec<Held>,
+    /// Data migrations that are not finished: `windlass migrate data`.
+    pub data: Vec<i64>,
     /// Applied versions above the folder's newest: a newer release was here.
     pub ahead: Vec<i64>,
     /// What stops it.
@@ -176,9 +180,38 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
         if history.find(file.version).is_some() || rules.to.is_some_and(|to| file.version > to) {
             continue;
         }
-        if file.phase == Phase::Contract && file.version > filling {
-            if let Some(held) = held(file, rules) {
-                plan.held.push(held);
+        // An empty database has no rows yet, or a few: they are changed on the way, in order.
+        let by_command = file.batch.as_ref().is_some_and(|b| b.command.is_some());
+        if file.phase == Phase::Data && (file.version > filling || by_command) {
+            plan.data.push(file.version);
+            continue;
+        }
+        let unfinished =
+            |version: &&i64| history.find(**version).is_none() && !plan.run.contains(version);
+        let data: Vec<i64> = file
+            .requires_data
+            .iter()
+            .filter(unfinished)
+            .copied()
+            .collect();
+        if file.phase == Phase::Contract && (file.version > filling || !data.is_empty()) {
+            let why = if file.version > filling {
+                held(file, rules)
+            } else {
+                None
+            };
+            if why.is_some() || !data.is_empty() {
+                plan.held.push(Held {
+                    version: file.version,
+                    file: file.file.clone(),
+                    floors: file.floors(),
+                    why: [why, unfinished_words(&data)]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                    data,
+                });
                 continue;
             }
         } else if file.version < newest_applied && file.phase == Phase::Expand {
@@ -198,7 +231,19 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
     plan
 }
 
-fn held(file: &File, rules: &Rules) -> Option<Held> {
+fn unfinished_words(data: &[i64]) -> Option<String> {
+    if data.is_empty() {
+        return None;
+    }
+    let data: Vec<String> = data.iter().map(i64::to_string).collect();
+    Some(format!(
+        "data migration {} has to be finished first: windlass migrate data",
+        data.join(", ")
+    ))
+}
+
+/// Why a contract migration waits for old code.
+fn held(file: &File, rules: &Rules) -> Option<String> {
     let floors = file.floors();
     let words: Vec<String> = floors.iter().map(ToString::to_string).collect();
     let words = words.join(", or ");
@@ -216,12 +261,7 @@ fn held(file: &File, rules: &Rules) -> Option<Held> {
             }
         }
     };
-    Some(Held {
-        version: file.version,
-        file: file.file.clone(),
-        floors,
-        why,
-    })
+    Some(why)
 }
 
 /// Whether an application may start on this schema.
@@ -386,6 +426,50 @@ mod tests {
         let mut half = applied(&folder, &[1]);
         half.filling = Some(3);
         assert_eq!(plan(&half, &folder, &Rules::default(), false).run, [2, 3]);
+    }
+
+    #[test]
+    fn data_is_not_ups_business_and_a_contract_waits_for_it() {
+        let data = "-- windlass: phase data\n-- windlass: batch a.id\nupdate a set x = 1 where id between :lo and :hi;";
+        let contract = format!("{CONTRACT}\n-- windlass: requires-data 2");
+        let folder = folder(&[
+            ("1_a.sql", "select 1"),
+            ("2_b.sql", data),
+            ("3_c.sql", &contract),
+            ("4_d.sql", "select 4"),
+        ]);
+        let rules = Rules {
+            oldest: Some("2.0".parse().unwrap()),
+            ..Rules::default()
+        };
+        let found = plan(&applied(&folder, &[1]), &folder, &rules, false);
+        assert_eq!(
+            (found.run.as_slice(), found.data.as_slice()),
+            (&[4][..], &[2][..])
+        );
+        assert_eq!(found.held[0].data, [2]);
+        assert!(
+            found.held[0].why.starts_with("data migration 2"),
+            "{found:?}"
+        );
+        let both = plan(
+            &applied(&folder, &[1, 4]),
+            &folder,
+            &Rules::default(),
+            false,
+        );
+        assert!(both.held[0].why.contains("; data migration 2"), "{both:?}");
+        // Finished late is no disorder, and then the contract runs.
+        let found = plan(&applied(&folder, &[1, 4]), &folder, &rules, false);
+        assert!(found.stops.is_empty());
+        let found = plan(&applied(&folder, &[1, 2, 4]), &folder, &rules, false);
+        assert_eq!((found.run.as_slice(), found.data.len()), (&[3][..], 0));
+        // A fresh database takes all, in order.
+        let found = plan(&History::default(), &folder, &Rules::default(), true);
+        assert_eq!(found.run, [1, 2, 3, 4]);
+        // An application does not wait for data.
+        let app = App::of(&folder, None);
+        assert_eq!(app.needs, [1, 4]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod data;
 mod down;
 mod keep;
 mod locked;
@@ -16,12 +17,14 @@ use crate::database::postgres::Postgres;
 use crate::database::sqlite::Sqlite;
 use crate::error::{Error, is_crowded};
 use crate::folder::Phase;
+use crate::gate::Gate;
 use crate::lock::Holder;
 use crate::plan::{Held, Mismatch, Rules};
 
 pub use adopt::{Adopted, Tool, adopt};
+pub use data::{Command, DataReport, How, Progress, Range, check_batches, data};
 pub use down::down;
-pub use keep::{Repair, baseline, hold, repair, unlock};
+pub use keep::{Repair, Which, baseline, hold, repair, unlock};
 pub use look::{Finding, Interrupted, Status, answer, status, verify};
 pub use up::up;
 
@@ -43,6 +46,8 @@ pub struct Options {
     pub lease: Duration,
     /// MySQL: no named lock, the lease alone (Galera is found by itself).
     pub lease_only: bool,
+    /// A lock in Redis to ask for before the database's own.
+    pub gate: Option<Gate>,
     /// What to allow.
     pub rules: Rules,
 }
@@ -57,6 +62,7 @@ impl Default for Options {
             retries: 20,
             lease: Duration::from_secs(20),
             lease_only: false,
+            gate: None,
             rules: Rules::default(),
         }
     }
@@ -70,6 +76,17 @@ pub enum Event {
     Waiting {
         /// Who, if it can be seen.
         holder: Option<Holder>,
+    },
+    /// The lock in Redis has to be waited for. Told again when the reason changes.
+    Gate {
+        /// Who has it, or that Redis is away.
+        why: String,
+    },
+    /// The lock in Redis is not ours any more, or was not for a moment. The work goes on: the
+    /// database's own lock excludes others.
+    GateLost {
+        /// How we know.
+        why: String,
     },
     /// A migration begins.
     Begin {
@@ -100,6 +117,17 @@ pub enum Event {
         /// Whether it had taken effect before the interruption.
         took_effect: bool,
     },
+    /// A batch of a data migration took effect.
+    Batch {
+        /// The file.
+        file: String,
+        /// The batch: how many keys, how long.
+        keys: u64,
+        /// How long it took.
+        ms: u64,
+        /// How far it has come with it.
+        progress: Progress,
+    },
     /// A migration is applied, or undone.
     Done(Done),
 }
@@ -127,6 +155,8 @@ pub struct Report {
     pub done: Vec<Done>,
     /// Contract migrations that wait.
     pub held: Vec<Held>,
+    /// Data migrations that are not finished.
+    pub data: Vec<i64>,
     /// Applied migrations that are newer than the folder.
     pub ahead: Vec<i64>,
     /// What should be known.

@@ -3,11 +3,13 @@
 
 mod effect;
 mod lexer;
+mod params;
 mod shape;
 mod split;
 
 pub use effect::losses;
 pub use lexer::{Token, TokenKind};
+pub(crate) use params::fill;
 pub use shape::{Outside, Shape, shape};
 pub use split::{SplitError, Statement, split};
 

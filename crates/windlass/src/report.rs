@@ -152,7 +152,7 @@ impl From<windlass_migrate::Error> for Problem {
     fn from(error: windlass_migrate::Error) -> Self {
         use windlass_migrate::Error;
         let code = match &error {
-            Error::Locked { .. } => EXIT_MIGRATE_LOCKED,
+            Error::Locked { .. } | Error::Shut { .. } => EXIT_MIGRATE_LOCKED,
             Error::Interrupted { .. } => EXIT_MIGRATE_HALF,
             Error::Mismatch(_) | Error::Verify { .. } => EXIT_MIGRATE_MISMATCH,
             _ => EXIT_MIGRATE_FAILED,

@@ -12,8 +12,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row, take_lease,
-    token,
+    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row,
+    take_lease, token,
 };
 use crate::error::{Error, is_missing_table};
 use crate::lock::{Attempt, Holder, Lease, Owner};
@@ -115,7 +115,8 @@ impl Mysql {
         };
         let schema = self.tables.schema.clone().unwrap_or_else(|| home.clone());
         self.home = home;
-        self.tables = Tables::of(Some(schema.clone()), &self.tables.name, Dialect::Mysql);
+        let Tables { name, lane, .. } = &self.tables;
+        self.tables = Tables::of(Some(schema.clone()), name, lane, Dialect::Mysql);
         self.id = text(1).and_then(|t| t.parse().ok()).unwrap_or(0);
         self.mariadb = text(2).is_some_and(|v| v.contains("MariaDB"));
         let galera = self
@@ -130,7 +131,8 @@ impl Mysql {
             == Some("ON");
         if !galera && !self.lease_only {
             // Named locks belong to the whole server, and take 64 characters.
-            let digest = Sha256::digest(format!("{schema}\0{}", self.tables.name));
+            let name = format!("{}{}", self.tables.name, self.tables.lane);
+            let digest = Sha256::digest(format!("{schema}\0{name}"));
             self.lock = Some(format!("windlass:{}", hex::encode(&digest[..16])));
         }
         Ok(())
@@ -196,6 +198,14 @@ impl Session for Mysql {
         &mut self.conn
     }
 
+    fn beside(&mut self) {
+        let Tables { schema, name, .. } = &self.tables;
+        self.tables = Tables::of(schema.clone(), name, DATA, Dialect::Mysql);
+        // The lock's name is found with the rest.
+        self.id = 0;
+        self.lock = None;
+    }
+
     fn tables(&self) -> &Tables {
         &self.tables
     }
@@ -207,10 +217,10 @@ impl Session for Mysql {
 
     async fn is_empty(&mut self) -> Result<bool, Error> {
         self.look().await?;
-        let name = self.tables.name.clone();
+        let names = self.tables.names();
         let sql = format!(
             "select count(*) from information_schema.tables where table_schema = database() \
-             and table_name not in ('{name}', '{name}_lock', '{name}_journal')"
+             and table_name not in ({names})"
         );
         Ok(self.scalar("look for tables", &sql).await?.as_deref() == Some("0"))
     }
@@ -232,12 +242,12 @@ impl Session for Mysql {
                 return Ok(Attempt::Held(holder));
             }
         }
-        let [history, row, journal, _] = self.tables.definitions();
+        let [history, row, journal, progress, _] = self.tables.definitions();
         let first = format!(
             "insert ignore into {} (id, token) values (1, 0)",
             self.tables.lock
         );
-        for sql in [history, row, journal, first] {
+        for sql in [history, row, journal, progress, first] {
             self.run("create our tables", &sql).await?;
         }
         self.take(me, lease).await

@@ -11,10 +11,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, Database, Effect, Limits, Session, Tables, Texts, folded, free_lease, lease_row, literal,
-    take_lease, token,
+    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, folded, free_lease, lease_row,
+    literal, take_lease, token,
 };
-use crate::error::{Error, is_gone};
+use crate::error::{Error, code, is_gone};
 use crate::lock::{Attempt, Holder, Lease, Owner};
 use crate::sql::{Dialect, Outside};
 
@@ -112,7 +112,8 @@ impl Postgres {
             let schema = schema.ok_or_else(|| {
                 Error::Refused("no schema of the search_path exists: create one first".to_owned())
             })?;
-            self.tables = Tables::of(Some(schema), &self.tables.name, Dialect::Postgres);
+            let Tables { name, lane, .. } = &self.tables;
+            self.tables = Tables::of(Some(schema), name, lane, Dialect::Postgres);
             self.key = key(&self.tables);
         }
         Ok(())
@@ -168,7 +169,8 @@ impl Postgres {
 /// The lock's key: one per database (the server's own rule), schema and table.
 fn key(tables: &Tables) -> i64 {
     let schema = tables.schema.as_deref().unwrap_or_default();
-    let digest = Sha256::digest(format!("windlass migrate\0{schema}\0{}", tables.name));
+    let name = format!("{}{}", tables.name, tables.lane);
+    let digest = Sha256::digest(format!("windlass migrate\0{schema}\0{name}"));
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest[..8]);
     i64::from_be_bytes(bytes)
@@ -210,6 +212,12 @@ impl Session for Postgres {
         &mut self.conn
     }
 
+    fn beside(&mut self) {
+        let Tables { schema, name, .. } = &self.tables;
+        self.tables = Tables::of(schema.clone(), name, DATA, Dialect::Postgres);
+        self.key = key(&self.tables);
+    }
+
     fn tables(&self) -> &Tables {
         &self.tables
     }
@@ -227,12 +235,12 @@ impl Session for Postgres {
             Some(schema) => literal(schema, Dialect::Postgres),
             None => "current_schema()".to_owned(),
         };
-        let name = &self.tables.name;
+        let names = self.tables.names();
         let sql = format!(
             "select not exists(select from pg_catalog.pg_class c \
              join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
              where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = {schema} \
-             and c.relname not in ('{name}', '{name}_lock', '{name}_journal') \
+             and c.relname not in ({names}) \
              and not exists(select from pg_catalog.pg_depend d where d.objid = c.oid \
              and d.classid = 'pg_catalog.pg_class'::regclass and d.deptype = 'e'))"
         );
@@ -266,15 +274,24 @@ impl Session for Postgres {
         }
         self.other = Some(other);
         let there = format!(
-            "select to_regclass({}) is not null",
-            literal(&self.tables.journal, Dialect::Postgres)
+            "select to_regclass({}) is not null and to_regclass({}) is not null",
+            literal(&self.tables.lock, Dialect::Postgres),
+            // The newest of our tables: an older release made the others.
+            literal(&self.tables.progress, Dialect::Postgres)
         );
         if self.scalar("look for our tables", &there).await?.as_deref() != Some("t") {
             let sql = format!("begin; {}; commit", self.tables.definitions().join("; "));
-            self.conn
-                .execute(&sql)
-                .await
-                .map_err(Error::database("create our tables"))?;
+            let mut made = self.conn.execute(&sql).await;
+            // The holder of our other lock may make the same tables: "if not exists" fails then.
+            if let Err(error) = &made
+                && matches!(code(error).as_str(), "23505" | "42P07")
+            {
+                made = match self.conn.execute("rollback").await {
+                    Ok(_) => self.conn.execute(&sql).await,
+                    Err(error) => Err(error),
+                };
+            }
+            made.map_err(Error::database("create our tables"))?;
         }
         let sql = take_lease(self, me, Some(self.pid));
         self.conn

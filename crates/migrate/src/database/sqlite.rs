@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row, take_lease,
-    token,
+    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row,
+    take_lease, token,
 };
 use crate::error::{Error, is_busy};
 use crate::lock::{Attempt, Holder, Lease, Owner};
@@ -85,6 +85,11 @@ impl Session for Sqlite {
         &mut self.conn
     }
 
+    fn beside(&mut self) {
+        let Tables { schema, name, .. } = &self.tables;
+        self.tables = Tables::of(schema.clone(), name, DATA, Dialect::Sqlite);
+    }
+
     fn tables(&self) -> &Tables {
         &self.tables
     }
@@ -95,11 +100,11 @@ impl Session for Sqlite {
     }
 
     async fn is_empty(&mut self) -> Result<bool, Error> {
-        let name = &self.tables.name;
+        let names = self.tables.names();
         let sql = format!(
             "select count(*) from sqlite_master where type in ('table', 'view') \
              and name not like 'sqlite~_%' escape '~' \
-             and name not in ('{name}', '{name}_lock', '{name}_journal')"
+             and name not in ({names})"
         );
         let rows = self
             .conn

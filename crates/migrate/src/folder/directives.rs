@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{File, FolderError, Phase, Section};
+use super::{Batch, File, FolderError, Phase, Section};
 use crate::release::Release;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) fn read(
         phase: Phase::default(),
         requires_release: None,
         requires_migration: None,
+        requires_data: Vec::new(),
+        batch: None,
         no_transaction: false,
         foreign_keys_off: false,
         lock_timeout: None,
@@ -44,6 +46,7 @@ pub(super) fn read(
         checksum: String::new(),
     };
     let mut part = Part::Up;
+    let mut command = None;
     let mut hash = Sha256::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
         // sqlx takes this for its own only as the very first bytes.
@@ -51,7 +54,13 @@ pub(super) fn read(
             found.no_transaction = true;
         }
         if let Some(words) = directive(line) {
-            let next = apply(&mut found, words);
+            let next = match words.strip_prefix("command ") {
+                Some(words) => {
+                    command = Some((i + 1, words.trim().to_owned()));
+                    Ok(None)
+                }
+                None => apply(&mut found, words),
+            };
             let next = next.map_err(|problem| FolderError::Directive {
                 file: file.clone(),
                 line: i + 1,
@@ -84,6 +93,41 @@ pub(super) fn read(
         if let Some(target) = target {
             target.text.push_str(line);
         }
+    }
+    let wrong = |line, problem: &str| FolderError::Directive {
+        file: file.clone(),
+        line,
+        problem: problem.to_owned(),
+    };
+    if let Some((line, command)) = command {
+        // What is run is what the migration does: it counts as its text.
+        hash.update(command.as_bytes());
+        let Some(batch) = &mut found.batch else {
+            return Err(wrong(
+                line,
+                "a command needs batches: `-- windlass: batch users.id`",
+            ));
+        };
+        batch.command = Some(command);
+    }
+    match (found.phase, &found.batch) {
+        (Phase::Data, None) => {
+            return Err(wrong(
+                1,
+                "a data migration says by which key its batches go: \
+                 `-- windlass: batch users.id size 1000`",
+            ));
+        }
+        (Phase::Expand | Phase::Contract, Some(_)) => {
+            return Err(wrong(1, "batches are for `-- windlass: phase data`"));
+        }
+        _ => {}
+    }
+    if found.phase != Phase::Contract && !found.requires_data.is_empty() {
+        return Err(wrong(
+            1,
+            "only a contract migration can wait for data: `-- windlass: phase contract`",
+        ));
     }
     found.checksum = hex::encode(hash.finalize());
     Ok(found)
@@ -136,7 +180,12 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
             file.phase = match value {
                 "expand" => Phase::Expand,
                 "contract" => Phase::Contract,
-                other => return Err(format!("the phase is expand or contract, not {other:?}")),
+                "data" => Phase::Data,
+                other => {
+                    return Err(format!(
+                        "the phase is expand or contract or data, not {other:?}"
+                    ));
+                }
             };
         }
         "no-transaction" => file.no_transaction = true,
@@ -164,6 +213,17 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
             }
             file.requires_migration = Some(version);
         }
+        "requires-data" => {
+            let version: i64 = value
+                .parse()
+                .map_err(|_| format!("{value:?} is no migration's number"))?;
+            if version >= file.version {
+                return Err(format!("migration {version} is not older than this file"));
+            }
+            file.requires_data.push(version);
+        }
+        "batch" => file.batch = Some(Batch::parse(value)?),
+        "command" => return Err("say which command: `-- windlass: command ./fill.sh`".to_owned()),
         "up" | "down" => {
             match value {
                 "" => {}
@@ -179,8 +239,8 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
         other => {
             return Err(format!(
                 "{other:?} is not known: phase, no-transaction, foreign-keys off, lock-timeout, \
-                 statement-timeout, retries, requires-release, requires-migration, allow, up, down, \
-                 verify are"
+                 statement-timeout, retries, requires-release, requires-migration, requires-data, batch, \
+                 command, allow, up, down, verify are"
             ));
         }
     }
@@ -245,6 +305,14 @@ mod tests {
             ("-- windlass: lock-timeout 2 days", "is no time"),
             ("-- windlass: requires-migration 8", "newer"),
             ("-- windlass: down\n-- windlass: down", "second section"),
+            ("-- windlass: phase data", "by which key"),
+            ("-- windlass: batch t.id", "are for"),
+            ("-- windlass: command x", "needs batches"),
+            ("-- windlass: requires-data 3", "only a contract"),
+            (
+                "-- windlass: phase contract\n-- windlass: requires-data 7",
+                "not older",
+            ),
         ] {
             let error = file(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
@@ -277,6 +345,21 @@ mod tests {
         for text in ["-- +goose ENVSUB ON\n", "-- migrate:up foo:bar\n"] {
             assert!(file(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn data_migrations_say_their_batches_and_contracts_wait_for_them() {
+        let found =
+            file("-- windlass: phase data\n-- windlass: batch t.id size 10\nselect 1;").unwrap();
+        assert_eq!(found.phase, Phase::Data);
+        assert_eq!(found.batch.unwrap().size, 10);
+        let text = "-- windlass: phase data\n-- windlass: batch t.id\n-- windlass: command ./fill ";
+        let found = file(text).unwrap();
+        let other = file(&text.replace("fill", "full")).unwrap();
+        assert_ne!(found.checksum, other.checksum);
+        assert_eq!(found.batch.unwrap().command.as_deref(), Some("./fill"));
+        let contract = "-- windlass: phase contract\n-- windlass: requires-data 0006\nselect 1;";
+        assert_eq!(file(contract).unwrap().requires_data, [6]);
     }
 
     #[test]

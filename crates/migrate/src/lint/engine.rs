@@ -331,9 +331,9 @@ fn ask(
 /// What is wrong with a directive, if anything is. Values that the runner reads it checks itself.
 fn misread(directive: &Directive) -> Option<String> {
     match directive.word.as_str() {
-        "phase" if matches!(directive.rest.as_str(), "expand" | "contract") => None,
+        "phase" if matches!(directive.rest.as_str(), "expand" | "contract" | "data") => None,
         "phase" => Some(format!(
-            "the phase is expand or contract, not `{}`",
+            "the phase is expand or contract or data, not `{}`",
             directive.rest
         )),
         "lint" if !directive.rest.starts_with("allow") => Some(format!(
@@ -341,7 +341,7 @@ fn misread(directive: &Directive) -> Option<String> {
             directive.rest
         )),
         "allow" | "lint" | "foreign-keys" | "lock-timeout" | "statement-timeout" | "retries"
-        | "requires-release" | "requires-migration" => None,
+        | "requires-release" | "requires-migration" | "requires-data" | "batch" | "command" => None,
         word => Some(format!("`{word}` is no directive of Windlass")),
     }
 }

@@ -105,9 +105,12 @@ impl<'a> Job<'a> {
     fn record<S: Session>(&self, locked: &Locked<S>, ms: u128) -> String {
         let history = &locked.session.tables().history;
         match self.direction {
+            // What data migrations above it had done so far may be gone with it.
             Direction::Down => format!(
-                "delete from {history} where version = {}",
-                self.file.version
+                "delete from {history} where version = {version}; \
+                 delete from {} where version >= {version}",
+                locked.session.tables().progress,
+                version = self.file.version
             ),
             Direction::Up => insert_row(locked, self.file, "applied", ms),
         }
@@ -179,6 +182,7 @@ impl<S: Session> Locked<S> {
     /// Runs a file.
     pub(super) async fn apply(&mut self, job: &Job<'_>, tell: Tell<'_>) -> Result<Done, Error> {
         self.check()?;
+        self.tell_of_gate(&mut *tell);
         self.heart.doing(match job.direction {
             Direction::Up => format!("applying {}", job.file.file),
             Direction::Down => format!("undoing {}", job.file.file),
@@ -200,6 +204,7 @@ impl<S: Session> Locked<S> {
             phase: job.file.phase,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
+        self.tell_of_gate(&mut *tell);
         tell(Event::Done(done.clone()));
         Ok(done)
     }

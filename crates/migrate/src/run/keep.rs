@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apply::insert_row;
+use super::data::progress;
 use super::locked::{Locked, lost_or};
 use super::{Options, Tell, look, with_session};
 use crate::database::{Conn as _, Database, Session, history, literal};
@@ -145,12 +146,14 @@ async fn put_right<S: Session>(
             }
             Repair::Forget(version) => {
                 let is_half = half.iter().any(|h| h.version == *version);
-                if seen.find(*version).is_none() && !is_half {
+                let begun = progress(&mut locked.session).await?;
+                let begun = begun.iter().any(|p| p.version == *version);
+                if seen.find(*version).is_none() && !is_half && !begun {
                     return Err(Error::Refused(format!(
                         "migration {version} is not in the history"
                     )));
                 }
-                for table in [&tables.history, &tables.journal] {
+                for table in [&tables.history, &tables.journal, &tables.progress] {
                     sql.push(format!("delete from {table} where version = {version}"));
                 }
                 words.push(format!("migration {version} counts as not applied"));
@@ -161,6 +164,15 @@ async fn put_right<S: Session>(
     Ok(words)
 }
 
+/// Which lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// That of everything that changes the schema or the history.
+    Schema,
+    /// That of data migrations.
+    Data,
+}
+
 /// Who has the lock; with `force`, takes it away from them.
 ///
 /// # Errors
@@ -168,10 +180,14 @@ async fn put_right<S: Session>(
 pub async fn unlock(
     database: &Database,
     options: &Options,
+    which: Which,
     force: bool,
 ) -> Result<Option<Holder>, Error> {
     with_session!(database, options, create: false, |session| {
         let mut session = session;
+        if which == Which::Data {
+            session.beside();
+        }
         let holder = session.holder().await?;
         if let Some(holder) = &holder
             && force
@@ -207,7 +223,7 @@ pub async fn hold<T>(
 }
 
 /// Comes back when the lock is not ours any more, or when nobody could know that it still is.
-async fn until_lost<S: Session>(locked: &mut Locked<S>, lease: Duration) -> Error {
+pub(super) async fn until_lost<S: Session>(locked: &mut Locked<S>, lease: Duration) -> Error {
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         if let Err(error) = locked.check() {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Session, history};
 use crate::error::{Error, answer, is_gone, is_lock_wait};
+use crate::gate::{Asked, Gate, Keeper};
 use crate::lock::{Attempt, Heart, Lease, Owner};
 use crate::plan::History;
 
@@ -16,6 +17,7 @@ pub(super) struct Locked<S: Session> {
     pub(super) lease: Lease,
     pub(super) heart: Heart,
     pub(super) me: Owner,
+    gate: Option<Keeper>,
 }
 
 impl<S: Session> Locked<S> {
@@ -32,6 +34,17 @@ impl<S: Session> Locked<S> {
         let end = Instant::now() + options.lock_wait;
         let mut pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
         let mut told = None;
+        let gate = match &options.gate {
+            None => None,
+            Some(gate) => {
+                let through =
+                    through(gate, &mut session, &me, end, &mut *tell, still_needed).await?;
+                let Some(keeper) = through else {
+                    return Ok(None);
+                };
+                Some(keeper)
+            }
+        };
         loop {
             let holder = match session.try_lock(&me, options.lease).await? {
                 Attempt::Got(lease) => {
@@ -43,6 +56,7 @@ impl<S: Session> Locked<S> {
                         lease,
                         heart,
                         me,
+                        gate,
                     }));
                 }
                 Attempt::Held(holder) => holder,
@@ -61,6 +75,9 @@ impl<S: Session> Locked<S> {
             }
             tokio::time::sleep(pauses.next()).await;
             if !still_needed(&history(&mut session).await?) {
+                if let Some(gate) = gate {
+                    gate.release().await;
+                }
                 return Ok(None);
             }
         }
@@ -69,6 +86,9 @@ impl<S: Session> Locked<S> {
     /// Gives the lock back after the work, however that ended.
     pub(super) async fn finish<T>(mut self, worked: Result<T, Error>) -> Result<T, Error> {
         let released = self.session.release(&self.lease).await;
+        if let Some(gate) = self.gate.take() {
+            gate.release().await;
+        }
         let worked = worked?;
         released?;
         Ok(worked)
@@ -80,6 +100,13 @@ impl<S: Session> Locked<S> {
             return Err(taken());
         }
         Ok(())
+    }
+
+    /// Says it if the gate was lost: nothing to stop for.
+    pub(super) fn tell_of_gate(&self, tell: Tell<'_>) {
+        if let Some(why) = self.gate.as_ref().and_then(Keeper::news) {
+            tell(Event::GateLost { why });
+        }
     }
 
     /// SQL that touches the lease if it is ours and this session has the lock. No row: neither.
@@ -152,6 +179,43 @@ impl<S: Session> Locked<S> {
         }
         Ok(())
     }
+}
+
+/// Waits for the gate. `None`: others have done what we came for.
+async fn through<S: Session>(
+    gate: &Gate,
+    session: &mut S,
+    me: &Owner,
+    end: Instant,
+    tell: Tell<'_>,
+    still_needed: &(dyn Fn(&History) -> bool + Sync),
+) -> Result<Option<Keeper>, Error> {
+    let gate = gate.beside(session.tables().lane);
+    let mut pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
+    let mut told: Option<String> = None;
+    let keeper = gate.enter(me, end, async |asked| {
+        let why = match asked {
+            Asked::Held(holder) => holder.to_string(),
+            Asked::Away(why) => why.to_owned(),
+        };
+        if told.as_ref() != Some(&why) {
+            // Another holder: the one before may have done our work.
+            if told.is_some() && !still_needed(&history(&mut *session).await?) {
+                return Ok(None);
+            }
+            tell(Event::Gate { why: why.clone() });
+            told = Some(why);
+        }
+        Ok(Some(pauses.next()))
+    });
+    let Some(keeper) = keeper.await? else {
+        return Ok(None);
+    };
+    if told.is_some() && !still_needed(&history(session).await?) {
+        keeper.release().await;
+        return Ok(None);
+    }
+    Ok(Some(keeper))
 }
 
 fn taken() -> Error {

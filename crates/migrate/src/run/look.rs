@@ -1,6 +1,7 @@
 //! What only looks: status, verify, and whether an application may start. No lock.
 
 use super::apply::check_rows;
+use super::data::{Progress, progress};
 use super::{Options, with_session};
 use crate::database::{Conn as _, Database, Session, history};
 use crate::error::{Error, is_missing_table};
@@ -34,7 +35,7 @@ impl Interrupted {
 }
 
 /// Where a database stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// What the database says.
     pub history: History,
@@ -44,6 +45,10 @@ pub struct Status {
     pub holder: Option<Holder>,
     /// What is half done.
     pub interrupted: Vec<Interrupted>,
+    /// How far data migrations have come that have begun.
+    pub progress: Vec<Progress>,
+    /// Who has the lock of data migrations.
+    pub mover: Option<Holder>,
 }
 
 /// Where a database stands.
@@ -59,11 +64,22 @@ pub async fn status(
         let mut session = session;
         let seen = history(&mut session).await?;
         let fresh = seen.rows.is_empty() && session.is_empty().await?;
+        let plan = plan(&seen, folder, &options.rules, fresh);
+        let interrupted = interrupted(&mut session, &seen).await?;
+        let holder = session.holder().await?;
+        let (mut begun, mut mover) = (Vec::new(), None);
+        if !plan.data.is_empty() {
+            begun = progress(&mut session).await?;
+            session.beside();
+            mover = session.holder().await?;
+        }
         Ok(Status {
-            plan: plan(&seen, folder, &options.rules, fresh),
-            interrupted: interrupted(&mut session, &seen).await?,
-            holder: session.holder().await?,
+            plan,
+            interrupted,
+            holder,
             history: seen,
+            progress: begun,
+            mover,
         })
     })
 }

@@ -1,6 +1,7 @@
 //! `up`: applies what is pending.
 
 use super::apply::{Direction, Job};
+use super::data::Batches;
 use super::locked::{Locked, lost_or};
 use super::{Options, Report, Tell, look, with_session};
 use crate::database::{Conn as _, Database, Session, history};
@@ -61,6 +62,7 @@ fn report(plan: Plan) -> Report {
     Report {
         done: Vec::new(),
         held: plan.held,
+        data: plan.data,
         ahead: plan.ahead,
         warnings: plan.warnings,
     }
@@ -91,7 +93,11 @@ async fn under_lock<S: Session>(
         .run
         .iter()
         .filter_map(|version| folder.find(*version))
-        .map(|file| Job::new(file, Direction::Up, S::DIALECT, options))
+        .map(|file| match &file.batch {
+            // In an empty database only.
+            Some(batch) => Batches::new(file, batch, S::DIALECT, options).map(Work::Data),
+            None => Job::new(file, Direction::Up, S::DIALECT, options).map(Work::Schema),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     if fresh && !jobs.is_empty() {
         let sql = format!(
@@ -103,7 +109,13 @@ async fn under_lock<S: Session>(
     }
     let mut out = report(found);
     for job in &jobs {
-        out.done.push(locked.apply(job, tell).await?);
+        match job {
+            Work::Schema(job) => out.done.push(locked.apply(job, tell).await?),
+            Work::Data(job) => {
+                out.done
+                    .extend(locked.batches(job, None, &mut *tell, None).await?);
+            }
+        }
     }
     if filling {
         let sql = format!(
@@ -113,6 +125,11 @@ async fn under_lock<S: Session>(
         locked.write(&[sql], options.retries).await?;
     }
     Ok(out)
+}
+
+enum Work<'a> {
+    Schema(Job<'a>),
+    Data(Batches<'a>),
 }
 
 /// Whether an empty database was being filled when its runner ended.

@@ -3,6 +3,7 @@
 //! Needs nothing but a folder of SQL files and a database's address: no data folder, no server.
 
 mod baseline;
+mod data;
 mod down;
 mod exec;
 mod new;
@@ -23,6 +24,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_migrate::folder::parse_duration;
+use windlass_migrate::gate::Gate;
 use windlass_migrate::plan::Rules;
 use windlass_migrate::release::Oldest;
 use windlass_migrate::run::{Event, Options, Report};
@@ -42,6 +44,8 @@ in a transaction together with its row in the history, under a lock that many pr
 
 A file that removes what older code needs begins with `-- windlass: phase contract`. It waits until you say
 which is the oldest release that still runs: up --oldest-running 1.4.0
+
+A file that changes many rows begins with `-- windlass: phase data`: see `windlass migrate data --help`.
 
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 the command line is wrong; 3 migrations are pending;
 4 somebody else has the lock; 5 a migration is half done; 6 files and history don't fit, or a check found
@@ -67,6 +71,8 @@ enum Command {
     Plan(plan::Args),
     /// Apply what is pending
     Up(up::Args),
+    /// Change rows in batches, beside everything else: data migrations
+    Data(data::Args),
     /// Undo the newest migration, or those above a version
     Down(down::Args),
     /// Check that files, history and data fit
@@ -122,9 +128,44 @@ struct Files {
     dir: PathBuf,
 }
 
+/// A lock in Redis.
+#[derive(Debug, ClapArgs)]
+struct GateArgs {
+    /// A lock in Redis to ask for before the database's own, so that those who wait do not ask the
+    /// database: redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///SOCKET. The
+    /// database's lock is taken all the same
+    #[arg(
+        long = "lock",
+        value_name = "URL",
+        env = "WINDLASS_MIGRATE_LOCK",
+        hide_env_values = true
+    )]
+    gate: Option<String>,
+    /// Its key's name; by default the database's address and the history table
+    #[arg(long, value_name = "NAME", env = "WINDLASS_MIGRATE_LOCK_NAME")]
+    lock_name: Option<String>,
+}
+
+impl GateArgs {
+    fn gate(&self, place: &Where) -> Result<Option<Gate>, Problem> {
+        let Some(url) = &self.gate else {
+            return Ok(None);
+        };
+        let name = self.lock_name.as_deref();
+        Ok(Some(Gate::new(
+            url,
+            name,
+            &place.database()?,
+            &place.table,
+        )?))
+    }
+}
+
 /// Waiting for the lock.
 #[derive(Debug, ClapArgs)]
 struct Lock {
+    #[command(flatten)]
+    gate: GateArgs,
     /// How long to wait while somebody else migrates, such as 30s, 5min; 0: not at all
     #[arg(long, value_name = "TIME", default_value = "5min", value_parser = duration)]
     lock_wait: Duration,
@@ -184,9 +225,11 @@ impl Files {
 }
 
 impl Lock {
-    fn put(&self, options: &mut Options) {
+    fn put(&self, options: &mut Options, place: &Where) -> Result<(), Problem> {
         options.lock_wait = self.lock_wait;
         options.lease = self.lease;
+        options.gate = self.gate.gate(place)?;
+        Ok(())
     }
 }
 
@@ -286,6 +329,7 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Plan(args) => args.json,
             Self::Up(args) => args.json,
+            Self::Data(args) => args.json,
             Self::Down(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Baseline(args) => args.json,
@@ -302,6 +346,7 @@ impl Command {
             Self::Status(args) => status::run(&args).await,
             Self::Plan(args) => plan::run(&args).await,
             Self::Up(args) => up::run(&args).await,
+            Self::Data(args) => data::run(&args).await,
             Self::Down(args) => down::run(&args).await,
             Self::Verify(args) => verify::run(&args).await,
             Self::Baseline(args) => baseline::run(&args).await,
@@ -353,6 +398,12 @@ fn tell(event: Event) {
             Some(holder) => complain(format_args!("windlass: waiting for the lock of {holder}")),
             None => complain("windlass: waiting for the lock"),
         },
+        Event::Gate { why } => complain(format_args!(
+            "windlass: waiting for the lock in Redis: {why}"
+        )),
+        Event::GateLost { why } => complain(format_args!(
+            "windlass: the lock in Redis was lost ({why}); going on under the database's own"
+        )),
         Event::Begin { file, .. } => complain(format_args!("windlass: {file} ...")),
         Event::Retry {
             file,
@@ -375,6 +426,7 @@ fn tell(event: Event) {
                 "did not take effect: running it again"
             }
         )),
+        Event::Batch { .. } => {}
         Event::Done(done) => complain(format_args!("windlass: {} {} ms", done.file, done.ms)),
     }
 }
@@ -398,7 +450,14 @@ fn report(report: &Report, folder: &Folder, database: &Database, verb: &str) -> 
             }
         }
     }
-    if !report.held.is_empty() {
+    for version in &report.data {
+        let file = folder.find(*version).map(|f| f.file.as_str());
+        text.push(format!(
+            "data is to be changed: {}: windlass migrate data",
+            file.unwrap_or_default()
+        ));
+    }
+    if report.held.iter().any(|h| h.data.is_empty()) {
         text.push("       let it run with --oldest-running RELEASE".to_owned());
     }
     if !report.ahead.is_empty() {

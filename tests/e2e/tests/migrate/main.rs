@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails here")]
 
 mod crash;
+mod data;
 mod files;
+mod gate;
 mod locks;
 mod locks_elsewhere;
 mod scene;

@@ -27,6 +27,8 @@ pub(crate) fn windlass() -> PathBuf {
 pub(crate) struct Scene {
     pub(crate) dir: TempDir,
     pub(crate) url: String,
+    /// In the environment of each command.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 /// What a command came to.
@@ -122,7 +124,8 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("migrations")).unwrap();
         let url = url.to_owned();
-        Self { dir, url }
+        let env = Vec::new();
+        Self { dir, url, env }
     }
 
     /// With an SQLite file in its folder.
@@ -146,6 +149,7 @@ impl Scene {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("DATABASE_URL", &self.url)
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null());
         command
     }

@@ -1,6 +1,6 @@
 //! Database servers of a test's own. They die with the test, and their folders go.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -215,7 +215,9 @@ impl Mariadb {
                     "--skip-test-db",
                     "--auth-root-authentication-method=normal",
                 ])
-                .arg(format!("--datadir={}", data.display())),
+                .arg(format!("--datadir={}", data.display()))
+                // A server that starts removes temporary tables of others from a shared folder.
+                .arg(format!("--tmpdir={}", dir.path().display())),
         );
         let port = free_port();
         let child = command("mysql", Path::new("/usr/sbin/mariadbd"), package)
@@ -225,6 +227,7 @@ impl Mariadb {
                 "--innodb-flush-log-at-trx-commit=0",
             ])
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", dir.path().display()))
             .arg(format!("--socket={}", dir.path().join("s").display()))
             .arg(format!("--pid-file={}", dir.path().join("pid").display()))
             .arg(format!("--port={port}"))
@@ -249,6 +252,67 @@ impl Mariadb {
 
     pub(crate) async fn connect(&self) -> MySqlConnection {
         MySqlConnection::connect(&self.url).await.unwrap()
+    }
+}
+
+/// Redis, which keeps nothing on disk.
+pub(crate) struct Redis {
+    process: Process,
+    settings: Vec<String>,
+    pub(crate) port: u16,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        Self::start_with(free_port(), &[])
+    }
+
+    /// `settings`: such as `--requirepass x`. The port may be one of TLS: then they say so.
+    pub(crate) fn start_with(port: u16, settings: &[&str]) -> Self {
+        let settings: Vec<String> = settings.iter().map(|&s| s.to_owned()).collect();
+        let process = Self::process(port, &settings);
+        Self {
+            process,
+            settings,
+            port,
+        }
+    }
+
+    fn process(port: u16, settings: &[String]) -> Process {
+        let dir = folder("redis", "redis-server");
+        let tls = settings.iter().any(|s| s == "--tls-port");
+        let mut server = command("redis", Path::new("/usr/bin/redis-server"), "redis-server");
+        if !tls {
+            server.args(["--port", &port.to_string()]);
+        }
+        let child = server
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(dir.path())
+            .args(settings)
+            .stdout(log(&dir))
+            .stderr(log(&dir))
+            .spawn()
+            .unwrap();
+        let process = Process { child, dir };
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let said = std::fs::read_to_string(process.dir.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "Redis did not come up: {said}");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        process
+    }
+
+    /// Killed and started again: it has forgotten everything.
+    pub(crate) fn restart(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+        self.process = Self::process(self.port, &self.settings);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/3", self.port)
     }
 }
 

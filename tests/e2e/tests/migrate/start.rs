@@ -152,7 +152,7 @@ async fn another_migrator_runs_under_our_lock_and_dies_with_it() {
     scene.run(&["run", "--", "true"]).code(0);
 }
 
-trait Gone {
+pub(crate) trait Gone {
     fn is_err_or_zombie(&self) -> bool;
 }
 

@@ -14,7 +14,7 @@ const KILLS: usize = 12;
 const FILES: usize = 15;
 
 /// `holder` says the process id of who has the lock now.
-async fn storm(scene: &Scene, mut holder: impl AsyncFnMut() -> Option<i32>) {
+pub(crate) async fn storm(scene: &Scene, mut holder: impl AsyncFnMut() -> Option<i32>) {
     let mut running: Vec<Running> = (0..PROCESSES).map(|_| scene.spawn(&["up"])).collect();
     let mut kills = 0;
     let mut ended = 0;
@@ -54,7 +54,7 @@ async fn storm(scene: &Scene, mut holder: impl AsyncFnMut() -> Option<i32>) {
 }
 
 /// `row`: how a file leaves its mark; `slow`: what makes it take a moment.
-fn files(scene: &Scene, slow: &str) {
+pub(crate) fn files(scene: &Scene, slow: &str) {
     scene.file("0001_marks.sql", "create table marks (n int);");
     for n in 2..=FILES {
         let text = format!(
@@ -64,13 +64,13 @@ fn files(scene: &Scene, slow: &str) {
     }
 }
 
-fn all_marks() -> Vec<i32> {
+pub(crate) fn all_marks() -> Vec<i32> {
     (2..=i32::try_from(FILES).unwrap()).collect()
 }
 
-const HOLDER: &str =
+pub(crate) const HOLDER: &str =
     "select cast(pid as char(20)) from windlass_migrations_lock where owner is not null";
-const MARKS: &str = "select n from marks order by n";
+pub(crate) const MARKS: &str = "select n from marks order by n";
 
 #[tokio::test]
 async fn l16_storm_on_postgres() {

@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let folder = args.files.read()?;
     let database = args.place.database()?;
     let mut options = args.place.options();
-    args.lock.put(&mut options);
+    args.lock.put(&mut options, &args.place)?;
     let (recorded, json, mut text) = match (args.from, args.version) {
         (Some(tool), _) => {
             let done = run::adopt(&database, &folder, tool, &options, &mut tell).await?;

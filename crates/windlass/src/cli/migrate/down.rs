@@ -30,7 +30,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let folder = args.files.read()?;
     let database = args.place.database()?;
     let mut options = args.place.options();
-    args.lock.put(&mut options);
+    args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
     let done = run::down(&database, &folder, args.to, &options, &mut tell).await?;
     let text = report(&done, &folder, &database, "undid");

@@ -99,7 +99,7 @@ async fn prepare(args: &Args, mode: Mode) -> Result<Answer, Problem> {
         let database = args.place.database()?;
         let mut options = args.place.options();
         options.rules = args.allow.rules();
-        args.lock.put(&mut options);
+        args.lock.put(&mut options, &args.place)?;
         args.limits.put(&mut options);
         let end = tokio::time::Instant::now() + args.app.timeout;
         let mut told = false;
@@ -127,13 +127,17 @@ async fn prepare(args: &Args, mode: Mode) -> Result<Answer, Problem> {
     until_known(&args.place, &app, args.app.timeout).await
 }
 
-/// Replaces this process. Comes back only if that fails: 127 no such program, 126 not runnable, as
-/// in shells.
-pub(super) fn become_command(command: &[OsString]) -> Problem {
+/// Replaces this process. Comes back only if that fails.
+fn become_command(command: &[OsString]) -> Problem {
     let [program, arguments @ ..] = command else {
         return refused("no command");
     };
     let error = std::process::Command::new(program).args(arguments).exec();
+    not_started(program, &error)
+}
+
+/// The code as in shells: 127 no such program, 126 not runnable.
+pub(super) fn not_started(program: &std::ffi::OsStr, error: &std::io::Error) -> Problem {
     let code = if error.kind() == std::io::ErrorKind::NotFound {
         127
     } else {

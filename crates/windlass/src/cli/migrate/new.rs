@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// It removes what older code needs
     #[arg(long)]
     contract: bool,
+    /// It changes rows in batches over this key
+    #[arg(long, value_name = "TABLE.COLUMN", conflicts_with = "contract")]
+    batch: Option<String>,
     /// Print the file's name as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -47,8 +50,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Problem> {
     }
     let path = dir.join(format!("{}_{name}.sql", next(&folder)));
     let mut file = std::fs::File::create_new(&path).map_err(failed)?;
-    file.write_all(template(args.contract).as_bytes())
-        .map_err(failed)?;
+    let text = match &args.batch {
+        Some(key) => data_template(key),
+        None => template(args.contract).to_owned(),
+    };
+    file.write_all(text.as_bytes()).map_err(failed)?;
     let path = path.display().to_string();
     Ok(Outcome::new(vec![path.clone()], json!({ "file": path })))
 }
@@ -87,6 +93,17 @@ fn template(contract: bool) -> &'static str {
     }
 }
 
+fn data_template(key: &str) -> String {
+    let (table, column) = key.rsplit_once('.').unwrap_or((key, "id"));
+    format!(
+        "-- windlass: phase data\n\
+         -- windlass: batch {table}.{column} size 1000 pause 50ms target 1s\n\
+         -- New rows must be right by themselves (a default, a trigger, the new code): those with keys\n\
+         -- behind the one that the run has reached are not visited.\n\
+         update {table} set ... where {column} between :lo and :hi;\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +127,8 @@ mod tests {
             let text = template(contract).to_owned();
             Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
         }
+        let text = data_template("users.id");
+        let folder = Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
+        assert_eq!(folder.files[0].batch.as_ref().unwrap().key(), "users.id");
     }
 }

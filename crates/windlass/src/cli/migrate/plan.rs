@@ -84,6 +84,25 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     } else {
         text.push(format!("plan {hash}"));
     }
+    let mut data = Vec::new();
+    for file in status.plan.data.iter().filter_map(|v| folder.find(*v)) {
+        run::check_batches(file, dialect)?;
+        let Some(batch) = &file.batch else { continue };
+        text.push(format!(
+            "data: {} (by `windlass migrate data`: batches of {} keys of {})",
+            file.file,
+            batch.size,
+            batch.key()
+        ));
+        data.push(json!({
+            "version": file.version,
+            "file": file.file,
+            "checksum": file.checksum,
+            "key": batch.key(),
+            "size": batch.size,
+            "command": batch.command,
+        }));
+    }
     for held in &status.plan.held {
         text.push(format!("waits: {}: {}", held.file, held.why));
         if let Some(file) = folder.find(held.version) {
@@ -100,6 +119,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         "database": database.to_string(),
         "hash": hash,
         "files": files,
+        "data": data,
         "held": status.plan.held,
         "problems": status.plan.stops,
         "warnings": status.plan.warnings,

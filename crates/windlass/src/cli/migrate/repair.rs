@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let folder = args.files.read()?;
     let database = args.place.database()?;
     let mut options = args.place.options();
-    args.lock.put(&mut options);
+    args.lock.put(&mut options, &args.place)?;
     let mut what = Vec::new();
     if args.checksums {
         what.push(Repair::Checksums);

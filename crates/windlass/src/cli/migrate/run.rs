@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_migrate::run;
 
-use super::exec::become_command;
-use super::{Lock, Outcome, Where, refused, tell};
+use super::exec::not_started;
+use super::{Lock, Outcome, Where, block_on, refused, tell};
 use crate::report::Problem;
 
 /// Run another migrator under our lock: it waits for others, shows up in `unlock`, and ends if the
@@ -37,37 +37,74 @@ pub(super) struct ChildArgs {
     command: Vec<OsString>,
 }
 
-/// The command's process: killed by the kernel when its parent, who has the lock, dies.
+/// Stands between the lock's holder and the command: if the holder dies, the kernel tells this
+/// process, and it ends the command with all that the command has started.
 pub(super) fn child(args: &ChildArgs) -> Result<u8, Problem> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+    block_on(guard(args))?
+}
+
+async fn guard(args: &ChildArgs) -> Result<u8, Problem> {
+    let failed = |e: std::io::Error| refused(format!("could not listen for signals: {e}"));
+    let mut orphaned = signal(SignalKind::user_defined2()).map_err(failed)?;
+    // These go to the whole group: what becomes of them is the command's business.
+    let mut theirs = Vec::new();
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ] {
+        theirs.push(signal(kind).map_err(failed)?);
+    }
+    nix::sys::prctl::set_pdeathsig(Signal::SIGUSR2)
         .map_err(|e| refused(format!("could not bind the command to the lock: {e}")))?;
     // It may have died before that was set.
     if nix::unistd::getppid().as_raw() != args.parent {
         return Err(refused("the lock's holder is gone"));
     }
-    Err(become_command(&args.command))
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return Err(refused("no command"));
+    };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .spawn()
+        .map_err(|error| not_started(program, &error))?;
+    tokio::select! {
+        status = child.wait() => {
+            let status = status.map_err(|e| refused(format!("could not wait for the command: {e}")))?;
+            Ok(code(status))
+        }
+        _ = orphaned.recv() => {
+            killpg(nix::unistd::getpgrp(), Signal::SIGKILL).unwrap_or_default();
+            Err(refused("the lock's holder is gone"))
+        }
+    }
+}
+
+/// As shells say it: a signal is 128 and its number.
+fn code(status: ExitStatus) -> u8 {
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
 }
 
 pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let database = args.place.database()?;
     let mut options = args.place.options();
-    args.lock.put(&mut options);
+    args.lock.put(&mut options, &args.place)?;
     let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
     let doing: String = format!("running {}", words.join(" "))
         .chars()
         .take(300)
         .collect();
     let status = run::hold(&database, &options, &doing, &mut tell, command(args)).await??;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1);
-    Ok(Outcome::new(Vec::new(), json!(null)).code(code))
+    Ok(Outcome::new(Vec::new(), json!(null)).code(code(status)))
 }
 
 /// The whole group of processes dies with this.
-struct Group(Pid);
+pub(super) struct Group(pub(super) Pid);
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -76,16 +113,22 @@ impl Drop for Group {
     }
 }
 
-async fn command(args: &Args) -> Result<ExitStatus, Problem> {
-    let failed = |e: std::io::Error| refused(format!("could not start the command: {e}"));
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command
+/// The command below a guard, in a process group of its own.
+pub(super) fn guarded(command: &[impl AsRef<std::ffi::OsStr>]) -> std::process::Command {
+    let mut guard = std::process::Command::new("/proc/self/exe");
+    guard
         .args(["migrate", "run-child", "--parent"])
         .arg(std::process::id().to_string())
         .arg("--")
-        .args(&args.command)
-        .stdin(Stdio::inherit())
+        .args(command)
         .process_group(0);
+    guard
+}
+
+async fn command(args: &Args) -> Result<ExitStatus, Problem> {
+    let failed = |e: std::io::Error| refused(format!("could not start the command: {e}"));
+    let mut command = guarded(&args.command);
+    command.stdin(Stdio::inherit());
     let mut signals = Vec::new();
     for kind in [
         SignalKind::terminate(),

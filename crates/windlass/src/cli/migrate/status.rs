@@ -6,6 +6,7 @@ use windlass_migrate::Folder;
 use windlass_migrate::plan::{How, Mismatch};
 use windlass_migrate::run::{self, Status};
 
+use super::data::far;
 use super::{Allow, Files, Outcome, Where, moment};
 use crate::report::{
     EXIT_MIGRATE_HALF, EXIT_MIGRATE_MISMATCH, EXIT_MIGRATE_PENDING, EXIT_OK, Problem,
@@ -50,11 +51,14 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         "applied": status.history.rows,
         "pending": status.plan.run,
         "held": status.plan.held,
+        "data": status.plan.data,
+        "progress": status.progress,
         "ahead": status.plan.ahead,
         "problems": status.plan.stops,
         "warnings": status.plan.warnings,
         "interrupted": status.interrupted,
         "lock": status.holder,
+        "data_lock": status.mover,
     });
     Ok(Outcome::new(lines(&folder, &status), json).code(code))
 }
@@ -85,6 +89,7 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             Some(_) if file.is_none() => "no file",
             Some(row) if row.how == How::Baseline => "baseline",
             Some(_) => "applied",
+            None if status.plan.data.contains(&version) => "data",
             None if status.plan.held.iter().any(|h| h.version == version) => "waits",
             None => "pending",
         };
@@ -115,6 +120,14 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             "migration {} was interrupted on its way {}, at statement {}: `up` goes on with it",
             half.version, half.direction, half.step
         ));
+    }
+    for progress in &status.progress {
+        if let Some(file) = folder.find(progress.version) {
+            text.push(format!("{}{}", file.file, far(progress)));
+        }
+    }
+    if let Some(mover) = &status.mover {
+        text.push(format!("data is being changed by {mover}"));
     }
     if let Some(holder) = &status.holder {
         text.push(format!("the lock is held by {holder}"));

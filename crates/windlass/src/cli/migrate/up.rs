@@ -2,8 +2,9 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
-use windlass_migrate::run;
+use windlass_migrate::run::{self, How, Report};
 
+use super::data::News;
 use super::{Allow, Files, Limits, Lock, Outcome, Where, report, tell};
 use crate::report::Problem;
 
@@ -20,6 +21,9 @@ pub(super) struct Args {
     lock: Lock,
     #[command(flatten)]
     limits: Limits,
+    /// Then run data migrations too, and wait for them; and what waited for those
+    #[arg(long)]
+    with_data: bool,
     /// Print what was done as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -30,9 +34,22 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let database = args.place.database()?;
     let mut options = args.place.options();
     options.rules = args.allow.rules();
-    args.lock.put(&mut options);
+    args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
-    let done = run::up(&database, &folder, &options, &mut tell).await?;
+    let mut done = run::up(&database, &folder, &options, &mut tell).await?;
+    if args.with_data && !done.data.is_empty() {
+        let mut news = News::default();
+        let mut tell_data = |event| news.tell(event);
+        let how = How::default();
+        let moved = run::data(&database, &folder, &options, &how, &mut tell_data, None).await?;
+        let after = run::up(&database, &folder, &options, &mut tell).await?;
+        done.done.extend(moved.done);
+        done.done.extend(after.done);
+        done = Report {
+            done: done.done,
+            ..after
+        };
+    }
     let text = report(&done, &folder, &database, "applied");
     Ok(Outcome::new(text, json!(done)))
 }
