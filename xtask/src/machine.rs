@@ -66,6 +66,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "pgbouncer",
         "the tests of `windlass migrate` behind a pooler",
     ),
+    ("sqlite3", "sqlite3", "the tests of `windlass migrate dump`"),
     (
         "/usr/sbin/mariadbd",
         "mariadb-server",

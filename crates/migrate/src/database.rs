@@ -198,12 +198,15 @@ impl Tables {
         }
     }
 
+    /// Their bare names.
+    pub(crate) fn bare_names(&self) -> [String; 5] {
+        let names = ["", "_lock", "_journal", "_progress", "_data_lock"];
+        names.map(|suffix| format!("{}{suffix}", self.name))
+    }
+
     /// Their bare names, as a list for SQL.
     pub(crate) fn names(&self) -> String {
-        let names = ["", "_lock", "_journal", "_progress", "_data_lock"];
-        names
-            .map(|suffix| format!("'{}{suffix}'", self.name))
-            .join(", ")
+        self.bare_names().map(|name| format!("'{name}'")).join(", ")
     }
 
     /// The tables' definitions: the same for every database. The last gives the lock its row.

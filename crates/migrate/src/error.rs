@@ -114,6 +114,9 @@ pub enum Error {
     /// It can't be done as asked.
     #[error("{0}")]
     Refused(String),
+    /// A dump can't be written, or read.
+    #[error("could not write or read the dump: {0}")]
+    Output(std::io::Error),
 }
 
 /// The database's words, as its own client would print them; not those about its source code.

@@ -9,6 +9,7 @@
 //! | a lock in Redis in front of it | [`gate`] |
 //! | what each database needs | `database` |
 //! | up, down, status, verify, repair | [`run`] |
+//! | a schema as SQL text | [`dump`] |
 //! | what is dangerous, and the safe way | [`lint`] |
 //! | databases that are there for a while | [`scratch`] |
 //! | what stops it, and hints | [`error`] |
@@ -19,6 +20,7 @@
 //! file: one transaction around *re-read, apply, record*.
 
 mod database;
+pub mod dump;
 pub mod error;
 pub mod folder;
 pub mod gate;

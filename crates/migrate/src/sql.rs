@@ -8,6 +8,7 @@ mod shape;
 mod split;
 
 pub use effect::losses;
+pub(crate) use lexer::{Piece, next};
 pub use lexer::{Token, TokenKind};
 pub(crate) use params::fill;
 pub use shape::{Outside, Shape, shape};

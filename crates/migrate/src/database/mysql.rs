@@ -85,6 +85,11 @@ impl Mysql {
         })
     }
 
+    /// Whether it is MariaDB; known after [`Mysql::look`].
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.mariadb
+    }
+
     async fn scalar(&mut self, doing: &str, sql: &str) -> Result<Option<String>, Error> {
         let rows = self.conn.texts(sql).await.map_err(Error::database(doing))?;
         Ok(rows
@@ -99,7 +104,7 @@ impl Mysql {
     }
 
     /// Who we are, where we are, and which lock is right here.
-    async fn look(&mut self) -> Result<(), Error> {
+    pub(crate) async fn look(&mut self) -> Result<(), Error> {
         if self.id != 0 {
             return Ok(());
         }

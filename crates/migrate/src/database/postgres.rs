@@ -84,6 +84,11 @@ impl Postgres {
         })
     }
 
+    /// Such as 150014.
+    pub(crate) fn version(&self) -> u32 {
+        self.conn.server_version_num().unwrap_or(0)
+    }
+
     async fn texts(&mut self, doing: &str, sql: &str) -> Result<Texts, Error> {
         let rows = self.conn.texts(sql).await;
         rows.map_err(Error::database(doing))
@@ -100,7 +105,7 @@ impl Postgres {
 
     /// The schema that our tables are in, or will be in. From here on names hold it: a file that
     /// sets `search_path` moves nothing of ours.
-    async fn find_schema(&mut self) -> Result<(), Error> {
+    pub(crate) async fn find_schema(&mut self) -> Result<(), Error> {
         if self.tables.schema.is_none() {
             let sql = format!(
                 "select coalesce((select n.nspname from pg_catalog.pg_class c \

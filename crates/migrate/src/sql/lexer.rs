@@ -41,7 +41,7 @@ impl Token {
 
 /// A piece of the text, as [`next`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Space or a comment.
     Blank,
     /// A token that counts.
@@ -50,10 +50,10 @@ pub(super) enum Piece {
 
 /// A quote or comment that never ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unended(pub(super) &'static str);
+pub(crate) struct Unended(pub(super) &'static str);
 
 /// The piece that begins at `at`, and where it ends.
-pub(super) fn next(
+pub(crate) fn next(
     text: &str,
     at: usize,
     dialect: Dialect,

@@ -5,6 +5,7 @@
 mod baseline;
 mod data;
 mod down;
+mod dump;
 mod exec;
 mod new;
 mod plan;
@@ -89,6 +90,8 @@ enum Command {
     Exec(exec::Args),
     /// Run another migrator under our lock
     Run(run::Args),
+    /// Write the schema as SQL text that builds it again; with --rows the rows, too
+    Dump(dump::Args),
     /// Say what is dangerous in a folder of migrations
     Lint(super::migrate_lint::LintArgs),
     /// Not for people: becomes the command, and dies with its parent
@@ -336,6 +339,7 @@ impl Command {
             Self::Repair(args) => args.json,
             Self::Unlock(args) => args.json,
             Self::Wait(args) => args.json,
+            Self::Dump(args) => args.json,
             Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
         }
     }
@@ -354,6 +358,7 @@ impl Command {
             Self::Unlock(args) => unlock::run(&args).await,
             Self::Wait(args) => wait::run(&args).await,
             Self::Run(args) => run::run(&args).await,
+            Self::Dump(args) => dump::run(&args).await,
             // Handled before: they become other programs, or ask no database.
             Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
                 Err(Problem::new("not here").code(EXIT_INTERNAL))

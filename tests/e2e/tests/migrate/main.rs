@@ -5,6 +5,7 @@
 
 mod crash;
 mod data;
+mod dump;
 mod files;
 mod gate;
 mod locks;
