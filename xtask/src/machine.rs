@@ -42,6 +42,17 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "openssh-server",
         "the tests of a daemon behind ssh",
     ),
+    (
+        "docker-compose",
+        "docker-compose",
+        "the tests of `windlass migrate` in a composition",
+    ),
+    ("strip", "binutils", "the images of the tests"),
+    (
+        "systemd-analyze",
+        "systemd",
+        "the test of `windlass migrate` in a unit of systemd",
+    ),
     ("docker-init", "docker.io", "the tests' Swarm"),
     (
         "docker-registry",

@@ -10,6 +10,7 @@ mod files;
 mod gate;
 mod locks;
 mod locks_elsewhere;
+mod recipes;
 mod scene;
 mod scratch;
 mod servers;
