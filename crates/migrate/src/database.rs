@@ -43,6 +43,22 @@ impl Database {
         Ok(Self { dialect, url })
     }
 
+    /// An SQLite file.
+    ///
+    /// # Errors
+    /// [`Error::Url`] for a path that is not UTF-8.
+    pub fn sqlite(path: &std::path::Path) -> Result<Self, Error> {
+        let path = path.to_str().ok_or_else(|| {
+            Error::Url(format!(
+                "{} is not UTF-8: rename the folder",
+                path.display()
+            ))
+        })?;
+        // What would end the path, or begin a byte, in an address.
+        let path = path.replace('%', "%25").replace('?', "%3F");
+        Self::parse(&format!("sqlite:{path}"))
+    }
+
     /// What kind it is.
     pub fn dialect(&self) -> Dialect {
         self.dialect
@@ -483,6 +499,12 @@ mod tests {
         assert_eq!(
             shown("postgres:///db?host=/run&password=x"),
             "postgres:///db"
+        );
+        let odd = Database::sqlite(std::path::Path::new("/a 100%?/b.db")).unwrap();
+        let options: sqlx::sqlite::SqliteConnectOptions = odd.url.parse().unwrap();
+        assert_eq!(
+            options.get_filename(),
+            std::path::Path::new("/a 100%?/b.db")
         );
         assert!(Database::parse("oracle://x").is_err());
         assert!(Database::parse("x.db").is_err());

@@ -265,6 +265,16 @@ pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
 }
 
 impl Error {
+    /// The database's disk is full: SQLITE_FULL, and PostgreSQL's disk_full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Database { cause, .. } | Self::Statement { cause, .. } => {
+                is_sqlite(cause) && code(cause) == "13" || code(cause) == "53100"
+            }
+            _ => false,
+        }
+    }
+
     /// The server does not answer, or not yet: it starts, is full, or its file is not there.
     pub fn is_unreachable(&self) -> bool {
         if matches!(self, Self::Gate { .. }) {

@@ -164,9 +164,10 @@ pub struct Report {
 }
 
 /// Opens a connection; a server that is full is asked again for a while.
-async fn patient<T>(
+async fn patient<T, F: Future<Output = Result<T, sqlx::Error>>>(
     wait: Duration,
-    mut connect: impl AsyncFnMut() -> Result<T, sqlx::Error>,
+    // An async closure would keep callers from spawning us: its future is not seen as `Send`.
+    mut connect: impl FnMut() -> F,
 ) -> Result<T, Error> {
     let end = tokio::time::Instant::now() + wait;
     let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -181,22 +182,22 @@ async fn patient<T>(
 }
 
 async fn postgres(database: &Database, options: &Options) -> Result<Postgres, Error> {
-    patient(options.lock_wait, async || {
-        Postgres::connect(database, &options.table).await
+    patient(options.lock_wait, || {
+        Postgres::connect(database, &options.table)
     })
     .await
 }
 
 async fn mysql(database: &Database, options: &Options) -> Result<Mysql, Error> {
-    patient(options.lock_wait, async || {
-        Mysql::connect(database, &options.table, options.lease_only).await
+    patient(options.lock_wait, || {
+        Mysql::connect(database, &options.table, options.lease_only)
     })
     .await
 }
 
 async fn sqlite(database: &Database, options: &Options, create: bool) -> Result<Sqlite, Error> {
-    patient(options.lock_wait, async || {
-        Sqlite::connect(database, &options.table, create).await
+    patient(options.lock_wait, || {
+        Sqlite::connect(database, &options.table, create)
     })
     .await
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use windlass_model::board::{AttemptEnd, Board, Move};
 use windlass_model::{BuildState, Event, JobPlan, JobState, Plan, StepPlan, Trigger};
-use windlass_store::db::OnPending;
+use windlass_store::OnPending;
 use windlass_store::queue::{Finish, Willing};
 use windlass_store::{ForgeKind, Judge, NewBuild, NewRepo, Store};
 

@@ -9,10 +9,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use windlass_migrate::Standing;
 
 use crate::jobs::Plans;
-use crate::schema::MIGRATIONS;
+use crate::schema::{OnPending, Schema};
 use crate::seal::Sealer;
 use crate::{StoreError, failpoint};
 
@@ -50,21 +49,13 @@ pub(crate) struct WriteTx {
     changes: watch::Sender<u64>,
 }
 
-/// What to do with a database whose schema is older than this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPending {
-    /// Stop with [`StoreError::MigrationPending`]: the default, a person decides.
-    Refuse,
-    /// Migrate now (`windlass db migrate`, `WINDLASS_MIGRATE=1`).
-    Migrate,
-}
-
 impl Store {
-    /// Opens (or creates) the database in `folder`. A fresh database gets its schema at once; one
+    /// Opens (or creates) the database in `folder`. An empty database gets its schema at once; one
     /// with data in it only with [`OnPending::Migrate`].
     ///
     /// # Errors
-    /// When the folder is not writable, the schema does not fit, or the key file is damaged.
+    /// [`StoreError::MigrationPending`] and [`StoreError::SchemaTooNew`]; when the folder is not
+    /// writable, the schema does not fit, or the key file is damaged.
     pub async fn open(folder: &Path, on_pending: OnPending) -> Result<Self, StoreError> {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::File {
             doing: "create the folder",
@@ -81,8 +72,9 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut writer = connect(&options).await?;
-        migrate(&mut writer, &path, on_pending).await?;
+        // First, because it makes the file, with its write-ahead log.
+        let writer = connect(&options).await?;
+        Schema::in_folder(folder)?.prepare(on_pending).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(6)
             .min_connections(1)
@@ -275,43 +267,6 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
             return Err(StoreError::db("open")(error));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn migrate(
-    conn: &mut SqliteConnection,
-    path: &Path,
-    on_pending: OnPending,
-) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Migrate {
-        path: path.to_path_buf(),
-        source,
-    };
-    let standing = windlass_migrate::sqlite::standing(conn, MIGRATIONS)
-        .await
-        .map_err(failed)?;
-    match standing {
-        Standing::Current { ahead: 0 } => Ok(()),
-        Standing::Current { ahead } => {
-            tracing::warn!(
-                ahead,
-                "the database was migrated by a newer release; going on"
-            );
-            Ok(())
-        }
-        Standing::Pending(pending) if on_pending == OnPending::Refuse => {
-            Err(StoreError::MigrationPending {
-                path: path.to_path_buf(),
-                pending: pending.len(),
-            })
-        }
-        Standing::Fresh | Standing::Pending(_) => {
-            let versions = windlass_migrate::sqlite::apply(conn, MIGRATIONS, now_ms())
-                .await
-                .map_err(failed)?;
-            tracing::debug!(?versions, "migrated");
-            Ok(())
-        }
     }
 }
 

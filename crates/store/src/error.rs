@@ -13,22 +13,31 @@ pub enum StoreError {
     Conflict(String),
     /// The database holds data of an older release.
     #[error(
-        "the database {path} has the schema of an older release ({pending} migrations are pending)"
+        "the database {database} has the schema of an older release; pending: {}",
+        files.join(", ")
     )]
     MigrationPending {
-        /// The database file.
-        path: PathBuf,
-        /// How many.
-        pending: usize,
+        /// The database.
+        database: String,
+        /// The files that are to be applied.
+        files: Vec<String>,
     },
-    /// The schema's history does not fit this program.
-    #[error("the schema of {path} does not fit this program")]
+    /// A newer release has removed what this one needs.
+    #[error("the schema of {database} is too new for this release: it needs {needs}")]
+    SchemaTooNew {
+        /// The database.
+        database: String,
+        /// What it takes.
+        needs: String,
+    },
+    /// The schema's history does not fit this program, or could not be read or changed.
+    #[error("the schema of {database}")]
     Migrate {
-        /// The database file.
-        path: PathBuf,
-        /// What does not fit.
+        /// The database.
+        database: String,
+        /// What does not fit, or what failed.
         #[source]
-        source: windlass_migrate::MigrateError,
+        source: windlass_migrate::Error,
     },
     /// A value that this program wrote can't be read back.
     #[error("{what} in the database is not readable: {reason}")]
@@ -77,6 +86,7 @@ impl StoreError {
                 source: sqlx::Error::Database(e),
                 ..
             } => e.code().is_some_and(|code| code == "13"),
+            Self::Migrate { source, .. } => source.is_disk_full(),
             Self::File { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
@@ -84,6 +94,13 @@ impl StoreError {
 
     pub(crate) fn db(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { doing, source }
+    }
+
+    pub(crate) fn migrate(
+        database: impl std::fmt::Display,
+    ) -> impl FnOnce(windlass_migrate::Error) -> Self {
+        let database = database.to_string();
+        move |source| Self::Migrate { database, source }
     }
 
     pub(crate) fn corrupt(what: &str, reason: impl ToString) -> Self {

@@ -34,5 +34,6 @@ pub use jobs::{BuildEnd, Job, Judge};
 pub use outbox::OutboxRow;
 pub use queue::{Claim, Phase};
 pub use repos::{ForgeKind, NewRepo, Repo};
+pub use schema::{OnPending, Schema, Standing};
 pub use search::SearchIndex;
 pub use steps::{PassedRun, Step};

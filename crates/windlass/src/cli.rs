@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use windlass_model::{BuildNumber, RepoName};
-use windlass_store::db::OnPending;
+use windlass_store::OnPending;
 use windlass_store::{Repo, Store};
 
 use crate::folders::Folders;
@@ -108,8 +108,7 @@ enum Command {
     #[command(subcommand)]
     Archive(Box<archive::Command>),
     /// Look after the server's database
-    #[command(subcommand)]
-    Db(db::Command),
+    Db(db::Args),
     /// Make a container image: what a `build` step runs
     #[command(hide = true)]
     BuildImage(build_image::Args),
@@ -126,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
         .unwrap_or_default();
     let command = match cli.command {
         Command::Migrate(args) => return migrate::main(args),
+        Command::Db(args) => return db::main(&args, Folders::choose(cli.data)),
         command => command,
     };
     let done = Folders::choose(cli.data).and_then(|folders| dispatch(command, folders));
@@ -178,10 +178,11 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
             Command::Nodes(args) => nodes::run(&args).await,
             Command::Cluster(command) => cluster::run(command, &folders).await,
             Command::Archive(command) => archive::run(*command, &folders).await,
-            Command::Db(command) => db::run(command, &folders).await,
             Command::BuildImage(args) => build_image::run(&args),
-            // Has its own way through `main`.
-            Command::Migrate(_) => Err(Problem::new("not here").code(EXIT_INTERNAL)),
+            // They have their own way through `main`.
+            Command::Migrate(_) | Command::Db(_) => {
+                Err(Problem::new("not here").code(EXIT_INTERNAL))
+            }
         }
     });
     // Threads that still follow a journal must not hold up the end.

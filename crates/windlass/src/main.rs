@@ -31,6 +31,7 @@ mod spec_file;
 mod spool;
 mod terminal;
 mod verdict;
+mod waiting;
 mod worker;
 
 fn main() -> std::process::ExitCode {

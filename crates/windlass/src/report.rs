@@ -11,7 +11,8 @@
 //! | 70 | we are broken |
 //! | 130 | interrupted |
 //!
-//! `windlass migrate` stands beside other people's programs in scripts and images, and has its own:
+//! `windlass migrate` stands beside other people's programs in scripts and images, and has its own,
+//! which `windlass db` shares:
 //!
 //! | exit code | meaning |
 //! | --- | --- |
@@ -125,24 +126,34 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What to do about a server's database whose schema is older than the program.
+pub(crate) const MIGRATE_HINT: &str = "make a copy of the data folder, then run `windlass db \
+    migrate`, or start the server with --migrate (WINDLASS_MIGRATE=1)";
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let problem = Self::new(chain(&error));
         match &error {
-            StoreError::MigrationPending { .. } => problem.hint(
-                "make a copy of the data folder, then run `windlass db migrate`, \
-                 or start the server with WINDLASS_MIGRATE=1",
-            ),
+            StoreError::MigrationPending { .. } => problem.hint(MIGRATE_HINT),
+            StoreError::SchemaTooNew { .. } => {
+                problem.hint("use that release, or put back a copy of the database from before it")
+            }
             StoreError::WrongKey { key_file, .. } => problem.hint(format!(
                 "put the right {} back, or set the secrets anew",
                 key_file.display()
             )),
             _ if error.is_disk_full() => problem.hint("the disk is full: free some space"),
             StoreError::NotFound(_) | StoreError::Conflict(_) => problem,
-            StoreError::Migrate { .. } => problem.hint(
-                "this program does not belong to this database: use the release that made it, \
-                 or a newer one",
-            ),
+            StoreError::Migrate { source, .. } => {
+                let fit = matches!(source, windlass_migrate::Error::Mismatch(_));
+                let belongs = "this program does not belong to this database: use the release \
+                               that made it, or a newer one";
+                match source.hint() {
+                    _ if fit => problem.hint(belongs),
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }
+            }
             _ => problem.code(EXIT_INTERNAL),
         }
     }

@@ -18,13 +18,13 @@ use windlass_engine::executor::docker::DockerSettings;
 use windlass_engine::git::Git;
 use windlass_logs::Hub;
 use windlass_model::Secret;
-use windlass_store::db::OnPending;
 use windlass_store::logs::KeepLogs;
-use windlass_store::{SearchIndex, Store};
+use windlass_store::{OnPending, Schema, SearchIndex, Store, StoreError};
 use windlass_web::AppState;
 
 use crate::archive::{Fetcher, Sinks};
 use crate::archiver::{Archiver, Sink};
+use crate::cli::say;
 use crate::door::{self, Door};
 use crate::executors::{AllowArgs, Nodes, SwarmChoice};
 use crate::folders::Folders;
@@ -33,6 +33,7 @@ use crate::report::{EXIT_INTERNAL, EXIT_OK, Problem};
 use crate::reporter::Reporter;
 use crate::shelf::Shelf;
 use crate::spool;
+use crate::waiting;
 use crate::worker::Worker;
 use crate::worker::indexer::Indexer;
 
@@ -84,8 +85,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes the data folder, opens the store, listens.
-    pub(crate) async fn open(settings: Settings, folders: Folders) -> Result<Self, Problem> {
+    /// Takes the data folder, listens, opens the store. `None`: it was told to stop while it waited
+    /// for the store's schema.
+    pub(crate) async fn open(
+        settings: Settings,
+        folders: Folders,
+    ) -> Result<Option<Self>, Problem> {
         folders.create()?;
         let lock = folders.lock()?;
         let listener = TcpListener::bind(settings.listen).await.map_err(|e| {
@@ -97,7 +102,20 @@ impl Server {
             .public_url
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
-        let store = Store::open(&folders.root, settings.on_pending).await?;
+        let store = loop {
+            match Store::open(&folders.root, settings.on_pending).await {
+                Err(pending @ StoreError::MigrationPending { .. }) => {
+                    let schema = Schema::in_folder(&folders.root)?;
+                    say(format_args!("windlass waits at {public_url}"));
+                    let waits = waiting::until_migrated(&listener, &schema, &pending);
+                    tokio::select! {
+                        waited = waits => waited?,
+                        () = until_stopped() => return Ok(None),
+                    }
+                }
+                opened => break opened?,
+            }
+        };
         // This process holds the folder's lock, so whoever has a lease in it is dead.
         store.release_leases(None).await?;
         let token = folders.token()?;
@@ -125,7 +143,7 @@ impl Server {
         };
         let slots = settings.slots.unwrap_or(cores);
         note_address(&folders, address)?;
-        Ok(Self {
+        Ok(Some(Self {
             settings,
             folders,
             listener,
@@ -136,7 +154,7 @@ impl Server {
             slots,
             door,
             _lock: lock,
-        })
+        }))
     }
 
     /// Where the nodes of a Swarm reach it, if jobs run there.

@@ -39,6 +39,8 @@ impl Interrupted {
 pub struct Status {
     /// What the database says.
     pub history: History,
+    /// Whether there is no table at all, of nobody: it may be filled without asking.
+    pub empty: bool,
     /// What `up` would do.
     pub plan: Plan,
     /// Who has the lock now.
@@ -77,6 +79,7 @@ pub async fn status(
             plan,
             interrupted,
             holder,
+            empty: fresh,
             history: seen,
             progress: begun,
             mover,

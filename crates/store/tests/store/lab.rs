@@ -2,8 +2,8 @@
 
 use windlass_model::status::{CommitStatus, StatusState};
 use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger};
+use windlass_store::OnPending;
 use windlass_store::builds::dedupe_key;
-use windlass_store::db::OnPending;
 use windlass_store::queue::Finish;
 use windlass_store::{Build, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
 

@@ -11,3 +11,4 @@ mod outbox;
 mod queue;
 mod schedules;
 mod states;
+mod upgrades;

@@ -20,7 +20,8 @@ use windlass_model::{
 use windlass_shim::journal::{
     Encoder, JobEnded, JobStarted, Record, StepEnded, StepResult, Stream,
 };
-use windlass_store::db::{OnPending, now_ms};
+use windlass_store::OnPending;
+use windlass_store::db::now_ms;
 use windlass_store::queue::{Finish, Willing};
 use windlass_store::results::{NewArtifact, Report, Results, Test, TestEnd};
 use windlass_store::steps::Told;

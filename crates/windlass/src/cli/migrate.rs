@@ -11,10 +11,10 @@ mod new;
 mod plan;
 mod repair;
 mod run;
-mod status;
+pub(super) mod status;
 mod unlock;
 mod up;
-mod verify;
+pub(super) mod verify;
 mod wait;
 
 use std::path::PathBuf;
@@ -254,7 +254,7 @@ impl Allow {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "say 500ms, 30s, 5min, 1h, or 0".to_owned())
 }
 
@@ -268,14 +268,14 @@ fn lease(text: &str) -> Result<Duration, String> {
 }
 
 /// What a command has to say: for people, for programs, and as exit code.
-struct Outcome {
-    text: Vec<String>,
+pub(super) struct Outcome {
+    pub(super) text: Vec<String>,
     json: Value,
     code: u8,
 }
 
 impl Outcome {
-    fn new(text: Vec<String>, json: Value) -> Self {
+    pub(super) fn new(text: Vec<String>, json: Value) -> Self {
         Self {
             text,
             json,
@@ -297,16 +297,27 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::RunChild(args) => run::child(&args),
         Command::Lint(args) => super::migrate_lint::run(&args),
         Command::Exec(args) => exec::main(args),
-        other => block_on(interruptible(other.run())).and_then(|done| {
-            let outcome = done?;
-            if json {
-                say(serde_json::to_string_pretty(&outcome.json).unwrap_or_default());
-            } else {
-                outcome.text.iter().for_each(say);
-            }
-            Ok(outcome.code)
-        }),
+        other => return finish(json, other.run()),
     };
+    end(json, code)
+}
+
+/// Works until there is something to say, and says it.
+pub(super) fn finish(json: bool, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
+    let done = block_on(interruptible(work)).and_then(|done| {
+        let outcome = done?;
+        if json {
+            say(serde_json::to_string_pretty(&outcome.json).unwrap_or_default());
+        } else {
+            outcome.text.iter().for_each(say);
+        }
+        Ok(outcome.code)
+    });
+    end(json, done)
+}
+
+/// The exit code; an error in words or as JSON.
+fn end(json: bool, code: Result<u8, Problem>) -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
@@ -397,7 +408,7 @@ async fn interruptible<T>(work: impl Future<Output = Result<T, Problem>>) -> Res
 }
 
 /// Says on standard error what happens.
-fn tell(event: Event) {
+pub(super) fn tell(event: Event) {
     match event {
         Event::Waiting { holder } => match holder {
             Some(holder) => complain(format_args!("windlass: waiting for the lock of {holder}")),
@@ -437,7 +448,12 @@ fn tell(event: Event) {
 }
 
 /// What came of a run, in words. `verb`: "applied".
-fn report(report: &Report, folder: &Folder, database: &Database, verb: &str) -> Vec<String> {
+pub(super) fn report(
+    report: &Report,
+    folder: &Folder,
+    database: &Database,
+    verb: &str,
+) -> Vec<String> {
     let dialect = database.dialect();
     let mut text: Vec<String> = report
         .done

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Args as ClapArgs;
 
 use windlass_engine::order;
+use windlass_store::OnPending;
 use windlass_store::logs::KeepLogs;
 
 use super::{on_pending, say};
@@ -12,7 +13,7 @@ use crate::archive::ArchiveArgs;
 use crate::demo;
 use crate::executors::{AllowArgs, DockerArgs, SwarmArgs};
 use crate::folders::{Folders, xdg};
-use crate::report::Problem;
+use crate::report::{EXIT_OK, Problem};
 use crate::results;
 use crate::server::{Server, Settings};
 
@@ -68,6 +69,10 @@ pub(crate) struct Args {
     /// the next start takes them up again)
     #[arg(long)]
     drain: bool,
+    /// Bring a database that holds data of an older release to this one's schema. Without this the
+    /// server waits until somebody ran `windlass db migrate` [env: WINDLASS_MIGRATE=1]
+    #[arg(long)]
+    migrate: bool,
     /// Make a sample repository, push commits to it and print what to open; uses a data folder of
     /// its own
     #[arg(long)]
@@ -135,10 +140,16 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,
-        on_pending: on_pending(),
+        on_pending: if args.migrate {
+            OnPending::Migrate
+        } else {
+            on_pending()
+        },
     };
     let open_to_all = !args.listen.ip().is_loopback() && !args.private;
-    let server = Server::open(settings, folders.clone()).await?;
+    let Some(server) = Server::open(settings, folders.clone()).await? else {
+        return Ok(EXIT_OK);
+    };
     say(format_args!("windlass serves at {}", server.url()));
     say(format_args!("  data   {}", folders.root.display()));
     say(format_args!(

@@ -168,11 +168,22 @@ impl Lab {
     }
 
     /// As [`Self::serve_with`], through another program that becomes the server.
-    pub(crate) fn serve_as(
+    pub(crate) fn serve_as(&self, program: Command, args: &[&str], env: &[(&str, &str)]) -> Server {
+        self.start(program, args, env, "windlass serves at ")
+    }
+
+    /// A server that waits for its database to be migrated.
+    pub(crate) fn serve_waiting(&self, args: &[&str]) -> Server {
+        self.start(self.command(windlass()), args, &[], "windlass waits at ")
+    }
+
+    /// Starts a server and waits until it says these words and its address.
+    fn start(
         &self,
         mut program: Command,
         args: &[&str],
         env: &[(&str, &str)],
+        words: &str,
     ) -> Server {
         let said = self.path(&format!("server-{}.log", std::process::id()));
         let out = std::fs::File::create(&said).unwrap();
@@ -192,9 +203,7 @@ impl Lab {
         let deadline = Instant::now() + PATIENCE;
         while server.url.is_empty() {
             let text = server.said();
-            let url = text
-                .lines()
-                .find_map(|l| l.strip_prefix("windlass serves at "));
+            let url = text.lines().find_map(|l| l.strip_prefix(words));
             server.url = url.unwrap_or_default().to_owned();
             // One that is to be killed while it starts never gets further.
             let ended = server.child.try_wait().unwrap().is_some();

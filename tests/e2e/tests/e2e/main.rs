@@ -26,6 +26,7 @@ mod live;
 mod migrate_lint;
 #[path = "../../../../crates/archive/tests/archive/moto.rs"]
 mod moto;
+mod own_database;
 mod registry;
 mod remote_daemon;
 mod restart;

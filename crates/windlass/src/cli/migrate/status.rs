@@ -2,9 +2,9 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
-use windlass_migrate::Folder;
 use windlass_migrate::plan::{How, Mismatch};
 use windlass_migrate::run::{self, Status};
+use windlass_migrate::{Database, Folder};
 
 use super::data::far;
 use super::{Allow, Files, Outcome, Where, moment};
@@ -35,7 +35,17 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let mut options = args.place.options();
     options.rules = args.allow.rules();
     let status = run::status(&database, &folder, &options).await?;
-    let code = if !args.check {
+    Ok(outcome(&database, &folder, &status, args.check))
+}
+
+/// What there is to say; `check`: with the exit code too.
+pub(in crate::cli) fn outcome(
+    database: &Database,
+    folder: &Folder,
+    status: &Status,
+    check: bool,
+) -> Outcome {
+    let code = if !check {
         EXIT_OK
     } else if !status.interrupted.is_empty() {
         EXIT_MIGRATE_HALF
@@ -60,7 +70,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         "lock": status.holder,
         "data_lock": status.mover,
     });
-    Ok(Outcome::new(lines(&folder, &status), json).code(code))
+    Outcome::new(lines(folder, status), json).code(code)
 }
 
 fn lines(folder: &Folder, status: &Status) -> Vec<String> {

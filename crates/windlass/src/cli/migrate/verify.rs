@@ -2,7 +2,8 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
-use windlass_migrate::run;
+use windlass_migrate::Database;
+use windlass_migrate::run::{self, Finding};
 
 use super::{Files, Outcome, Where};
 use crate::report::{EXIT_MIGRATE_MISMATCH, EXIT_OK, Problem};
@@ -23,8 +24,12 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let folder = args.files.read()?;
     let database = args.place.database()?;
     let found = run::verify(&database, &folder, &args.place.options()).await?;
+    Ok(outcome(&database, &found))
+}
+
+pub(in crate::cli) fn outcome(database: &Database, found: &[Finding]) -> Outcome {
     let mut text = Vec::new();
-    for finding in &found {
+    for finding in found {
         text.push(finding.problem.clone());
         text.extend(finding.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
@@ -36,5 +41,5 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     } else {
         EXIT_MIGRATE_MISMATCH
     };
-    Ok(Outcome::new(text, json!({ "findings": found })).code(code))
+    Outcome::new(text, json!({ "findings": found })).code(code)
 }
