@@ -182,13 +182,13 @@ impl Gate {
         Ok(Some(Keyholder::read(&self.key, value, expires)))
     }
 
-    /// Asks for the gate, again and again, until `end`. `wait` is told who has it, and says how long
+    /// Asks for the gate, again and again, until `end`. `waiter` is told who has it, and says how long
     /// to wait before the next try; `None`: we need it no more, and the answer is `None`.
     pub(crate) async fn enter(
         &self,
         me: &Owner,
         end: Instant,
-        mut wait: impl AsyncFnMut(Asked<'_>) -> Result<Option<Duration>, Error>,
+        waiter: &mut impl Waiter,
     ) -> Result<Option<Keeper>, Error> {
         let value = value(me)?;
         let mut link = None;
@@ -200,7 +200,7 @@ impl Gate {
                 }
                 Ok(Some(holder)) => {
                     away_since = None;
-                    let pause = wait(Asked::Held(&holder)).await?;
+                    let pause = waiter.wait(Asked::Held(&holder)).await?;
                     if pause.is_some() && Instant::now() >= end {
                         return Err(Error::Shut {
                             holder: Box::new(holder),
@@ -215,7 +215,8 @@ impl Gate {
                     if is_final(&error) || now >= end || now - since >= GRACE {
                         return Err(self.away(&error));
                     }
-                    wait(Asked::Away(&format!("{}: {error}", self.place))).await?
+                    let why = format!("{}: {error}", self.place);
+                    waiter.wait(Asked::Away(&why)).await?
                 }
             };
             match pause {
@@ -245,6 +246,15 @@ impl Gate {
             }
         }
     }
+}
+
+/// Who waits for the gate. Not an async closure: a future that holds one can't be spawned.
+pub(crate) trait Waiter: Send {
+    /// How long to wait before the next try. `None`: the gate is needed no more.
+    fn wait(
+        &mut self,
+        asked: Asked<'_>,
+    ) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
 }
 
 /// What came of asking for the gate.

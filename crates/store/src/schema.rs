@@ -265,10 +265,10 @@ fn log(event: Event) {
             let holder = holder.map_or_else(|| "somebody".to_owned(), |h| h.to_string());
             tracing::info!(holder, "waiting for who migrates the database");
         }
-        Event::Begin { .. } => {}
         Event::Retry { file, why, .. } => tracing::info!(file, why, "tries again"),
         Event::Resumed { file, step, .. } => tracing::info!(file, step, "goes on"),
         Event::Done(done) => tracing::debug!(file = done.file, ms = done.ms, "migrated"),
+        _ => {}
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Session, history};
 use crate::error::{Error, answer, is_gone, is_lock_wait};
-use crate::gate::{Asked, Gate, Keeper};
+use crate::gate::{Asked, Gate, Keeper, Waiter};
 use crate::lock::{Attempt, Heart, Lease, Owner};
 use crate::plan::History;
 
@@ -191,31 +191,54 @@ async fn through<S: Session>(
     still_needed: &(dyn Fn(&History) -> bool + Sync),
 ) -> Result<Option<Keeper>, Error> {
     let gate = gate.beside(session.tables().lane);
-    let mut pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
-    let mut told: Option<String> = None;
-    let keeper = gate.enter(me, end, async |asked| {
-        let why = match asked {
-            Asked::Held(holder) => holder.to_string(),
-            Asked::Away(why) => why.to_owned(),
-        };
-        if told.as_ref() != Some(&why) {
-            // Another holder: the one before may have done our work.
-            if told.is_some() && !still_needed(&history(&mut *session).await?) {
-                return Ok(None);
-            }
-            tell(Event::Gate { why: why.clone() });
-            told = Some(why);
-        }
-        Ok(Some(pauses.next()))
-    });
-    let Some(keeper) = keeper.await? else {
+    let mut waiting = Waiting {
+        session,
+        tell,
+        still_needed,
+        pauses: Pauses::new(Duration::from_millis(50), Duration::from_millis(500)),
+        told: None,
+    };
+    let Some(keeper) = gate.enter(me, end, &mut waiting).await? else {
         return Ok(None);
     };
-    if told.is_some() && !still_needed(&history(session).await?) {
+    if waiting.told.is_some() && !waiting.is_needed().await? {
         keeper.release().await;
         return Ok(None);
     }
     Ok(Some(keeper))
+}
+
+/// Waits for the gate, and looks whether others have done the work meanwhile.
+struct Waiting<'a, S> {
+    session: &'a mut S,
+    tell: Tell<'a>,
+    still_needed: &'a (dyn Fn(&History) -> bool + Sync),
+    pauses: Pauses,
+    told: Option<String>,
+}
+
+impl<S: Session> Waiting<'_, S> {
+    async fn is_needed(&mut self) -> Result<bool, Error> {
+        Ok((self.still_needed)(&history(self.session).await?))
+    }
+}
+
+impl<S: Session> Waiter for Waiting<'_, S> {
+    async fn wait(&mut self, asked: Asked<'_>) -> Result<Option<Duration>, Error> {
+        let why = match asked {
+            Asked::Held(holder) => holder.to_string(),
+            Asked::Away(why) => why.to_owned(),
+        };
+        if self.told.as_ref() != Some(&why) {
+            // Another holder: the one before may have done our work.
+            if self.told.is_some() && !self.is_needed().await? {
+                return Ok(None);
+            }
+            (self.tell)(Event::Gate { why: why.clone() });
+            self.told = Some(why);
+        }
+        Ok(Some(self.pauses.next()))
+    }
 }
 
 fn taken() -> Error {
