@@ -6,6 +6,7 @@ mod http;
 mod idle;
 mod lines;
 mod log;
+mod migrate;
 mod noop;
 mod search;
 mod server;
@@ -35,6 +36,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("search", search::run),
     ("docker", docker::run),
     ("swarm", swarm::run),
+    ("migrate", migrate::run),
 ];
 
 /// What a figure must be.

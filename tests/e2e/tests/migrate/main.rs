@@ -10,6 +10,7 @@ mod files;
 mod gate;
 mod locks;
 mod locks_elsewhere;
+mod partners;
 mod recipes;
 mod scene;
 mod scratch;

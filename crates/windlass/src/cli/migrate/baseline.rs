@@ -11,12 +11,16 @@ use crate::report::Problem;
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The newest file whose result the database has already
-    #[arg(required_unless_present = "from")]
+    #[arg(required_unless_present_any = ["from", "into"])]
     version: Option<i64>,
     /// Record what this tool's history table says was applied: dbmate, sqlx, golang-migrate, goose,
     /// refinery or flyway. Its table stays as it is
     #[arg(long, value_name = "TOOL", conflicts_with = "version", value_parser = tool)]
     from: Option<Tool>,
+    /// The way back: write into this tool's history table what ours says of the files: dbmate, goose
+    /// or golang-migrate
+    #[arg(long, value_name = "TOOL", conflicts_with_all = ["version", "from"], value_parser = tool)]
+    into: Option<Tool>,
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
@@ -33,6 +37,19 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let database = args.place.database()?;
     let mut options = args.place.options();
     args.lock.put(&mut options, &args.place)?;
+    if let Some(tool) = args.into {
+        let done = run::hand_back(&database, &folder, tool, &options, &mut tell).await?;
+        let words = |versions: &[i64], words: &str| -> Vec<String> {
+            let files = versions.iter().filter_map(|v| folder.find(*v));
+            files.map(|f| format!("{} {words}", f.file)).collect()
+        };
+        let mut text = words(&done.recorded, "counts as applied there");
+        text.extend(words(&done.removed, "counts as not applied there"));
+        if text.is_empty() {
+            text.push("nothing to record".to_owned());
+        }
+        return Ok(Outcome::new(text, json!(done)));
+    }
     let (recorded, json, mut text) = match (args.from, args.version) {
         (Some(tool), _) => {
             let done = run::adopt(&database, &folder, tool, &options, &mut tell).await?;

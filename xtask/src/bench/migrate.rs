@@ -1,0 +1,356 @@
+//! 1,000 small migrations on PostgreSQL and SQLite, beside psql and sqlite3 that get the same in one
+//! file, and beside other migrators from their registries, in turns. Nothing pending. The linter.
+
+use std::fmt::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Goal, Row, median, milliseconds};
+use crate::command::{output, program, run as run_command};
+
+const FILES: usize = 1000;
+const ROUNDS: usize = 3;
+
+/// The folder of a measurement, removed with everything in it.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
+/// A PostgreSQL with the settings that it comes with: it syncs its log at each commit.
+struct Postgres {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(|_| ()).unwrap_or_default();
+    }
+}
+
+impl Postgres {
+    fn start(dir: &Path) -> Result<Self> {
+        let versions = std::fs::read_dir("/usr/lib/postgresql");
+        let bin = versions
+            .context("PostgreSQL's server is missing: run `apt-get install postgresql`")?
+            .flatten()
+            .map(|entry| entry.path().join("bin"))
+            .find(|bin| bin.join("postgres").is_file())
+            .context("PostgreSQL's server is missing: run `apt-get install postgresql`")?;
+        let home = dir.join("postgres");
+        std::fs::create_dir(&home)?;
+        // It refuses to run as root.
+        let root = output(program("id", &["-u"]))? == "0";
+        if root {
+            run_quietly(Command::new("chown").arg("postgres").arg(&home))?;
+        }
+        let as_user = |name: &str| {
+            let mut command = Command::new("setpriv");
+            if root {
+                command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+            }
+            command.args(["--pdeathsig", "KILL"]).arg(bin.join(name));
+            command.current_dir(&home).stdin(Stdio::null());
+            command
+        };
+        let data = home.join("data");
+        run_quietly(
+            as_user("initdb")
+                .args([
+                    "-A",
+                    "trust",
+                    "-U",
+                    "bench",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "-D",
+                ])
+                .arg(&data),
+        )?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = as_user("postgres")
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+            .arg("-k")
+            .arg(&home)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Self { child, port };
+        let end = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err()
+            || server.sql("postgres", "select 1").is_err()
+        {
+            if Instant::now() > end {
+                bail!("PostgreSQL did not start");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(server)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://bench@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new("psql");
+        command.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &self.url(database),
+        ]);
+        command
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> Result<()> {
+        run_quietly(self.psql(database).args(["-c", sql]))
+    }
+
+    /// An empty database.
+    fn fresh(&self) -> Result<String> {
+        self.sql("postgres", "drop database if exists app")?;
+        self.sql("postgres", "create database app")?;
+        Ok(self.url("app"))
+    }
+}
+
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let done = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .output()
+        .with_context(|| format!("could not run {shown}"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        bail!("{shown} failed: {said}");
+    }
+    Ok(())
+}
+
+fn timed(command: &mut Command) -> Result<Duration> {
+    let began = Instant::now();
+    run_quietly(command)?;
+    Ok(began.elapsed())
+}
+
+fn statement(n: usize) -> String {
+    format!("create table t{n} (id bigint not null primary key, name text not null);\n")
+}
+
+/// The same history for everybody, in each one's own way.
+fn write(dir: &Path) -> Result<()> {
+    for name in ["ours", "dbmate", "alembic/versions"] {
+        std::fs::create_dir_all(dir.join(name))?;
+    }
+    let mut all = String::new();
+    for n in 1..=FILES {
+        let sql = statement(n);
+        write!(all, "begin;\n{sql}commit;\n")?;
+        std::fs::write(dir.join(format!("ours/{n:04}_t.sql")), &sql)?;
+        let text = format!("-- migrate:up\n{sql}\n-- migrate:down\ndrop table t{n};\n");
+        std::fs::write(dir.join(format!("dbmate/{n:04}_t.sql")), text)?;
+        let below = if n == 1 {
+            "None".to_owned()
+        } else {
+            format!("'{:04}'", n - 1)
+        };
+        let text = format!(
+            "from alembic import op\nrevision = '{n:04}'\ndown_revision = {below}\n\
+             def upgrade():\n    op.execute(\"\"\"{sql}\"\"\")\n"
+        );
+        std::fs::write(dir.join(format!("alembic/versions/v{n:04}.py")), text)?;
+    }
+    std::fs::write(dir.join("all.sql"), all)?;
+    let env = "import os\nfrom alembic import context\nfrom sqlalchemy import create_engine, pool\n\
+               engine = create_engine(os.environ['URL'], poolclass=pool.NullPool)\n\
+               with engine.connect() as connection:\n    \
+               context.configure(connection=connection, transaction_per_migration=True)\n    \
+               with context.begin_transaction():\n        context.run_migrations()\n";
+    std::fs::write(dir.join("alembic/env.py"), env)?;
+    let ini = format!(
+        "[alembic]\nscript_location = {}\n",
+        dir.join("alembic").display()
+    );
+    std::fs::write(dir.join("alembic.ini"), ini)?;
+    Ok(())
+}
+
+/// Who applies the history, and how long each try took.
+struct Times {
+    ours: Vec<Duration>,
+    client: Vec<Duration>,
+    dbmate: Vec<Duration>,
+    alembic: Vec<Duration>,
+}
+
+/// `fresh`: an empty database, as everybody's address of it. `client`: the database's own, with the
+/// one file.
+fn turns(
+    dir: &Path,
+    fresh: &dyn Fn() -> Result<[String; 3]>,
+    client: &dyn Fn() -> Result<Duration>,
+) -> Result<Times> {
+    let partners = crate::root().join("tests/e2e/partners");
+    let mut times = Times {
+        ours: Vec::new(),
+        client: Vec::new(),
+        dbmate: Vec::new(),
+        alembic: Vec::new(),
+    };
+    for round in 0..ROUNDS {
+        let [url, ..] = fresh()?;
+        times.ours.push(timed(
+            windlass()
+                .args(["up", "--url", &url, "--dir"])
+                .arg(dir.join("ours")),
+        )?);
+        fresh()?;
+        times.client.push(client()?);
+        // They are much slower: once is enough to say so.
+        if round > 0 {
+            continue;
+        }
+        let [_, url, _] = fresh()?;
+        let mut dbmate = Command::new(partners.join("node_modules/.bin/dbmate"));
+        dbmate.args(["--no-dump-schema", "--url", &url, "--migrations-dir"]);
+        times
+            .dbmate
+            .push(timed(dbmate.arg(dir.join("dbmate")).arg("up"))?);
+        let [.., url] = fresh()?;
+        let mut alembic = Command::new(partners.join("venv/bin/alembic"));
+        alembic.arg("-c").arg(dir.join("alembic.ini"));
+        times
+            .alembic
+            .push(timed(alembic.args(["upgrade", "head"]).env("URL", url))?);
+    }
+    Ok(times)
+}
+
+fn windlass() -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::root().join("target"), PathBuf::from);
+    let mut command = Command::new(target.join("release/windlass"));
+    command.arg("migrate");
+    command
+}
+
+fn rows(database: &str, client: &str, mut times: Times) -> Vec<Row> {
+    let ours = median(&mut times.ours);
+    let row = |beside: Duration, name: &str, most: f64, unit: &'static str| {
+        let ratio = ours.as_secs_f64() / beside.as_secs_f64();
+        Row {
+            what: format!("{FILES} small migrations on {database}, median of {ROUNDS}"),
+            ours: milliseconds(ours),
+            beside: format!("{} {name}", milliseconds(beside)),
+            ratio: Some(ratio),
+            goal: Goal::AtMost(most, unit),
+            value: ratio,
+        }
+    };
+    vec![
+        row(median(&mut times.client), client, 1.5, "x"),
+        row(median(&mut times.dbmate), "dbmate (once)", 1.0, "x"),
+        row(median(&mut times.alembic), "alembic (once)", 1.0, "x"),
+    ]
+}
+
+fn alone(what: &str, time: Duration, most: f64, beside: String) -> Row {
+    let value = time.as_secs_f64() * 1e3;
+    Row {
+        what: what.to_owned(),
+        ours: milliseconds(time),
+        beside,
+        ratio: None,
+        goal: Goal::AtMost(most, " ms"),
+        value,
+    }
+}
+
+pub(super) fn run() -> Result<Vec<Row>> {
+    let install = crate::root().join("tests/e2e/partners/install");
+    run_command(program(&install.to_string_lossy(), &[]))?;
+    let name = format!("windlass-bench-{}-migrate", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let dir = folder.0.as_path();
+    std::fs::create_dir_all(dir)?;
+    write(dir)?;
+    let all = dir.join("all.sql");
+    let server = Postgres::start(dir)?;
+    let fresh = || {
+        let url = server.fresh()?;
+        let alembic = url.replacen("postgres:", "postgresql+psycopg2:", 1);
+        Ok([url.clone(), format!("{url}?sslmode=disable"), alembic])
+    };
+    let client = || timed(server.psql("app").arg("-f").arg(&all));
+    let mut table = rows("PostgreSQL", "psql", turns(dir, &fresh, &client)?);
+
+    let file = dir.join("app.db");
+    let fresh = || {
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let file = dir.join(format!("app.db{end}"));
+            if file.exists() {
+                std::fs::remove_file(file)?;
+            }
+        }
+        let path = file.display();
+        Ok([
+            format!("sqlite:{path}"),
+            format!("sqlite:{path}"),
+            format!("sqlite:///{path}"),
+        ])
+    };
+    let client = || {
+        let read = format!(".read {}", all.display());
+        timed(Command::new("sqlite3").arg("-bail").arg(&file).arg(read))
+    };
+    table.extend(rows("SQLite", "sqlite3", turns(dir, &fresh, &client)?));
+
+    let url = server.fresh()?;
+    let ours = dir.join("ours");
+    let up = || {
+        let mut up = windlass();
+        up.args(["up", "--url", &url, "--dir"]).arg(&ours);
+        timed(&mut up)
+    };
+    up()?;
+    let mut times = (0..30).map(|_| up()).collect::<Result<Vec<_>>>()?;
+    let mut psql = (0..30)
+        .map(|_| timed(server.psql("app").args(["-c", "select 1"])))
+        .collect::<Result<Vec<_>>>()?;
+    table.push(alone(
+        "nothing pending of 1000, the whole process, PostgreSQL, median of 30",
+        median(&mut times),
+        15.0,
+        format!("{} psql -c 'select 1'", milliseconds(median(&mut psql))),
+    ));
+    let lint = || {
+        let mut lint = windlass();
+        lint.args(["lint", "--dialect", "postgres", "--dir"])
+            .arg(&ours);
+        timed(&mut lint)
+    };
+    let mut times = (0..5).map(|_| lint()).collect::<Result<Vec<_>>>()?;
+    table.push(alone(
+        "lint of 1000 files, median of 5",
+        median(&mut times),
+        1000.0,
+        String::new(),
+    ));
+    Ok(table)
+}
