@@ -8,12 +8,17 @@
 //! | GitLab | `section_start:TIME:NAME[collapsed=true]\r\e[0KTITLE` | `section_end:TIME:NAME` |
 //! | Travis | `travis_fold:start:NAME\r\e[0KTITLE` | `travis_fold:end:NAME` |
 //! | Buildkite | `--- TITLE`, `+++ TITLE` (open), `~~~ TITLE` (quiet) | the next one |
+//! | a shell's trace, a shown command | `+ COMMAND`, `$ COMMAND` ([`traces`]) | the next one, or any other begin or end |
 //!
 //! Buildkite's headings stand at the beginning of a line, with one space behind them; `--- a/file`
 //! and `+++ b/file` of a diff are none.
 
+mod command;
+
 use serde::Serialize;
 
+pub use self::command::traces;
+use self::command::{Hunk, shows};
 use crate::error::Result;
 use crate::reader::LogReader;
 use crate::search::{Search, SearchError, SearchOptions};
@@ -35,9 +40,21 @@ pub enum Group {
     End,
 }
 
+/// What made a group of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoldKind {
+    /// A begin in one of the dialects.
+    Group,
+    /// A command that the log shows: what it printed. It holds no other group, and may hold no line but its first.
+    Command,
+}
+
 /// A group of lines, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fold {
+    /// What made it.
+    pub kind: FoldKind,
     /// The row of its title, from 0.
     pub first: u64,
     /// Its last row: the one that ends it, or the last one of the log so far.
@@ -50,6 +67,11 @@ pub struct Fold {
     pub level: usize,
     /// Whether its end was seen.
     pub ended: bool,
+    /// When its first row came, in microseconds since 1970.
+    #[serde(skip)]
+    pub began_us: i64,
+    /// From then to what ended it, in microseconds; `None` while it goes on.
+    pub duration_us: Option<u64>,
 }
 
 /// No log has more groups than these; later ones are lines like others.
@@ -57,23 +79,40 @@ pub const MAX_FOLDS: usize = 10_000;
 /// Groups within groups, at most; deeper ones are lines like others.
 const MAX_LEVEL: usize = 8;
 
+/// What is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    /// Up to its end.
+    Group,
+    /// Up to the next one.
+    Heading,
+    /// Up to whatever comes next.
+    Command,
+}
+
 /// Finds the groups of a log, step by step.
 #[derive(Debug, Clone)]
 pub struct Folds {
     search: Search,
     next: u64,
     folds: Vec<Fold>,
-    /// Those that have not ended, and whether a heading began them.
-    open: Vec<(usize, bool)>,
+    /// Those that have not ended: which of `folds`.
+    open: Vec<(usize, Open)>,
+    /// Begins beyond the bounds: their ends end nothing.
+    beyond: usize,
+    /// Lines `+ COMMAND` are commands.
+    traced: bool,
+    /// The last row of the difference that was seen last.
+    difference_end: u64,
 }
 
 impl Folds {
-    /// For a log's first row.
+    /// For a log's first row. `traced`: the step's shell shows its commands ([`traces`]).
     ///
     /// # Errors
     /// None, unless the pattern within is wrong.
-    pub fn new() -> std::result::Result<Self, SearchError> {
-        let pattern = r"^(?:::(?:end)?group::|##\[(?:end)?group\]|section_(?:start|end):|travis_fold:(?:start|end):|--- |\+\+\+ |~~~ )";
+    pub fn new(traced: bool) -> std::result::Result<Self, SearchError> {
+        let pattern = r"^(?:::(?:end)?group::|##\[(?:end)?group\]|section_(?:start|end):|travis_fold:(?:start|end):|--- |\+\+\+ |~~~ |\+ |\$ |@@ -)";
         let options = SearchOptions {
             case_sensitive: true,
             literal: false,
@@ -83,6 +122,9 @@ impl Folds {
             next: 0,
             folds: Vec::new(),
             open: Vec::new(),
+            beyond: 0,
+            traced,
+            difference_end: 0,
         })
     }
 
@@ -98,10 +140,23 @@ impl Folds {
         })?;
         let mut bytes = Vec::new();
         for number in rows {
+            // Rows of a difference are what somebody wrote into a file.
+            if number != 0 && number <= self.difference_end {
+                continue;
+            }
             if let Some(row) = reader.row(number)?.filter(|row| !row.flags.continues()) {
                 reader.row_bytes(&row, &mut bytes)?;
+                if let Some(hunk) = Hunk::head(&bytes) {
+                    self.difference_end = end_of(reader, number, hunk)?;
+                    continue;
+                }
+                let shown = without_colours(&bytes);
+                // A log that begins with a command is a trace, whatever script made it.
+                self.traced |= number == 0 && shows(shown, true);
                 if let Some(group) = group(&bytes) {
-                    self.push(number, group);
+                    self.push(number, row.time_us, group);
+                } else if shows(shown, self.traced) {
+                    self.command(number, row.time_us, title(shown));
                 }
             }
         }
@@ -111,50 +166,113 @@ impl Folds {
     }
 
     /// Takes the next row that means something.
-    fn push(&mut self, row: u64, group: Group) {
+    fn push(&mut self, row: u64, time_us: i64, group: Group) {
+        self.close_command(row, time_us);
         match group {
-            Group::End => self.close(row),
+            Group::End if self.beyond > 0 => self.beyond -= 1,
+            Group::End => self.close(row, time_us),
             Group::Begin {
                 title,
                 closed,
                 heading,
             } => {
                 // A heading ends the one before, and everything that was left open in it.
-                if heading && let Some(at) = self.open.iter().position(|(_, heading)| *heading) {
+                let before = |open: &(usize, Open)| open.1 == Open::Heading;
+                if heading && let Some(at) = self.open.iter().position(before) {
                     while self.open.len() > at {
-                        self.close(row.saturating_sub(1));
+                        self.close(row.saturating_sub(1), time_us);
                     }
+                    self.beyond = 0;
                 }
-                if self.folds.len() < MAX_FOLDS && self.open.len() < MAX_LEVEL {
-                    self.open.push((self.folds.len(), heading));
-                    self.folds.push(Fold {
-                        first: row,
-                        last: row,
-                        title,
-                        closed,
-                        level: self.open.len() - 1,
-                        ended: false,
-                    });
+                let open = if heading { Open::Heading } else { Open::Group };
+                let fold = self.fold(row, time_us, title, closed, FoldKind::Group);
+                if !self.begin(fold, open) && !heading {
+                    self.beyond += 1;
                 }
             }
         }
     }
 
-    fn close(&mut self, row: u64) {
-        if let Some((fold, _)) = self.open.pop() {
-            let fold = &mut self.folds[fold];
-            (fold.last, fold.ended) = (row, true);
+    /// Takes the next row that shows a command.
+    fn command(&mut self, row: u64, time_us: i64, title: String) {
+        self.close_command(row, time_us);
+        let fold = self.fold(row, time_us, title, false, FoldKind::Command);
+        self.begin(fold, Open::Command);
+    }
+
+    fn fold(&self, row: u64, time_us: i64, title: String, closed: bool, kind: FoldKind) -> Fold {
+        Fold {
+            kind,
+            first: row,
+            last: row,
+            title,
+            closed,
+            level: self.open.len(),
+            ended: false,
+            began_us: time_us,
+            duration_us: None,
         }
     }
 
-    /// The groups so far; those without an end reach to the last row, `rows` being their number.
-    pub fn folds(&self, rows: u64) -> Vec<Fold> {
+    /// Says whether there is room for it.
+    fn begin(&mut self, fold: Fold, open: Open) -> bool {
+        let room = self.folds.len() < MAX_FOLDS && self.open.len() < MAX_LEVEL;
+        if room {
+            self.open.push((self.folds.len(), open));
+            self.folds.push(fold);
+        }
+        room
+    }
+
+    /// A command ends before anything else begins or ends: it holds no group.
+    fn close_command(&mut self, row: u64, time_us: i64) {
+        if let Some((_, Open::Command)) = self.open.last() {
+            self.close(row.saturating_sub(1), time_us);
+        }
+    }
+
+    fn close(&mut self, row: u64, time_us: i64) {
+        if let Some((fold, _)) = self.open.pop() {
+            let fold = &mut self.folds[fold];
+            (fold.last, fold.ended) = (row, true);
+            fold.duration_us = Some(since(fold.began_us, time_us));
+        }
+    }
+
+    /// The groups so far; those without an end reach to the last row, `rows` being their number, and last until
+    /// `end_us`, when the step's own end is known.
+    pub fn folds(&self, rows: u64, end_us: Option<i64>) -> Vec<Fold> {
         let mut folds = self.folds.clone();
         for (open, _) in &self.open {
-            folds[*open].last = rows.saturating_sub(1).max(folds[*open].first);
+            let fold = &mut folds[*open];
+            fold.last = rows.saturating_sub(1).max(fold.first);
+            fold.duration_us = end_us.map(|end| since(fold.began_us, end));
         }
         folds
     }
+}
+
+fn since(from_us: i64, to_us: i64) -> u64 {
+    u64::try_from(to_us.saturating_sub(from_us)).unwrap_or_default()
+}
+
+/// The most rows of one difference that are looked at.
+const MAX_HUNK: u64 = 100_000;
+
+/// The last row of the difference whose head is `row`.
+fn end_of(reader: &mut LogReader, head: u64, mut hunk: Hunk) -> Result<u64> {
+    let mut bytes = Vec::new();
+    let mut last = head;
+    while last - head < MAX_HUNK
+        && let Some(row) = reader.row(last + 1)?
+    {
+        reader.row_bytes(&row, &mut bytes)?;
+        if !row.flags.continues() && !hunk.takes(without_colours(&bytes)) {
+            break;
+        }
+        last += 1;
+    }
+    Ok(last)
 }
 
 /// The longest title in characters.
@@ -256,7 +374,147 @@ fn title(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::folder::{IndexRow, RowFlags, Stream};
+
+    /// The groups of a log whose rows come a second apart.
+    fn folds_of(rows: &[&str], traced: bool) -> Vec<Fold> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = Vec::new();
+        let mut offset = 0;
+        for (n, row) in rows.iter().enumerate() {
+            let row_meta = IndexRow {
+                offset,
+                stream: Stream::Merged,
+                flags: RowFlags::default(),
+                time_us: n as i64 * 1_000_000,
+            };
+            index.extend(row_meta.to_bytes());
+            offset += row.len() as u64;
+        }
+        fs::write(dir.path().join("0.log"), rows.concat()).unwrap();
+        fs::write(dir.path().join("0.idx"), index).unwrap();
+        let mut reader = LogReader::open(dir.path(), 0).unwrap();
+        let mut folds = Folds::new(traced).unwrap();
+        while folds.step(&mut reader).unwrap() {}
+        folds.folds(reader.rows(), Some(rows.len() as i64 * 1_000_000))
+    }
+
+    fn commands(rows: &[&str], traced: bool) -> Vec<(u64, u64, String, u64)> {
+        folds_of(rows, traced)
+            .into_iter()
+            .filter(|fold| fold.kind == FoldKind::Command)
+            .map(|f| (f.first, f.last, f.title, f.duration_us.unwrap() / 1_000_000))
+            .collect()
+    }
+
+    #[test]
+    fn a_trace_folds_by_command_with_times() {
+        let rows = [
+            "before\n",
+            "+ cargo build\n",
+            "   Compiling a\n",
+            "++ id -u\n",
+            "+ git diff\n",
+            "@@ -1 +1,2 @@\n",
+            "-a\n",
+            "+ not a command\n",
+            "+b\n",
+            "\x1b[33m+ make test\x1b[0m\n",
+            "ok\n",
+        ];
+        let found = [
+            (1, 3, "+ cargo build".to_owned(), 3),
+            (4, 8, "+ git diff".to_owned(), 5),
+            (9, 10, "+ make test".to_owned(), 2),
+        ];
+        assert_eq!(commands(&rows, true), found);
+        // Nobody said that it is a trace: then it is none, but for one that begins with a command.
+        assert_eq!(commands(&rows, false), []);
+        assert_eq!(commands(&rows[1..], false).len(), 3);
+        assert_eq!(commands(&["ok\n", "+ express@4.18.2\n"], false), []);
+        let shown = ["$ tsc\n", "a.ts: error\n", "$ jest\n"];
+        assert_eq!(commands(&shown, false).len(), 2);
+    }
+
+    #[test]
+    fn ends_beyond_the_bounds_end_nothing() {
+        let rows = [["::group::a\n"; 10], ["::endgroup::\n"; 10]].concat();
+        let found = folds_of(&rows, false);
+        let places: Vec<_> = found.iter().map(|f| (f.first, f.last)).collect();
+        assert_eq!(
+            places,
+            [
+                (0, 19),
+                (1, 18),
+                (2, 17),
+                (3, 16),
+                (4, 15),
+                (5, 14),
+                (6, 13),
+                (7, 12)
+            ]
+        );
+    }
+
+    const ROWS: [&str; 14] = [
+        "plain\n",
+        "+ make all\n",
+        "+ echo ::group::x\n",
+        "++ id\n",
+        "$ tsc\n",
+        "::group::A\n",
+        "::endgroup::\n",
+        "section_start:1:b\r\x1b[0KB\n",
+        "section_end:1:b\r\x1b[0K\n",
+        "--- C\n",
+        "+++ D\n",
+        "@@ -1,2 +1,2 @@\n",
+        " same\n",
+        "-gone\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn groups_lie_in_each_other_and_commands_hold_none(
+            rows in proptest::collection::vec(proptest::sample::select(&ROWS[..]), 0..120),
+            traced: bool,
+        ) {
+            let folds = folds_of(&rows, traced);
+            for (at, fold) in folds.iter().enumerate() {
+                prop_assert!(fold.first <= fold.last && fold.last < rows.len() as u64);
+                prop_assert!(at == 0 || folds[at - 1].first < fold.first);
+                prop_assert!(!fold.ended || fold.duration_us.is_some());
+                let mut around = 0;
+                for other in &folds[..at] {
+                    let inside = fold.last <= other.last;
+                    prop_assert!(inside || other.last < fold.first, "{other:?} {fold:?}");
+                    prop_assert!(!inside || other.kind == FoldKind::Group, "{other:?} {fold:?}");
+                    around += usize::from(inside);
+                }
+                prop_assert_eq!(around, fold.level);
+            }
+        }
+
+        #[test]
+        fn every_traced_command_is_a_group_that_reaches_to_the_next(
+            rows in proptest::collection::vec(
+                proptest::sample::select(&["plain\n", "+ make all\n", "++ id\n", "$ tsc\n"][..]), 0..200),
+        ) {
+            let folds = folds_of(&rows, true);
+            let begins: Vec<u64> = (0..rows.len()).filter(|n| rows[*n].starts_with("+ ")).map(|n| n as u64).collect();
+            prop_assert_eq!(folds.iter().map(|f| f.first).collect::<Vec<_>>(), begins.clone());
+            let ends = begins.iter().skip(1).copied().chain([rows.len() as u64]);
+            for (fold, end) in folds.iter().zip(ends) {
+                prop_assert_eq!(fold.last, end - 1);
+                prop_assert_eq!(fold.duration_us, Some((end - fold.first) * 1_000_000));
+            }
+        }
+    }
 
     fn begin(row: &str) -> Option<(String, bool, bool)> {
         match group(row.as_bytes()) {

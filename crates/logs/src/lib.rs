@@ -53,7 +53,7 @@ pub mod words;
 
 pub use error::{LogError, Result};
 pub use folder::{RowFlags, RowMeta, Stream};
-pub use group::{Fold, Folds, Group, group};
+pub use group::{Fold, FoldKind, Folds, Group, group};
 pub use hub::Hub;
 pub use note::{Note, NoteKind, StepEnd};
 pub use reader::LogReader;

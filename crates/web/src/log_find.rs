@@ -24,7 +24,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use windlass_logs::{Fold, Folds, LogError, LogReader, Search, SearchOptions};
+use windlass_logs::{Fold, Folds, LogError, LogReader, NoteKind, Search, SearchOptions};
 
 use crate::error::WebError;
 use crate::log_rows::{self, NoteView, ROW_SHOWN, Row, Rows};
@@ -157,8 +157,8 @@ pub(crate) async fn rows(
     Ok(Json(answer).into_response())
 }
 
-/// The groups of sealed logs that were looked at last, by the SHA-256 of the log: every page that is
-/// opened asks for them.
+/// The groups of sealed logs that were looked at last, by step and SHA-256: every page that is opened asks for
+/// them. The bytes alone would not do: the times of another step with the same output are others.
 static KNOWN: Mutex<VecDeque<(String, Vec<Fold>)>> = Mutex::new(VecDeque::new());
 const MOST_KNOWN: usize = 32;
 
@@ -190,13 +190,21 @@ pub(crate) async fn groups(
     Query(asked): Query<GroupsAsked>,
 ) -> Result<Response, WebError> {
     let place = place_of(&app, &path, asked.attempt.as_ref()).await?;
-    let folder = app.log_folder(&place.attempt.attempt_id());
+    let attempt = place.attempt.attempt_id();
+    let folder = app.log_folder(&attempt);
     let step = place.log_step();
-    let mut folds = Folds::new().map_err(|error| WebError::internal(&error))?;
+    let traced = place
+        .planned()
+        .is_some_and(|step| windlass_logs::group::traces(&step.argv, &step.script));
+    let mut folds = Folds::new(traced).map_err(|error| WebError::internal(&error))?;
     let mut reader = tokio::task::spawn_blocking(move || LogReader::open(&folder, step)).await??;
     let rows = reader.rows();
     // What a sealed log holds never changes.
-    let sealed = reader.meta().map(|meta| meta.sha256.clone());
+    let sealed = reader.meta();
+    let sealed = sealed.map(|meta| format!("{attempt}/{step} {}", meta.sha256));
+    let ended = reader.notes().iter().rev();
+    let ended = ended.filter(|note| matches!(note.kind, NoteKind::Ended(_)));
+    let end_us = ended.map(|note| note.time_us).next();
     if let Some(known) = sealed.as_deref().and_then(known_folds) {
         return Ok(Json(GroupsAnswer {
             rows,
@@ -219,7 +227,7 @@ pub(crate) async fn groups(
         }
     }
     // Counted from 1, as everywhere outside.
-    let groups = folds.folds(rows).into_iter().map(|fold| Fold {
+    let groups = folds.folds(rows, end_us).into_iter().map(|fold| Fold {
         first: fold.first + 1,
         last: fold.last + 1,
         ..fold

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use windlass_model::{BuildNumber, RepoName};
+use windlass_model::{BuildNumber, RepoName, StepPlan};
 use windlass_store::{Attempt, Build, Step};
 
 use crate::error::WebError;
@@ -192,6 +192,12 @@ impl Place {
     /// The step, or `None` while the plan is not known.
     pub(crate) fn step(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.index == self.index)
+    }
+
+    /// The step as it was planned.
+    pub(crate) fn planned(&self) -> Option<&StepPlan> {
+        let job = self.attempt.plan.as_ref()?.jobs.first()?;
+        job.steps.get(usize::try_from(self.index).ok()?)
     }
 
     /// The step's number in the log folder.

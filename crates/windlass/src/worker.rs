@@ -10,7 +10,7 @@ mod job;
 mod prepare;
 pub(crate) mod retention;
 mod schedules;
-mod wrong;
+pub(crate) mod wrong;
 
 use std::path::PathBuf;
 use std::sync::Arc;

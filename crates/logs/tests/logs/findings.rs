@@ -112,6 +112,29 @@ fn formats_of_tools_that_are_not_here() {
 }
 
 #[test]
+fn a_word_that_many_print_claims_no_tool() {
+    for (log, tool) in [
+        ("FAIL  count.sh says 2 words, there are 9\n", "words"),
+        ("FAIL: nothing\nFAIL check 3\n", "words"),
+        ("  ✕ the door is open\n", "words"),
+        ("FAIL ./sum.test.js\n", "jest"),
+        (" FAIL  src/a.spec.ts > adds > three\n", "jest"),
+        ("FAIL web src/a.test.tsx (5.1 s)\n", "jest"),
+        ("    ✕ adds three (2 ms)\n", "jest"),
+        ("     × adds three 2ms\n", "jest"),
+    ] {
+        let found = found(log.as_bytes());
+        let tools: Vec<&str> = found.findings.iter().map(|f| f.tool.as_str()).collect();
+        assert_eq!(tools, [tool], "{log}");
+    }
+    let found = found(b"FAIL  count.sh says 2 words\n");
+    assert_eq!(
+        found.first().unwrap().why,
+        "its words speak of an error; the last line before the exit"
+    );
+}
+
+#[test]
 fn a_finding_has_all_rows_that_belong_to_it() {
     let log = "   Compiling x\nerror[E0308]: mismatched types\n --> src/main.rs:9:24\n  |\n9 |     let x: String = 1;\n  |                     ^\n\nwarning: unused\n --> src/main.rs:1:1\n";
     let found = found(log.as_bytes());

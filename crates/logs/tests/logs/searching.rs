@@ -177,10 +177,10 @@ fn groups_of_all_dialects_are_found_with_their_ends() {
     log += "--- one\nd\n--- a/file of a diff\n+++ two\ne\n::endgroup::\n::endgroup::\nf\n";
     let dir = recorded(log.as_bytes());
     let mut reader = LogReader::open(dir.path(), 0).unwrap();
-    let mut folds = windlass_logs::Folds::new().unwrap();
+    let mut folds = windlass_logs::Folds::new(false).unwrap();
     while folds.step(&mut reader).unwrap() {}
     let found: Vec<_> = folds
-        .folds(reader.rows())
+        .folds(reader.rows(), None)
         .into_iter()
         .map(|f| (f.first, f.last, f.title, f.closed, f.level, f.ended))
         .collect();
@@ -199,9 +199,9 @@ fn groups_of_all_dialects_are_found_with_their_ends() {
     );
     let dir = recorded(&b"::group::open\nx\ny\n".repeat(3));
     let mut reader = LogReader::open(dir.path(), 0).unwrap();
-    let mut folds = windlass_logs::Folds::new().unwrap();
+    let mut folds = windlass_logs::Folds::new(false).unwrap();
     while folds.step(&mut reader).unwrap() {}
-    let folds = folds.folds(reader.rows());
+    let folds = folds.folds(reader.rows(), None);
     assert!(
         folds.iter().all(|fold| !fold.ended && fold.last == 8),
         "{folds:?}"

@@ -5,7 +5,8 @@
 /* ---- Groups of lines ----------------------------------------------------------------------- */
 
 const folds = {
-  all: [], // {first, last, title, closed, level}
+  all: [], // {kind, first, last, title, closed, level, duration_us}
+  silent: new Map(), // first -> a command that took its time and printed nothing
   byFirst: new Map(),
   ends: new Set(), // the lines that end one
   choices: new Map(), // first -> closed, where somebody chose
@@ -13,6 +14,7 @@ const folds = {
 
   take(groups) {
     folds.all = groups.filter((g) => g.last > g.first);
+    folds.silent = new Map(groups.filter((g) => g.last === g.first && g.duration_us >= 1e6).map((g) => [g.first, g]));
     folds.byFirst = new Map(folds.all.map((g) => [g.first, g]));
     folds.ends = new Set(folds.all.filter((g) => g.ended).map((g) => g.last));
     folds.settle();

@@ -189,6 +189,7 @@ function itemElement(n, look) {
   } else {
     text.innerHTML = row.html;
   }
+  if (look.silence) text.append(element("span", "quiet", ` ${look.silence}`));
   if (row && look.spans.length && !look.fold) markText(text, look.spans, look.classes.includes("now"));
   if (row?.cut) {
     const more = element("a", "cut", `… ${row.cut.toLocaleString("en")} more bytes`);

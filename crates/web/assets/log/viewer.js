@@ -122,7 +122,8 @@ function look(n, previousNumber) {
   return {
     row, classes, spans, gone,
     fold: fold ?? null,
-    foldTime: fold && store.row(fold.last) && row ? `, ${span(store.row(fold.last).t - row.t)}` : "",
+    foldTime: fold?.duration_us != null ? `, ${span(fold.duration_us)}` : "",
+    silence: folds.silent.has(n) ? span(folds.silent.get(n).duration_us) : "",
     previous: times === "delta" ? store.row(previousNumber) : null,
     sign: problem ? (problem.severity === "error" ? "error" : "warning") : "",
   };
@@ -132,7 +133,7 @@ function itemFor(n, previousNumber) {
   const seen = look(n, previousNumber);
   const notes = (store.notesAfter.get(n)?.length ?? 0) + (n === 1 ? store.notesAfter.get(0)?.length ?? 0 : 0);
   const key = [
-    times, seen.classes.join(), seen.gone, notes, seen.foldTime, seen.fold?.isClosed ?? "", seen.fold?.last ?? "",
+    times, seen.classes.join(), seen.gone, notes, seen.foldTime, seen.silence, seen.fold?.isClosed ?? "", seen.fold?.last ?? "",
     seen.spans.length, seen.previous?.t ?? "", search.words,
   ].join("|");
   const known = view.elements.get(n);
@@ -399,7 +400,7 @@ function takeRows({ first_row: first, last_row: last, rows }) {
   const grown = last - store.total;
   store.total = Math.max(store.total, last);
   for (const row of rows) view.elements.delete(row.n);
-  if (rows.some((row) => row.group)) loadGroups();
+  if (rows.some((row) => row.group || /^(<[^>]*>)*[+$] \S/.test(row.html))) loadGroups();
   if (grown > 0) {
     fresh += grown;
     told ||= setTimeout(() => {

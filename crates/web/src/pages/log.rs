@@ -239,15 +239,12 @@ pub(crate) async fn page(
         let attempt = place.attempt.number;
         urls::stream(repo, build_number, attempt, step.index, window.next_offset)
     });
-    let plan = place.attempt.plan.as_ref();
-    let steps_planned = plan
-        .and_then(|plan| plan.jobs.first())
-        .map(|job| &job.steps);
-    let script = steps_planned.and_then(|steps| steps.get(usize::try_from(step.index).ok()?));
+    let script = place.planned();
+    let script = script.map(|planned| planned.script.trim_end().to_owned());
     render(&LogPage {
         frame: Frame::of(&visitor, state).refreshing(!is_over),
         log_js: assets::log_js(),
-        script: script.map(|planned| planned.script.trim_end().to_owned()),
+        script,
         start_us: step.started_us.or(first_row).unwrap_or(0),
         state,
         words,

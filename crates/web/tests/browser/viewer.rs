@@ -498,6 +498,50 @@ async fn groups_are_folded_but_not_the_one_that_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_folds_by_command_and_says_how_long_each_took() {
+    let (fixture, mut job) = running().await;
+    for (text, ms) in [
+        ("+ cargo fetch\n", 1_250),
+        ("fetch a\nfetch b\n", 2_750),
+        ("+ sleep 3\n", 3_000),
+        ("+ cargo test\n", 40),
+        ("test one ... ok\n++ id -u\nall is well\n", 500),
+    ] {
+        job.out(0, text).await;
+        job.later(ms);
+    }
+    job.end(0, StepResult::Exited { code: 0 }, 7_540).await;
+    job.end(1, StepResult::Skipped, 0).await;
+    job.finish(BuildState::Passed, "", None).await;
+    let address = serve(&fixture.state, json!({"findings": []})).await;
+    let browser = Browser::open(&Setup::default()).await;
+    goto(&browser, address, STEP).await;
+    browser
+        .until(
+            "two commands with output, open",
+            "[...document.querySelectorAll('.fold')].map((f) => f.innerText + ' ' + f.ariaExpanded).join('|') \
+             === '+ cargo fetch 2 lines, 4.000 true|+ cargo test 3 lines, 0.540 true'",
+        )
+        .await;
+    // One that printed nothing says how long it took.
+    browser
+        .until(
+            "the silent one",
+            "document.querySelector('#L4').parentNode.innerText.includes('+ sleep 3 3.000')",
+        )
+        .await;
+    browser.click(".fold").await;
+    browser
+        .until(
+            "the first is closed",
+            "[...document.querySelectorAll('#log .r > a')].map((a) => a.textContent).join() === '1,4,5,6,7,8'",
+        )
+        .await;
+    browser.picture("commands.png").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_step_opens_at_its_first_error_and_needs_no_mouse() {
     let mut text: String = (1..=5_000)
         .map(|n| format!("test case_{n} ... ok\n"))

@@ -279,7 +279,10 @@ async fn groups_are_counted_like_lines() {
     let groups = get(&fixture.state, &format!("{API}/groups")).await.json();
     assert_eq!(
         groups["groups"],
-        json!([{"first": 2, "last": 4, "title": "Set up <b>", "closed": true, "level": 0, "ended": true}])
+        json!([{
+            "kind": "group", "first": 2, "last": 4, "title": "Set up <b>", "closed": true, "level": 0, "ended": true,
+            "duration_us": 0,
+        }])
     );
 }
 

@@ -1,7 +1,7 @@
 //! `windlass logs`: a build's output, as it was written; or what went wrong in it, what is new in
 //! it, and where a text stands in all of a repository's.
 
-mod found;
+pub(crate) mod found;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;

@@ -70,7 +70,8 @@ impl Worker {
     }
 }
 
-fn quoted(summary: &str, quote: &str) -> String {
+/// A summary with the words of a log behind it.
+pub(crate) fn quoted(summary: &str, quote: &str) -> String {
     let quote = quote.trim();
     if quote.is_empty() {
         return summary.to_owned();

@@ -61,6 +61,33 @@ fn run_builds_the_checkout_with_its_uncommitted_changes() {
 }
 
 #[test]
+fn run_says_what_went_wrong_first_as_the_server_does() {
+    let lab = Lab::new();
+    checkout(
+        &lab,
+        "steps:\n  - name: test\n    run: |\n      echo 'src/sum.c:17:9: error: total undeclared'\n      \
+         echo 'src/sum.c:20:1: error: expected }'\n      echo 'make: *** [Makefile:3: test] Error 1'\n      exit 3\n",
+    );
+    let (code, out, _) = run_in(&lab, &["run"]);
+    assert_eq!(code, Some(1), "{out}");
+    let quote = "src/sum.c:17:9: total undeclared";
+    let end = format!("step \"test\": exit code 3: {quote}\n");
+    assert!(out.ends_with(&end), "{out}");
+    let ended = out.find("✗ test  exit code 3").unwrap();
+    let first = "first: line 1: error: src/sum.c:17:9: total undeclared (gcc)\n  >      1 | src/sum.c:17:9: error: total undeclared\n";
+    assert!(out[ended..].contains(first), "{out}");
+    assert!(
+        out[ended..].contains("  1 further error in this step's output\n"),
+        "{out}"
+    );
+    // Nothing is claimed where nothing was said.
+    std::fs::write(lab.path("r/windlass.yml"), "steps: ['false']\n").unwrap();
+    let (code, out, _) = run_in(&lab, &["run"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(!out.contains("first:") && !out.contains("further"), "{out}");
+}
+
+#[test]
 fn run_says_what_is_wrong_before_anything_runs() {
     let lab = Lab::new();
     checkout(&lab, "stesp:\n  - true\n");

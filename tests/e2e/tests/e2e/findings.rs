@@ -95,6 +95,43 @@ async fn a_failing_build_says_what_went_wrong() {
 }
 
 #[tokio::test]
+async fn a_script_that_traces_folds_by_command() {
+    let lab = Lab::new();
+    lab.hooked(
+        "r",
+        "steps:\n  - run: |\n      echo begins\n      set -x\n      echo a\n      sleep 0.2\n      echo b\n  \
+         - run: echo begins\n    name: plain\n  - echo ok; echo '+ nor this'\n",
+    );
+    let server = lab.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    let build = lab.ended(&server, "r", 1).await;
+    assert_eq!(build["state"], "passed", "{}", server.said());
+    let groups = lab
+        .json(&server, "/api/v1/repos/r/builds/1/steps/1/log/groups")
+        .await;
+    let groups = groups["groups"].as_array().unwrap();
+    let titles: Vec<_> = groups
+        .iter()
+        .map(|g| g["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        titles,
+        ["+ echo a", "+ sleep 0.2", "+ echo b"],
+        "{groups:?}"
+    );
+    assert!(
+        groups[1]["duration_us"].as_u64().unwrap() >= 190_000,
+        "{groups:?}"
+    );
+    assert!(groups.iter().all(|group| group["kind"] == "command"));
+    // Only the script knows whether it traces, unless the log begins with a command.
+    let groups = lab
+        .json(&server, "/api/v1/repos/r/builds/1/steps/3/log/groups")
+        .await;
+    assert_eq!(groups["groups"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn nothing_to_compare_with_and_nothing_to_see() {
     let lab = Lab::new();
     lab.hooked(

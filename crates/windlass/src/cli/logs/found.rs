@@ -52,18 +52,11 @@ pub(super) async fn errors(client: &Client, place: &Place<'_>) -> Result<(), Pro
     let list = |key: &str| found.get(key).and_then(Value::as_array).unwrap_or(&none);
     let first = found.get("first").and_then(Value::as_u64);
     let all = list("findings");
-    if let Some(first) = first.and_then(|at| all.get(at as usize)) {
-        say(format_args!(
-            "{} {}",
-            paint("1;31", "first:"),
-            finding(first)
-        ));
-        for line in list("excerpt") {
-            let n = number(line, "n");
-            let mark = if n == number(first, "line") { '>' } else { ' ' };
-            say(format_args!("  {mark} {n:>6} | {}", text(line, "text")));
+    let first_lines = first_failure(&found);
+    if !first_lines.is_empty() {
+        for line in first_lines {
+            say(line);
         }
-        say(format_args!("  {}", text(first, "why")));
         if let Some(url) = found.get("first_url").and_then(Value::as_str) {
             say(format_args!("  {url}"));
         }
@@ -92,6 +85,26 @@ pub(super) async fn errors(client: &Client, place: &Place<'_>) -> Result<(), Pro
         complain("the log is so long that only its beginning was read");
     }
     Ok(())
+}
+
+/// The failure to read first, with the lines around it and why it is taken for that; nothing if there is none.
+/// `found` is what [`windlass_logs::findings::Findings`] are as JSON.
+pub(crate) fn first_failure(found: &Value) -> Vec<String> {
+    let at = found.get("first").and_then(Value::as_u64);
+    let all = found.get("findings").and_then(Value::as_array);
+    let first = at.and_then(|at| all?.get(usize::try_from(at).ok()?));
+    let Some(first) = first else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!("{} {}", paint("1;31", "first:"), finding(first))];
+    let excerpt = found.get("excerpt").and_then(Value::as_array);
+    for line in excerpt.into_iter().flatten() {
+        let n = number(line, "n");
+        let mark = if n == number(first, "line") { '>' } else { ' ' };
+        lines.push(format!("  {mark} {n:>6} | {}", text(line, "text")));
+    }
+    lines.push(format!("  {}", text(first, "why")));
+    lines
 }
 
 /// `line 15: error: src/lib.rs:17:9: assertion failed (rust panic, new)`

@@ -235,7 +235,8 @@ impl Display {
         }
     }
 
-    fn line(&mut self, text: &str) {
+    /// A line as it is.
+    pub(super) fn line(&mut self, text: &str) {
         self.raw_line(text.as_bytes());
     }
 

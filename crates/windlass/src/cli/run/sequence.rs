@@ -10,16 +10,20 @@ use std::time::Duration;
 use windlass_engine::order;
 use windlass_engine::results::artifacts;
 use windlass_engine::schedule::{apply, decide};
+use windlass_logs::findings;
 use windlass_model::board::{AttemptEnd, Board, BoardJob, Move};
 use windlass_model::{AttemptId, BuildState, JobPlan, Outcome, Plan};
 use windlass_store::Step;
+use windlass_store::queue::Finish;
 use windlass_store::results::{self as rows, TestEnd};
 
 use super::display::Display;
 use super::{Build, Ended};
+use crate::cli::logs::found::first_failure;
 use crate::report::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Problem};
 use crate::results::{self, Left};
 use crate::verdict;
+use crate::worker::wrong;
 
 /// The build as it goes on.
 pub(super) struct Sequence {
@@ -182,6 +186,7 @@ impl Sequence {
         let left = results::take_out(&job, &places, finish.state, true, results::ARTIFACT_LIMIT);
         results::trim_caches(&places.caches, results::CACHES_LIMIT)?;
         self.show_left(&left, &build.logs(&attempt), &steps);
+        self.show_wrong(&mut finish, &build.logs(&attempt)).await;
         if let Some(problem) = &left.broken {
             verdict::spoil(&mut finish, problem.message());
             self.display().note(problem.message());
@@ -212,6 +217,37 @@ impl Sequence {
             .filter(|(index, _)| wanted(&self.board.jobs[**index].plan.base))
             .flat_map(|(_, kept)| kept.iter().cloned())
             .collect()
+    }
+
+    /// What went wrong in the step that failed, as the server finds it: shown, and quoted in the summary. There
+    /// are no earlier runs here to compare with.
+    async fn show_wrong(&mut self, finish: &mut Finish, logs: &Path) {
+        let step = finish.failed_step.and_then(|step| u32::try_from(step).ok());
+        let Some(step) = step.filter(|_| finish.state == BuildState::Failed) else {
+            return;
+        };
+        let logs = logs.to_owned();
+        let looking = tokio::task::spawn_blocking(move || findings::find(&logs, step, &[]));
+        let found = match looking.await {
+            Ok(Ok(found)) => found,
+            // The whole log was shown: nothing is lost.
+            Ok(Err(error)) => return tracing::debug!(%error, "not looked for what went wrong"),
+            Err(error) => return tracing::debug!(%error, "not looked for what went wrong"),
+        };
+        let Some(first) = found.first() else {
+            return;
+        };
+        finish.summary = wrong::quoted(&finish.summary, &first.quote());
+        let value = serde_json::to_value(&found).unwrap_or_default();
+        for line in first_failure(&value) {
+            self.display().line(&line);
+        }
+        if found.errors > 1 {
+            let further = found.errors - 1;
+            let s = if further == 1 { "" } else { "s" };
+            self.display()
+                .said(&format!("{further} further error{s} in this step's output"));
+        }
     }
 
     fn show_left(&mut self, left: &Left, logs: &Path, steps: &[Step]) {
