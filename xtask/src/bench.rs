@@ -1,10 +1,12 @@
 //! Measurements of the release build, each beside something else that runs in the same minute on
 //! the same machine: times alone say more about the machine than about us.
 
+mod browser;
 mod docker;
 mod http;
 mod idle;
 mod lines;
+mod live;
 mod log;
 mod migrate;
 mod noop;
@@ -29,6 +31,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("lines", lines::run),
     ("window", window::run),
     ("log", log::run),
+    ("live", live::run),
     ("idle", idle::run),
     ("throughput", throughput::run),
     ("shim", shim::run),

@@ -99,6 +99,11 @@ impl Renderer {
         lines
     }
 
+    /// Whether the next row comes out the same from both: colours, an open hyperlink, a torn sequence.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.screen.is_as(&other.screen)
+    }
+
     /// Takes over the state after a row without rendering it: for a page that begins in the middle
     /// of a log.
     pub fn skip(&mut self, bytes: &[u8]) {
@@ -168,15 +173,27 @@ fn open_link(links: &[Link], number: u16, html: &mut String) {
     let Some(index) = usize::from(number).checked_sub(1) else {
         return;
     };
-    write_link(&links[index], html);
+    let link = &links[index];
+    write_link(&link.url, &link.host, html);
 }
 
-fn write_link(link: &Link, html: &mut String) {
+fn write_link(url: &str, host: &str, html: &mut String) {
     html.push_str("<a href=\"");
-    escape(&link.url, html);
+    escape_url(url, html);
     html.push_str("\" rel=\"noopener noreferrer nofollow\" title=\"");
-    escape(&link.host, html);
+    // A host has no character that means anything to HTML.
+    html.push_str(host);
     html.push_str("\">");
+}
+
+/// Escapes an address: of what means something to HTML, it can only have `&`.
+fn escape_url(url: &str, html: &mut String) {
+    for (i, part) in url.split('&').enumerate() {
+        if i > 0 {
+            html.push_str("&amp;");
+        }
+        html.push_str(part);
+    }
 }
 
 fn close_link(number: u16, html: &mut String) {

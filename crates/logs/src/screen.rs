@@ -64,6 +64,13 @@ impl Screen {
         self.link.is_none() && self.torn.is_empty() && self.block.is_none()
     }
 
+    /// Whether what holds from row to row is the same; never within a block.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.block.is_none()
+            && other.block.is_none()
+            && (self.pen, &self.link, &self.torn) == (other.pen, &other.link, &other.torn)
+    }
+
     /// Makes the cells of a row.
     pub(crate) fn row(&mut self, bytes: &[u8]) {
         if self.block.is_none() {

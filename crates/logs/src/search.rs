@@ -22,6 +22,8 @@ const STEP_ROWS: usize = 16 * 1024;
 const STEP_BYTES: u64 = 1024 * 1024;
 /// Places within one row that are told.
 const MAX_SPANS: usize = 50;
+/// After so many lines of a piece it is judged whether the quick look is worth its time.
+const MANY: u32 = 256;
 /// The longest pattern in bytes.
 pub const MAX_PATTERN: usize = 1000;
 /// A compiled pattern takes no more memory than this, nor do the states made while searching.
@@ -55,12 +57,20 @@ pub enum SearchError {
 }
 
 /// A row with at least one match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hit {
+#[derive(Debug)]
+pub struct Hit<'a> {
     /// The row, from 0.
     pub row: u64,
-    /// Begin and end of the matches in the row's text ([`text_of`]), in bytes; at most fifty.
-    pub spans: Vec<(usize, usize)>,
+    line: &'a [u8],
+    matcher: &'a RegexMatcher,
+}
+
+impl Hit<'_> {
+    /// Begin and end of the matches in the row's text ([`text_of`]), in bytes; at most fifty. Looked
+    /// for only now: where every row matches, most of the work is here.
+    pub fn spans(&self) -> Vec<(usize, usize)> {
+        spans(self.matcher, self.line)
+    }
 }
 
 /// A pattern, and where the search for it is.
@@ -71,6 +81,8 @@ pub struct Search {
     text: Vec<u8>,
     /// A row and its first byte: where the last step ended.
     place: (u64, u64),
+    /// Most of what looked like a match was none: the quick look costs more than it saves.
+    direct: bool,
 }
 
 impl Search {
@@ -106,6 +118,7 @@ impl Search {
             bytes: Vec::new(),
             text: Vec::new(),
             place: (0, 0),
+            direct: false,
         })
     }
 
@@ -119,7 +132,7 @@ impl Search {
         &mut self,
         reader: &mut LogReader,
         from: u64,
-        mut found: impl FnMut(Hit) -> bool,
+        mut found: impl FnMut(Hit<'_>) -> bool,
     ) -> Result<u64> {
         if let Some(lines) = self.load_lines(reader, from)? {
             let stopped = self.scan_lines(from, from + lines, &mut found)?;
@@ -168,7 +181,7 @@ impl Search {
         &mut self,
         reader: &mut LogReader,
         before: u64,
-    ) -> Result<std::result::Result<Hit, u64>> {
+    ) -> Result<std::result::Result<u64, u64>> {
         let before = before.min(reader.rows());
         let end = reader.row(before)?.map_or(reader.len(), |row| row.offset);
         let near = reader.row_at_offset(end.saturating_sub(STEP_BYTES))?;
@@ -179,7 +192,7 @@ impl Search {
         let mut last = None;
         let rows = self.load(reader, from, (before - from) as usize)?;
         self.scan(&rows, &mut |hit| {
-            last = Some(hit);
+            last = Some(hit.row);
             true
         })?;
         Ok(last.ok_or(from))
@@ -215,7 +228,7 @@ impl Search {
     fn scan(
         &mut self,
         rows: &[RowMeta],
-        found: &mut dyn FnMut(Hit) -> bool,
+        found: &mut dyn FnMut(Hit<'_>) -> bool,
     ) -> Result<Option<u64>> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(None);
@@ -236,10 +249,13 @@ impl Search {
             text_of(bytes, &mut self.text);
             let line = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
             if self.matcher.is_match(line).map_err(impossible)? {
-                let spans = spans(&self.matcher, line);
-                let row = row.number;
-                if !found(Hit { row, spans }) {
-                    return Ok(Some(row + 1));
+                let hit = Hit {
+                    row: row.number,
+                    line,
+                    matcher: &self.matcher,
+                };
+                if !found(hit) {
+                    return Ok(Some(row.number + 1));
                 }
             }
         }
@@ -251,7 +267,7 @@ impl Search {
         &mut self,
         first: u64,
         end_row: u64,
-        found: &mut dyn FnMut(Hit) -> bool,
+        found: &mut dyn FnMut(Hit<'_>) -> bool,
     ) -> Result<Option<u64>> {
         let text = if memchr(0x1b, &self.bytes).is_none() {
             &self.bytes
@@ -260,8 +276,15 @@ impl Search {
             &self.text
         };
         let (mut at, mut row, mut counted) = (0, first, 0);
+        // Lines that the quick look took for hits, and those that were none.
+        let (mut looked, mut wrong) = (0_u32, 0_u32);
         while at < text.len() {
-            let candidate = self.matcher.find_candidate_line(&text[at..]);
+            let candidate = if self.direct {
+                let end = self.matcher.shortest_match_at(text, at);
+                end.map(|end| end.map(|end| LineMatchKind::Confirmed(end - at)))
+            } else {
+                self.matcher.find_candidate_line(&text[at..])
+            };
             let (place, confirmed) = match candidate.map_err(impossible)? {
                 None => break,
                 Some(LineMatchKind::Confirmed(place)) => (at + place, true),
@@ -272,15 +295,25 @@ impl Search {
             let begin = memchr::memrchr(b'\n', &text[at..place]).map_or(at, |n| at + n + 1);
             let end = memchr(b'\n', &text[place..]).map_or(text.len(), |n| place + n);
             let line = &text[begin..end];
-            if confirmed || self.matcher.is_match(line).map_err(impossible)? {
-                row += memchr::memchr_iter(b'\n', &text[counted..begin]).count() as u64;
-                counted = begin;
-                let spans = spans(&self.matcher, line);
-                if row < end_row && !found(Hit { row, spans }) {
-                    return Ok(Some(row + 1));
+            at = end + 1;
+            if !confirmed {
+                looked += 1;
+                if !self.matcher.is_match(line).map_err(impossible)? {
+                    wrong += 1;
+                    self.direct = looked >= MANY && wrong > looked / 2;
+                    continue;
                 }
             }
-            at = end + 1;
+            row += memchr::memchr_iter(b'\n', &text[counted..begin]).count() as u64;
+            counted = begin;
+            let hit = Hit {
+                row,
+                line,
+                matcher: &self.matcher,
+            };
+            if row < end_row && !found(hit) {
+                return Ok(Some(row + 1));
+            }
         }
         Ok(None)
     }

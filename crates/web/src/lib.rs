@@ -16,12 +16,14 @@
 //! | a log's rows as HTML | `log_rows.rs` |
 //! | windows of a log, searches in it, its groups, as JSON | `log_find.rs` |
 //! | server-sent events: a log, states, lists | `live/log.rs`, `live/states.rs` |
+//! | what many followers of one log share | `live/shared.rs` |
 //! | who may do what; login, sessions, CSRF | `auth.rs` |
 //! | searching the output of all builds | `search.rs` |
 //! | the logs of services, alone and interleaved | `services.rs` |
 //! | artifacts: pages, files, archives | `artifacts.rs` |
 //! | logs that are in the archive only | `copies.rs` |
 //! | headers on everything, which `Host` is ours | `headers.rs` |
+//! | as what a whole log is sent: zstd, gzip | `coding.rs` |
 //! | what an error looks like: page, JSON or text | `error.rs` |
 //! | ages, durations, sizes, icons and words of states | `text.rs` |
 //! | style sheet, script, icons | `assets.rs` and `assets/` |
@@ -40,6 +42,7 @@ mod api;
 mod artifacts;
 mod assets;
 mod auth;
+mod coding;
 mod copies;
 mod error;
 mod headers;

@@ -5,6 +5,7 @@
 //! socket is full, no task and no thread waits for anybody, and a reader that goes away drops it.
 
 pub(crate) mod log;
+mod shared;
 pub(crate) mod states;
 
 use std::convert::Infallible;

@@ -502,7 +502,7 @@ async fn nearest(mut scan: Scan, from: u64, back: bool) -> Result<Option<HitView
             let mut row = None;
             let over = if back {
                 match scan.search.step_back(&mut scan.reader, scan.next)? {
-                    Ok(hit) => row = Some(hit.row),
+                    Ok(hit) => row = Some(hit),
                     Err(next) => scan.next = next,
                 }
                 scan.next == 0

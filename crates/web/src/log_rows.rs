@@ -154,6 +154,21 @@ impl Rows {
         Ok(())
     }
 
+    /// The number of the next row, from 0.
+    pub(crate) fn next_row(&self) -> u64 {
+        self.next
+    }
+
+    /// What holds before the next row; `None` where it may be drawn over.
+    pub(crate) fn state(&self) -> Option<&Renderer> {
+        self.drawn.is_none().then_some(&self.renderer)
+    }
+
+    /// Passes rows that were rendered by somebody else, from the same state.
+    pub(crate) fn pass(&mut self, to: u64, after: Renderer) {
+        (self.next, self.renderer) = (to, after);
+    }
+
     fn state_before(&mut self, row: u64) -> Result<Renderer> {
         let first = row.saturating_sub(LOOK_BACK_ROWS);
         let before = self.reader.row_range(first, (row - first) as usize)?;

@@ -12,7 +12,8 @@
 //! | `grep=PATTERN` | only lines that match this regular expression; `case=1`, `literal=1` |
 //! | `context=N` | with `grep`: N lines around each, too |
 //!
-//! A sealed log is kept compressed; whoever takes `Accept-Encoding: zstd` is sent it as it is kept.
+//! A sealed log is kept compressed; whoever takes `Accept-Encoding: zstd` is sent it as it is kept. Who
+//! takes only gzip is sent it compressed on the way, piece by piece.
 //!
 //! `X-Windlass-Log-Complete` says whether more may come, `X-Windlass-Next-Offset` from where: ask
 //! with `Range: bytes=OFFSET-` or `follow=1&from=OFFSET`.
@@ -34,6 +35,7 @@ use tokio::time::{Duration, sleep};
 use tokio_util::io::ReaderStream;
 use windlass_logs::{LogError, LogReader, Stripper};
 
+use crate::coding::{Coding, Gzip};
 use crate::error::WebError;
 use crate::log_find::{is_on, search};
 use crate::log_lines::Lines;
@@ -42,6 +44,10 @@ use crate::state::App;
 
 /// Bytes per piece: large enough that the work per piece does not count.
 const PIECE: usize = 256 * 1024;
+/// Bytes per piece of a log that is followed: every follower may hold one that it does not take.
+const FOLLOWED_PIECE: usize = 64 * 1024;
+/// Shorter logs are not compressed on the way.
+const GZIP_FROM: u64 = 1024;
 /// Lines around one that `grep` finds, at most.
 const MOST_CONTEXT: u64 = 100;
 /// How often a log is looked at, at least, while it is followed.
@@ -178,24 +184,37 @@ pub(crate) async fn log(
     if !sections {
         put(header::ACCEPT_RANGES, "bytes".to_owned());
         put(header::VARY, "accept-encoding".to_owned());
-        let compressed = takes_zstd(&headers).then(|| reader.compressed()).flatten();
-        // Another representation has another tag (RFC 9110, section 8.8.3).
-        let kind = if compressed.is_some() { "-zstd" } else { "" };
+        let compressed = reader.compressed();
+        // A log that grows has no whole yet.
+        let is_whole = complete && reader.len() >= GZIP_FROM;
+        let coding = Coding::choose(&headers, compressed.is_some(), is_whole);
         let etag = reader
             .meta()
-            .map(|meta| format!("\"{}{kind}\"", meta.sha256));
+            .map(|meta| format!("\"{}{}\"", meta.sha256, coding.tag()));
         if let Some(etag) = &etag {
             put(header::ETAG, etag.clone());
             if text(&headers, header::IF_NONE_MATCH).is_some_and(|given| has_etag(given, etag)) {
                 return Ok((StatusCode::NOT_MODIFIED, out).into_response());
             }
         }
-        if let Some((file, len)) = compressed {
-            put(header::CONTENT_ENCODING, "zstd".to_owned());
-            put(header::CONTENT_LENGTH, len.to_string());
-            let file = tokio::fs::File::from_std(file);
-            let body = Body::from_stream(ReaderStream::with_capacity(file, PIECE));
-            return Ok((out, body).into_response());
+        if let Some(name) = coding.name() {
+            put(header::CONTENT_ENCODING, name.to_owned());
+        }
+        match (coding, compressed) {
+            (Coding::Zstd, Some((file, len))) => {
+                put(header::CONTENT_LENGTH, len.to_string());
+                let file = tokio::fs::File::from_std(file);
+                let body = Body::from_stream(ReaderStream::with_capacity(file, PIECE));
+                return Ok((out, body).into_response());
+            }
+            (Coding::Gzip, _) => {
+                let source = Source {
+                    gzip: Some(Gzip::new()),
+                    ..Source::new(reader, None, None, false)
+                };
+                return Ok((out, Body::from_stream(pieces(source, range))).into_response());
+            }
+            _ => {}
         }
         let same =
             text(&headers, header::IF_RANGE).is_none_or(|given| Some(given) == etag.as_deref());
@@ -231,19 +250,6 @@ const NEXT_OFFSET: HeaderName = HeaderName::from_static("x-windlass-next-offset"
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Whether the whole log may be sent compressed.
-fn takes_zstd(headers: &HeaderMap) -> bool {
-    let accepted = text(headers, header::ACCEPT_ENCODING).unwrap_or_default();
-    let zstd = accepted.split(',').any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("zstd"))
-            && !parts.any(|q| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    });
-    zstd && !headers.contains_key(header::RANGE)
 }
 
 fn has_etag(given: &str, etag: &str) -> bool {
@@ -336,6 +342,8 @@ struct Source {
     strip: Option<Stripper>,
     /// What is done row by row; it strips, too.
     lines: Option<Lines>,
+    /// What compresses the bytes as they are.
+    gzip: Option<Gzip>,
     /// Whether more is waited for.
     grows: bool,
 }
@@ -352,6 +360,7 @@ impl Source {
             reader,
             strip,
             lines,
+            gzip: None,
             grows,
         }
     }
@@ -365,12 +374,16 @@ impl Source {
             return Ok(Piece { bytes, next });
         }
         let room = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; room.min(PIECE)];
+        let most = if self.grows { FOLLOWED_PIECE } else { PIECE };
+        let mut buffer = vec![0; room.min(most)];
         let read = self.reader.read_at(at, &mut buffer)?;
         buffer.truncate(read);
         let Some(strip) = &mut self.strip else {
             let next = at + read as u64;
-            let bytes = buffer.into();
+            let bytes = match &mut self.gzip {
+                Some(gzip) => gzip.piece(&buffer, next == end).map_err(LogError::Output)?,
+                None => buffer.into(),
+            };
             return Ok(Piece { bytes, next });
         };
         // Only whole rows can be stripped; the rest of the piece is read again. What is behind
@@ -381,7 +394,7 @@ impl Source {
             _ if is_last && (!self.grows || self.reader.is_complete()) => read,
             Some(last) => last + 1,
             // A line longer than a piece.
-            None if read == PIECE => read,
+            None if read == most => read,
             None => 0,
         };
         let mut text = String::with_capacity(whole);

@@ -56,6 +56,14 @@ impl Client {
         }
     }
 
+    /// Removes what is at `path`.
+    pub(super) fn delete(&mut self, path: &str) -> Result<()> {
+        match self.ask("DELETE", path, &[], b"", |_| {})? {
+            200..=299 => Ok(()),
+            status => bail!("DELETE {path} was answered with {status}"),
+        }
+    }
+
     fn ask(
         &mut self,
         method: &str,

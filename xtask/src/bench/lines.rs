@@ -1,12 +1,11 @@
 //! A step that prints a million lines, beside the same command into a file.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::server::{Folder, Repository, Server, build, resident, wait};
+use super::server::{Folder, Repository, Server, build, peak_while, wait};
 use super::{Goal, Row, median, megabytes, milliseconds};
 use crate::command::{output, program};
 
@@ -44,17 +43,8 @@ fn million(what: &str, command: &str) -> Result<Vec<Row>> {
     let file = folder.path().join("file");
     let beside = format!("{command} | cat > '{}'", file.display());
     let (mut steps, mut builds, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    let (peak, over) = (AtomicU64::new(before), AtomicBool::new(false));
-    std::thread::scope(|scope| -> Result<()> {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                if let Ok(now) = resident(server.pid()) {
-                    peak.fetch_max(now, Ordering::Relaxed);
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let measured = (0..ROUNDS).try_for_each(|_| {
+    let peak = peak_while(server.pid(), || {
+        for _ in 0..ROUNDS {
             let begun = Instant::now();
             output(program("sh", &["-c", &beside]))?;
             files.push(begun.elapsed());
@@ -65,13 +55,11 @@ fn million(what: &str, command: &str) -> Result<Vec<Row>> {
             let ended = number_in(&build, "finished_ms")?;
             let took = ended.saturating_sub(number_in(&build, "started_ms")?);
             builds.push(Duration::from_millis(took));
-            Ok(())
-        });
-        over.store(true, Ordering::Relaxed);
-        measured
+        }
+        Ok(())
     })?;
     let (step, build, file) = (median(&mut steps), median(&mut builds), median(&mut files));
-    let grown = peak.load(Ordering::Relaxed).saturating_sub(before);
+    let grown = peak.saturating_sub(before);
     let beside = format!("{} cat into a file", milliseconds(file));
     let row = |what: String, time: Duration| Row {
         what,

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -144,6 +145,26 @@ pub(super) fn resident(pid: u32) -> Result<u64> {
         }
     }
     bail!("process {pid} has no memory");
+}
+
+/// Does something, and says what was the most memory that a process had meanwhile (looked at every
+/// 5 ms), in bytes.
+pub(super) fn peak_while(pid: u32, work: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let (peak, over) = (AtomicU64::new(resident(pid)?), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if let Ok(now) = resident(pid) {
+                    peak.fetch_max(now, Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })?;
+    Ok(peak.into_inner())
 }
 
 /// A bare repository whose only file is a spec.

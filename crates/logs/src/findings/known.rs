@@ -272,14 +272,15 @@ const ROOM: usize = 8192;
 /// A line while it is normalised.
 #[derive(Debug)]
 pub(super) struct Normal {
-    bytes: Box<[u8; ROOM]>,
+    /// Some more, for what is written eight bytes at a time.
+    bytes: Box<[u8; ROOM + 8]>,
     len: usize,
 }
 
 impl Default for Normal {
     fn default() -> Self {
         Self {
-            bytes: Box::new([0; ROOM]),
+            bytes: Box::new([0; ROOM + 8]),
             len: 0,
         }
     }
@@ -314,61 +315,132 @@ impl Normal {
 }
 
 /// Writes `text` with `#` for whatever differs between two runs of the same thing.
+///
+/// The same as [`token`] after token, which a test proves; but most of a line stays as it is, and is
+/// taken over eight bytes at a time.
 fn normalise(text: &[u8], out: &mut Normal) {
     out.len = 0;
     let text = &text[..text.len().min(ROOM)];
     let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let class = CLASS[usize::from(byte)];
-        if class & ALNUM != 0 {
-            let (mut any, mut all, begin, kept) = (class, class, at, out.len);
-            out.push(byte);
-            at += 1;
-            while let Some(&byte) = text.get(at) {
-                let class = CLASS[usize::from(byte)];
-                if class & ALNUM == 0 {
-                    break;
-                }
-                any |= class;
-                all &= class;
-                out.push(byte);
-                at += 1;
+    // Names of temporary files are rare, and have rules of their own.
+    let bulk = memchr::memmem::find(text, b"tmp").is_none();
+    while at < text.len() {
+        if bulk && !(text[at] == b' ' && out.ends_with_blank()) {
+            let event = copy_to_event(text, at, out);
+            if event == text.len() {
+                break;
             }
-            // Nearly all words stay as they are, and most of the others are plain numbers.
-            if all & DIGIT != 0 {
-                out.len = kept;
-                number(out);
-            } else if any & DIGIT != 0 || all & HEX != 0 || at - begin >= 9 {
-                out.len = kept;
-                odd_word(&text[begin..at], any & DIGIT != 0, all & HEX != 0, out);
-            }
-            continue;
+            let back = text[at..event].iter().rev();
+            let word = back.take_while(|b| CLASS[usize::from(**b)] & ALNUM != 0);
+            let word = word.count();
+            out.len -= word;
+            at = event - word;
         }
-        at += 1;
-        if class & SPACE != 0 {
-            if !out.ends_with_blank() {
-                out.push(b' ');
-            }
-            continue;
-        }
-        out.push(byte);
-        let random = match byte {
-            b'/' => at > 1 && text[at - 2] == b'p' && out.ends_with(b"/tmp/"),
-            b'.' => out.ends_with(b"tmp."),
-            _ => false,
-        };
-        if random {
-            let is_name = |b: &u8| !b.is_ascii_whitespace() && !b"/:;,'\"`()<>[]".contains(b);
-            let len = text[at..].iter().take_while(|b| is_name(b)).count();
-            if len > 0 {
-                out.push(b'#');
-                at += len;
+        // A number may swallow what is around it, and letters behind it may be part of it.
+        while at < text.len() {
+            at = token(text, at, out);
+            let next = text.get(at + 1).map_or(0, |b| CLASS[usize::from(*b)]);
+            let goes_on = next & DIGIT != 0
+                || out.ends_with(b"#-")
+                || out.ends_with(b"#") && text.get(at) == Some(&b'-');
+            if bulk && !goes_on {
+                break;
             }
         }
     }
     if out.len > 0 && out.ends_with_blank() {
         out.len -= 1;
     }
+}
+
+/// Copies `text` from `at` up to the first byte that may not stay as it is: a digit, a `#`, a control
+/// character, a blank behind a blank. Says where that is; the end of `text` if there is none.
+fn copy_to_event(text: &[u8], at: usize, out: &mut Normal) -> usize {
+    const fn all(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    const HIGH: u64 = all(0x80);
+    const LOW: u64 = all(0x7f);
+    // The high bit of each byte that is at most `most`, or not: no sum of two bytes reaches the next.
+    let at_most =
+        |word: u64, most: u8| !((word & LOW).wrapping_add(all(0x7f - most)) | word) & HIGH;
+    let mut at = at;
+    let mut after_blank = 0;
+    loop {
+        let rest = &text[at..];
+        // What pads the end stays as it is, so the end is the event.
+        let mut bytes = [b'x'; 8];
+        let len = rest.len().min(8);
+        match rest.first_chunk::<8>() {
+            Some(whole) => bytes = *whole,
+            None => bytes[..len].copy_from_slice(rest),
+        }
+        let word = u64::from_le_bytes(bytes);
+        let blanks = at_most(word ^ all(b' '), 0);
+        let events = at_most(word ^ all(b'0'), 9)
+            | at_most(word ^ all(b'#'), 0)
+            | at_most(word, 0x1f)
+            | blanks & (blanks << 8 | after_blank);
+        after_blank = blanks >> 56;
+        let free = (events.trailing_zeros() as usize / 8).min(len);
+        out.bytes[out.len % ROOM..][..8].copy_from_slice(&bytes);
+        out.len += free;
+        at += free;
+        if free < 8 {
+            return at;
+        }
+    }
+}
+
+/// Takes over what begins at `at`: a word, or one other byte. Says where the next one begins.
+fn token(text: &[u8], at: usize, out: &mut Normal) -> usize {
+    let (begin, byte) = (at, text[at]);
+    let class = CLASS[usize::from(byte)];
+    let mut at = at + 1;
+    if class & ALNUM != 0 {
+        let (mut any, mut all, kept) = (class, class, out.len);
+        out.push(byte);
+        while let Some(&byte) = text.get(at) {
+            let class = CLASS[usize::from(byte)];
+            if class & ALNUM == 0 {
+                break;
+            }
+            any |= class;
+            all &= class;
+            out.push(byte);
+            at += 1;
+        }
+        // Nearly all words stay as they are, and most of the others are plain numbers.
+        if all & DIGIT != 0 {
+            out.len = kept;
+            number(out);
+        } else if any & DIGIT != 0 || all & HEX != 0 || at - begin >= 9 {
+            out.len = kept;
+            odd_word(&text[begin..at], any & DIGIT != 0, all & HEX != 0, out);
+        }
+        return at;
+    }
+    if class & SPACE != 0 {
+        if !out.ends_with_blank() {
+            out.push(b' ');
+        }
+        return at;
+    }
+    out.push(byte);
+    let random = match byte {
+        b'/' => at > 1 && text[at - 2] == b'p' && out.ends_with(b"/tmp/"),
+        b'.' => out.ends_with(b"tmp."),
+        _ => false,
+    };
+    if random {
+        let is_name = |b: &u8| !b.is_ascii_whitespace() && !b"/:;,'\"`()<>[]".contains(b);
+        let len = text[at..].iter().take_while(|b| is_name(b)).count();
+        if len > 0 {
+            out.push(b'#');
+            at += len;
+        }
+    }
+    at
 }
 
 fn odd_word(word: &[u8], has_digit: bool, is_hex: bool, out: &mut Normal) {
@@ -444,6 +516,7 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn normal(text: &str) -> String {
         let mut out = Normal::default();
@@ -475,6 +548,47 @@ mod tests {
         ] {
             assert_eq!(normal(one), normal(other));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        /// Eight bytes at a time give the same as one token after the other.
+        #[test]
+        fn whole_lines_are_normalised_as_tokens_are(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    proptest::sample::select(&[
+                        " ", "  ", "\t", "\r", "\x0b", "#", "-", "#-", ".", ":", "/", "+", ",", "tmp", "/tmp/", "tmp.",
+                        "a", "dead", "beef", "cafe", "feed1", "0x7f", "deadbeef", "word", "longerword", "0", "1", "12", "3s",
+                        "550e8400-e29b-41d4-a716-446655440000", "\u{7f}", "\u{e4}", "\u{1f600}", "v1.2.3", "ms",
+                    ][..]).prop_map(str::to_owned),
+                    "[ -~]{0,12}",
+                    "[ a-f0-9#-]{0,12}",
+                ],
+                0..24,
+            )
+        ) {
+            let text = pieces.concat();
+            let mut simple = Normal::default();
+            let mut at = 0;
+            while at < text.len() {
+                at = token(text.as_bytes(), at, &mut simple);
+            }
+            if simple.len > 0 && simple.ends_with_blank() {
+                simple.len -= 1;
+            }
+            let bulk = normal(&text);
+            prop_assert_eq!(bulk.as_bytes(), simple.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_line_as_long_as_there_is_room_for_is_normalised() {
+        for unit in ["x", " ", "1", "x 1", "tmp.ab "] {
+            let text = unit.repeat(ROOM + 9);
+            assert!(normal(&text).len() <= ROOM);
+        }
+        assert_eq!(normal(&"x".repeat(ROOM + 9)).len(), ROOM);
     }
 
     #[test]

@@ -14,34 +14,49 @@ pub(crate) struct Link {
     pub(crate) host: String,
 }
 
-/// The characters of RFC 3986, apart from `[`, `]` and `'`, which nobody misses. `\` is not one of
-/// them, so browsers can't see another host than we do.
+/// The bytes that are characters of RFC 3986, apart from `[`, `]` and `'`, which nobody misses. `\` is
+/// not one of them, so browsers can't see another host than we do.
+const IN_URL: [bool; 256] = {
+    let mut is = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        is[b] = matches!(b as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/'
+            | b'?' | b'#' | b'@' | b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b'%');
+        b += 1;
+    }
+    is
+};
+
 fn is_url_char(c: char) -> bool {
-    matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' | '~' | ':' | '/' | '?' | '#'
-        | '@' | '!' | '$' | '&' | '(' | ')' | '*' | '+' | ',' | ';' | '=' | '%')
+    u8::try_from(c).is_ok_and(|b| IN_URL[usize::from(b)])
 }
 
 /// The link for an address, or `None` if it stays text.
 pub(crate) fn parse(url: &[u8]) -> Option<Link> {
-    if url.len() > MAX_URL {
-        return None;
-    }
     let url = std::str::from_utf8(url).ok()?;
-    let rest = after_scheme(url)?;
-    if !url.chars().all(is_url_char) {
-        return None;
-    }
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let host = authority.rsplit('@').next()?;
-    let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let is_name = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    let fits = is_name && name.chars().any(|c| c.is_ascii_alphanumeric());
-    (fits && port.chars().all(|c| c.is_ascii_digit())).then(|| Link {
+    let is_plain = url.bytes().all(|b| IN_URL[usize::from(b)]);
+    let host = host_of(url).filter(|_| is_plain)?;
+    Some(Link {
         url: url.to_owned(),
         host: host.to_owned(),
     })
+}
+
+/// Where a text of characters of addresses leads, or `None` if it is no address that we link.
+pub(super) fn host_of(url: &str) -> Option<&str> {
+    if url.len() > MAX_URL {
+        return None;
+    }
+    let rest = after_scheme(url)?;
+    let end = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#'));
+    let authority = &rest[..end.unwrap_or(rest.len())];
+    let host = authority.rsplit('@').next()?;
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_name = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    let fits = is_name && name.bytes().any(|b| b.is_ascii_alphanumeric());
+    (fits && port.bytes().all(|b| b.is_ascii_digit())).then_some(host)
 }
 
 fn after_scheme(url: &str) -> Option<&str> {
@@ -90,8 +105,11 @@ pub(crate) fn find(cells: &mut [Cell], links: &mut Vec<Link>) {
 
 /// Where the characters of an address end in a text that begins with one.
 pub(super) fn end_of(text: &str) -> usize {
-    let end = text.find(|c| !is_url_char(c)).unwrap_or(text.len());
-    end.min(MAX_URL + 1)
+    let most = text.len().min(MAX_URL + 1);
+    let near = &text.as_bytes()[..most];
+    near.iter()
+        .position(|b| !IN_URL[usize::from(*b)])
+        .unwrap_or(most)
 }
 
 fn begins_at(cells: &[Cell], at: usize) -> bool {
@@ -109,14 +127,25 @@ fn begins_at(cells: &[Cell], at: usize) -> bool {
 
 /// Where an address ends that stands in a sentence or in parentheses.
 pub(super) fn without_punctuation(url: &str) -> usize {
-    let count = |c| url.matches(c).count();
-    let (opened, mut closed) = (count('('), count(')'));
+    // How many more are closed than opened; most addresses end without one, and are not counted.
+    let mut unopened = None;
+    let count = || {
+        url.bytes().fold(0_i64, |n, b| {
+            n + i64::from(b == b')') - i64::from(b == b'(')
+        })
+    };
     let mut end = url.len();
     // Everything in an address is ASCII; what is cut off opens nothing.
     while let Some(last) = url.as_bytes()[..end].last() {
         match last {
             b'.' | b',' | b';' | b':' | b'!' | b'?' | b'*' => {}
-            b')' if closed > opened => closed -= 1,
+            b')' => {
+                let left = unopened.get_or_insert_with(count);
+                if *left <= 0 {
+                    break;
+                }
+                *left -= 1;
+            }
             _ => break,
         }
         end -= 1;

@@ -2,7 +2,7 @@
 //! without cells. Whatever is not exactly that is left to the screen.
 
 use super::style::Style;
-use super::{close_span, escape, link, open_span, write_link};
+use super::{close_span, escape, escape_url, link, open_span, write_link};
 use crate::screen::{Shown, shown};
 
 /// More parameters in one sequence are left to the screen.
@@ -52,14 +52,7 @@ pub(super) fn row(pen: &mut Style, bytes: &[u8], html: &mut String) -> bool {
 /// Writes a piece in which addresses may be links. Says whether what may be an address touches its
 /// end, and whether this way is not enough: a link within a style belongs around the style.
 fn linked(text: &str, style: Style, previous: char, html: &mut String) -> (bool, bool) {
-    let tail = text.len().min(8);
-    // `http`, `https:` and so on at the end could go on.
-    let last = text.as_bytes()[text.len() - tail..].to_ascii_lowercase();
-    let mut touches = [
-        "h", "ht", "htt", "http", "https", "http:", "https:", "http:/", "https:/",
-    ]
-    .iter()
-    .any(|begin| last.ends_with(begin.as_bytes()));
+    let mut touches = may_become_address(text);
     let mut done = 0;
     for at in memchr::memchr_iter(b':', text.as_bytes()) {
         if !text.as_bytes()[at..].starts_with(b"://") {
@@ -82,20 +75,37 @@ fn linked(text: &str, style: Style, previous: char, html: &mut String) -> (bool,
         touches |= end == text.len();
         let url = &text[from..end];
         let url = &url[..link::without_punctuation(url)];
-        let Some(link) = link::parse(url.as_bytes()) else {
+        let Some(host) = link::host_of(url) else {
             continue;
         };
         if style != Style::PLAIN {
             return (touches, true);
         }
         escape(&text[done..from], html);
-        write_link(&link, html);
-        escape(url, html);
+        write_link(url, host, html);
+        escape_url(url, html);
         html.push_str("</a>");
         done = from + url.len();
     }
     escape(&text[done..], html);
     (touches, false)
+}
+
+/// Whether the text ends with the begin of a scheme: `http`, `https:` and so on could go on.
+fn may_become_address(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut last = [0; 7];
+    let tail = &bytes[bytes.len() - bytes.len().min(last.len())..];
+    let last = &mut last[..tail.len()];
+    last.copy_from_slice(tail);
+    last.make_ascii_lowercase();
+    // All of these end with one of few letters, and most texts don't.
+    let near = matches!(last.last(), Some(b'h' | b't' | b'p' | b's' | b':' | b'/'));
+    near && [
+        "h", "ht", "htt", "http", "https", "http:", "https:", "http:/", "https:/",
+    ]
+    .iter()
+    .any(|begin| last.ends_with(begin.as_bytes()))
 }
 
 /// The same as plain text, without the line's end.

@@ -7,6 +7,7 @@ mod background;
 mod corpus;
 mod crashes;
 mod findings;
+mod html;
 mod journals;
 mod recording;
 mod render_attacks;

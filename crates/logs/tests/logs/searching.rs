@@ -21,7 +21,7 @@ fn all(
     loop {
         let next = search
             .step(reader, from, |hit| {
-                hits.push((hit.row, hit.spans));
+                hits.push((hit.row, hit.spans()));
                 true
             })
             .unwrap();
@@ -120,21 +120,14 @@ fn it_can_be_stopped_go_on_and_go_back() {
         })
         .unwrap();
     assert_eq!((first, next), (Some(177), 178));
-    assert_eq!(search.step_back(&mut reader, 177).unwrap().unwrap().row, 77);
+    assert_eq!(search.step_back(&mut reader, 177).unwrap(), Ok(77));
     assert_eq!(search.step_back(&mut reader, 77).unwrap(), Err(0));
-    assert_eq!(
-        search
-            .step_back(&mut reader, u64::MAX)
-            .unwrap()
-            .unwrap()
-            .row,
-        49_977
-    );
+    assert_eq!(search.step_back(&mut reader, u64::MAX).unwrap(), Ok(49_977));
     let mut rare = Search::new("line 5$", SearchOptions::default()).unwrap();
     let (mut before, mut steps) = (50_000, 0);
     let row = loop {
         match rare.step_back(&mut reader, before).unwrap() {
-            Ok(hit) => break hit.row,
+            Ok(row) => break row,
             Err(next) => {
                 assert!(next < before);
                 before = next;

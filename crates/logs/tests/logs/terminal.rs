@@ -243,7 +243,7 @@ proptest! {
     fn the_short_way_and_the_screen_agree(
         pieces in proptest::collection::vec(proptest::sample::select(&[
             "a", "<b>", "ü", "\x1b[31m", "\x1b[1;38;5;9m", "\x1b[0m", "\x1b[m", "\x1b[;1m", "\x1b[K",
-            "\x1b[38;2;1;2;3m", "\x1b[7m", " ", "\t", "\u{200b}", "\x1b[2K", "://", "http", "https://a.example/x", "http://b.c.", "s:", "/", ")", "\r", "\x1b[4:3m",
+            "\x1b[38;2;1;2;3m", "\x1b[7m", " ", "\t", "\u{200b}", "\x1b[2K", "://", "http", "https://a.example/x", "http://b.c.", "s:", "/", ")", "(", "&", "?q=1&b", "u@h", ":80", ".", "HTTPS://D.example", "ttp", "h", "\r", "\x1b[4:3m",
         ][..]), 0..12)
     ) {
         let row = pieces.concat() + "\n";

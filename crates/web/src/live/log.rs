@@ -2,6 +2,7 @@
 //! was not sent for good; a browser that reconnects sends it back, and nothing is lost or doubled.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -9,20 +10,23 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
+use windlass_logs::LogError;
 
+use super::shared::{BLOCK_ROWS, Block, Shelf, shelf};
 use super::{PACE, PING, message, ping};
 use crate::error::WebError;
-use crate::log_rows::{self, Batch, NoteView, Row, Rows};
+use crate::log_rows::{self, NoteView, Row, Rows};
 use crate::places::{Place, StepPath, find_place, number_in};
 use crate::state::App;
 use crate::text;
 
-/// Rows in one message.
-const BATCH_ROWS: usize = 500;
 /// About how many bytes of log are in one message.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Followers that read at once: whatever their number, no more threads, and no more memory for what is
+/// being rendered.
+static LOOKS: Semaphore = Semaphore::const_new(4);
 /// How often the store is asked at most whether the step is over.
 const ASK_STORE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -67,7 +71,9 @@ pub(crate) async fn stream(
     let from = number_in("from", asked.from.as_ref())?;
     let start = resumed.or(from).unwrap_or(0);
     let hub_bell = app.hub.subscribe(place.attempt.attempt_id().as_str());
+    let folder = app.log_folder(&place.attempt.attempt_id());
     let follower = Follower {
+        shelf: shelf(&folder, place.log_step()),
         over: place.is_over(),
         place,
         app,
@@ -94,6 +100,8 @@ pub(crate) async fn stream(
 
 struct Follower {
     app: App,
+    /// What was rendered for others who follow this log.
+    shelf: Arc<Shelf>,
     place: Place,
     /// The store says that nothing more will come.
     over: bool,
@@ -108,18 +116,23 @@ struct Follower {
     notes: Option<usize>,
     /// How much of the last row was sent.
     partial_len: u64,
-    /// The last reading reached the end of the log.
+    /// The last reading reached the end of the log, or came near to it.
     caught_up: bool,
     spoke_at: Instant,
     ended: bool,
 }
 
 /// What one look at the files gave.
+#[derive(Default)]
 struct Look {
-    batch: Batch,
+    /// The rows as they are sent.
+    message: Option<Bytes>,
     notes: Vec<NoteView>,
     partial_len: u64,
     at_end: bool,
+    /// There is more, but less than a block, and a whole one was read: with some patience it becomes
+    /// one that all followers share.
+    near_end: bool,
     complete: bool,
 }
 
@@ -147,30 +160,24 @@ impl Follower {
                     return None;
                 }
             };
-            self.caught_up = look.at_end;
-            let grown = look.partial_len != self.partial_len;
-            let mut bytes = Vec::new();
-            let rows = &look.batch.rows;
-            if rows.iter().any(|row| !row.partial) || (grown && !rows.is_empty()) {
-                let data = RowsMessage {
-                    first_row: look.batch.first,
-                    last_row: look.batch.last,
-                    rows,
-                };
-                bytes.extend_from_slice(&message(Some(self.offset), "rows", &data));
-            }
+            self.caught_up = look.at_end || look.near_end;
+            let mut bytes = look.message.unwrap_or_default();
+            let mut more = Vec::new();
             self.partial_len = look.partial_len;
             for note in &look.notes {
-                bytes.extend_from_slice(&message(Some(self.offset), "note", note));
+                more.extend_from_slice(&message(Some(self.offset), "note", note));
             }
             if look.at_end && (look.complete || over) {
                 let end = self.end().await;
-                bytes.extend_from_slice(&message(Some(self.offset), "end", &end));
+                more.extend_from_slice(&message(Some(self.offset), "end", &end));
                 self.ended = true;
+            }
+            if !more.is_empty() {
+                bytes = [&bytes[..], &more[..]].concat().into();
             }
             if !bytes.is_empty() {
                 self.spoke_at = Instant::now();
-                return Some(bytes.into());
+                return Some(bytes);
             }
             if look.at_end && !self.wait().await? {
                 return Some(ping());
@@ -217,7 +224,10 @@ impl Follower {
         let folder = self.app.log_folder(&self.place.attempt.attempt_id());
         let step = self.place.log_step();
         let (rows, offset, notes) = (self.rows.take(), self.offset, self.notes);
+        let (shelf, partial_len) = (Arc::clone(&self.shelf), self.partial_len);
+        let turn = LOOKS.acquire().await;
         let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let (mut rows, started) = match rows {
                 Some(mut rows) => {
                     rows.reader.refresh()?;
@@ -231,11 +241,9 @@ impl Follower {
                 known.iter().take_while(|note| note.offset < offset).count()
             });
             let mut look = Look {
-                batch: Batch::default(),
-                notes: Vec::new(),
-                partial_len: 0,
                 at_end: true,
                 complete: rows.reader.is_complete(),
+                ..Look::default()
             };
             // After a crash the recorder may not yet be again where this reader was: it waits.
             if rows.reader.len() < offset {
@@ -246,16 +254,7 @@ impl Follower {
                 let next = row.map_or(rows.reader.rows(), |row| row.number);
                 rows.seek(next)?;
             }
-            let from = rows.offset()?;
-            look.batch = rows.read(BATCH_ROWS, BATCH_BYTES, true)?;
-            let sent = look.batch.last;
-            let end = rows.offset()?;
-            look.partial_len = match look.batch.rows.last() {
-                Some(row) if row.partial => rows.reader.len() - end,
-                _ if end == from => rows.reader.len() - end,
-                _ => 0,
-            };
-            look.at_end = sent >= rows.reader.rows();
+            let (sent, end) = read(&mut rows, &shelf, partial_len, &mut look)?;
             // Notes behind rows that are still to come wait for them.
             let due = log_rows::notes(&rows.reader, first_note);
             look.notes = due
@@ -267,7 +266,7 @@ impl Follower {
         });
         let (rows, look, offset, notes) = done
             .await?
-            .map_err(|error: windlass_logs::LogError| WebError::from(error))?;
+            .map_err(|error: LogError| WebError::from(error))?;
         (self.rows, self.offset, self.notes) = (rows, offset, notes);
         Ok(look)
     }
@@ -296,4 +295,62 @@ impl Follower {
             },
         }
     }
+}
+
+/// Reads the next rows into `look`. Says up to which row (from 1), and the log's offset behind those
+/// that won't change any more.
+fn read(
+    rows: &mut Rows,
+    shelf: &Shelf,
+    was_partial: u64,
+    look: &mut Look,
+) -> Result<(u64, u64), LogError> {
+    let first = rows.next_row();
+    let room = BLOCK_ROWS - first % BLOCK_ROWS;
+    // One row more, because the last one may still grow.
+    let is_block = room == BLOCK_ROWS && rows.reader.rows() > first + BLOCK_ROWS;
+    let state = rows.state().filter(|_| is_block).cloned();
+    if let Some(block) = state.as_ref().and_then(|state| shelf.find(first, state)) {
+        let to = first + BLOCK_ROWS;
+        rows.pass(to, block.after.clone());
+        look.message = Some(block.message.clone());
+        look.at_end = false;
+        look.near_end = rows.reader.rows() < to + BLOCK_ROWS;
+        return Ok((to, block.end));
+    }
+    let from = rows.offset()?;
+    let batch = rows.read(room as usize, BATCH_BYTES, true)?;
+    let end = rows.offset()?;
+    look.partial_len = match batch.rows.last() {
+        Some(row) if row.partial => rows.reader.len() - end,
+        _ if end == from => rows.reader.len() - end,
+        _ => 0,
+    };
+    look.at_end = batch.last >= rows.reader.rows();
+    let grown = look.partial_len != was_partial;
+    if batch.rows.iter().any(|row| !row.partial) || (grown && !batch.rows.is_empty()) {
+        let data = RowsMessage {
+            first_row: batch.first,
+            last_row: batch.last,
+            rows: &batch.rows,
+        };
+        look.message = Some(message(Some(end), "rows", &data));
+    }
+    // All of its rows are there, and none was drawn over or may still be.
+    let is_whole = (batch.first, rows.next_row()) == (first + 1, first + BLOCK_ROWS)
+        && (batch.rows.iter().map(|row| row.n)).eq(first + 1..=first + BLOCK_ROWS)
+        && batch.rows.iter().all(|row| !row.partial);
+    if let (Some(before), Some(after), Some(message)) = (state, rows.state(), &look.message)
+        && is_whole
+    {
+        look.near_end = rows.reader.rows() < batch.last + BLOCK_ROWS;
+        shelf.put(Block {
+            first,
+            before,
+            after: after.clone(),
+            end,
+            message: message.clone(),
+        });
+    }
+    Ok((batch.last, end))
 }

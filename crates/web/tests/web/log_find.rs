@@ -391,9 +391,35 @@ async fn a_sealed_log_goes_out_as_it_is_kept() {
         get_with(state, LOG, &again).await.status,
         StatusCode::NOT_MODIFIED
     );
+    let gzipped = get_with(state, LOG, &[("accept-encoding", "gzip, deflate, br")]).await;
+    assert_eq!(gzipped.header("content-encoding"), "gzip");
+    assert_eq!(gzipped.header("vary"), "accept-encoding");
+    assert!(gzipped.header("content-length").is_empty());
+    for other in [&plain, &packed] {
+        assert_ne!(gzipped.header("etag"), other.header("etag"));
+        let known = [
+            ("accept-encoding", "gzip"),
+            ("if-none-match", other.header("etag")),
+        ];
+        assert_eq!(get_with(state, LOG, &known).await.status, StatusCode::OK);
+    }
+    let known = [
+        ("accept-encoding", "gzip"),
+        ("if-none-match", gzipped.header("etag")),
+    ];
+    let unchanged = get_with(state, LOG, &known).await;
+    assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
+    // A range of one representation is no range of another.
+    let mixed = [("range", "bytes=0-3"), ("if-range", gzipped.header("etag"))];
+    let whole = get_with(state, LOG, &mixed).await;
+    assert_eq!(
+        (whole.status, whole.body.len()),
+        (StatusCode::OK, text.len())
+    );
     // Ranges are of the text, and who does not take it is not sent it.
     for headers in [
         [("accept-encoding", "zstd"), ("range", "bytes=0-3")],
+        [("accept-encoding", "gzip"), ("range", "bytes=0-3")],
         [("accept-encoding", "zstd;q=0"), ("x-none", "")],
     ] {
         let answer = get_with(state, LOG, &headers).await;

@@ -7,6 +7,7 @@ mod artifacts;
 mod ask;
 mod findings;
 mod fixture;
+mod followers;
 mod hooks;
 mod html;
 mod log_find;
