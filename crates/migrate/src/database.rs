@@ -69,6 +69,17 @@ impl Database {
         &self.url
     }
 
+    /// What the server calls it; SQLite: the file.
+    pub fn name(&self) -> &str {
+        let bare = self.url.split('?').next().unwrap_or(&self.url);
+        if self.dialect == Dialect::Sqlite {
+            let path = &bare["sqlite:".len()..];
+            return path.strip_prefix("//").unwrap_or(path);
+        }
+        let place = bare.split_once("://").map_or("", |(_, rest)| rest);
+        place.split_once('/').map_or("", |(_, name)| name)
+    }
+
     /// The database of this name on the same server, with everything else of the address (user,
     /// TLS, parameters). SQLite: the file `name`, which begins with `/`.
     pub(crate) fn named(&self, name: &str) -> Self {
@@ -522,6 +533,8 @@ mod tests {
             "postgres:///n?host=/run"
         );
         assert_eq!(named("mariadb://root@h", "n"), "mysql://root@h/n");
+        assert_eq!(Database::parse("mysql://h/n?x=y").unwrap().name(), "n");
+        assert_eq!(Database::parse("sqlite:///a/b").unwrap().name(), "/a/b");
         assert_eq!(named("sqlite:a.db", "/t/x"), "sqlite:/t/x");
         assert_eq!(named("sqlite://a.db", "/t/x"), "sqlite:///t/x");
         assert_eq!(named("sqlite:///a/b.db?mode=rwc", "/t/x"), "sqlite:////t/x");

@@ -11,7 +11,8 @@
 //! | up, down, status, verify, repair | [`run`] |
 //! | a schema as SQL text | [`dump`] |
 //! | what is dangerous, and the safe way | [`lint`] |
-//! | databases that are there for a while | [`scratch`] |
+//! | databases that are there for a while | [`scratch`], filled by [`load`] |
+//! | old code on the new schema | [`prove`] |
 //! | what stops it, and hints | [`error`] |
 //!
 //! A program that carries its migrations makes its [`Folder`] of texts (`include_str!`), and uses
@@ -23,8 +24,10 @@ pub mod error;
 pub mod folder;
 pub mod gate;
 pub mod lint;
+pub mod load;
 pub mod lock;
 pub mod plan;
+pub mod prove;
 pub mod release;
 pub mod run;
 pub mod scratch;

@@ -104,6 +104,74 @@ impl Scratch {
     }
 }
 
+/// Several, for a piece of work that makes, copies and removes them on its way.
+#[derive(Debug, Default)]
+pub struct Scratches(Vec<Scratch>);
+
+impl Scratches {
+    /// See [`Scratch::create`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create(&mut self, place: &Database) -> Result<Database, Error> {
+        Ok(self.keep(Scratch::create(place).await?))
+    }
+
+    /// See [`Scratch::copy_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn copy_of(&mut self, source: &Database) -> Result<Database, Error> {
+        Ok(self.keep(Scratch::copy_of(source).await?))
+    }
+
+    /// A copy of one of these; `None`: the server can't.
+    ///
+    /// # Errors
+    /// As [`Scratch::copy`].
+    pub async fn copy(&mut self, of: &Database) -> Result<Option<Database>, Error> {
+        let Some(scratch) = self.0.iter().find(|s| s.database.url() == of.url()) else {
+            return Ok(None);
+        };
+        let copy = scratch.copy().await?;
+        Ok(copy.map(|copy| self.keep(copy)))
+    }
+
+    fn keep(&mut self, scratch: Scratch) -> Database {
+        let database = scratch.database.clone();
+        self.0.push(scratch);
+        database
+    }
+
+    /// Removes one of these.
+    ///
+    /// # Errors
+    /// As [`Scratch::remove`].
+    pub async fn remove(&mut self, database: &Database) -> Result<(), Error> {
+        match self
+            .0
+            .iter()
+            .position(|s| s.database.url() == database.url())
+        {
+            Some(at) => self.0.swap_remove(at).remove().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes all that are left. Tries each; the first failure is told.
+    ///
+    /// # Errors
+    /// As [`Scratch::remove`].
+    pub async fn remove_all(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for scratch in self.0.drain(..) {
+            let removed = scratch.remove().await;
+            result = result.and(removed);
+        }
+        result
+    }
+}
+
 /// A name that nobody else takes: time and process.
 fn fresh_name() -> String {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);

@@ -23,7 +23,7 @@
 //! | 4 | somebody else has the lock |
 //! | 5 | a migration is half done, and a person must look |
 //! | 6 | files and history don't fit, or a check found something |
-//! | 7 | unsafe (lint) |
+//! | 7 | unsafe (lint, prove) |
 //! | 8 | the schema is too new for the application |
 
 use std::error::Error;
@@ -54,6 +54,8 @@ pub(crate) const EXIT_MIGRATE_LOCKED: u8 = 4;
 pub(crate) const EXIT_MIGRATE_HALF: u8 = 5;
 /// `windlass migrate`: files and history don't fit.
 pub(crate) const EXIT_MIGRATE_MISMATCH: u8 = 6;
+/// `windlass migrate`: unsafe.
+pub(crate) const EXIT_MIGRATE_UNSAFE: u8 = 7;
 /// `windlass migrate`: the schema is too new for the application.
 pub(crate) const EXIT_MIGRATE_TOO_OLD: u8 = 8;
 /// We are broken.

@@ -8,10 +8,13 @@ mod down;
 mod dump;
 mod exec;
 mod new;
+mod old_release;
 mod plan;
+mod prove;
 mod repair;
 mod run;
 pub(super) mod status;
+mod trial;
 mod unlock;
 mod up;
 pub(super) mod verify;
@@ -50,7 +53,7 @@ A file that changes many rows begins with `-- windlass: phase data`: see `windla
 
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 the command line is wrong; 3 migrations are pending;
 4 somebody else has the lock; 5 a migration is half done; 6 files and history don't fit, or a check found
-something; 7 unsafe (lint); 8 the schema is too new for this application.
+something; 7 unsafe (lint, prove); 8 the schema is too new for this application.
 
 More: docs/migrate.md";
 
@@ -92,6 +95,8 @@ enum Command {
     Run(run::Args),
     /// Write the schema as SQL text that builds it again; with --rows the rows, too
     Dump(dump::Args),
+    /// Prove that the old release runs on the new schema, and the new one on what it meets
+    Prove(prove::Args),
     /// Say what is dangerous in a folder of migrations
     Lint(super::migrate_lint::LintArgs),
     /// Not for people: becomes the command, and dies with its parent
@@ -297,6 +302,8 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::RunChild(args) => run::child(&args),
         Command::Lint(args) => super::migrate_lint::run(&args),
         Command::Exec(args) => exec::main(args),
+        // It has something to tidy up when it is stopped.
+        Command::Prove(args) => return conclude(json, prove::run(&args)),
         other => return finish(json, other.run()),
     };
     end(json, code)
@@ -304,7 +311,12 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 /// Works until there is something to say, and says it.
 pub(super) fn finish(json: bool, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
-    let done = block_on(interruptible(work)).and_then(|done| {
+    conclude(json, interruptible(work))
+}
+
+/// The same for work that hears signals by itself.
+fn conclude(json: bool, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
+    let done = block_on(work).and_then(|done| {
         let outcome = done?;
         if json {
             say(serde_json::to_string_pretty(&outcome.json).unwrap_or_default());
@@ -351,6 +363,7 @@ impl Command {
             Self::Unlock(args) => args.json,
             Self::Wait(args) => args.json,
             Self::Dump(args) => args.json,
+            Self::Prove(args) => args.json,
             Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
         }
     }
@@ -370,8 +383,8 @@ impl Command {
             Self::Wait(args) => wait::run(&args).await,
             Self::Run(args) => run::run(&args).await,
             Self::Dump(args) => dump::run(&args).await,
-            // Handled before: they become other programs, or ask no database.
-            Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
+            // Handled before: they become other programs, ask no database, or tidy up.
+            Self::Prove(_) | Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
                 Err(Problem::new("not here").code(EXIT_INTERNAL))
             }
         }

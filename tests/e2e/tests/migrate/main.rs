@@ -11,6 +11,7 @@ mod gate;
 mod locks;
 mod locks_elsewhere;
 mod partners;
+mod prove;
 mod recipes;
 mod scene;
 mod scratch;
