@@ -169,6 +169,8 @@ pub(crate) struct Tables {
     pub(crate) journal: String,
     /// How far data migrations have come.
     pub(crate) progress: String,
+    /// What the schema was when a run ended.
+    pub(crate) recorded: String,
 }
 
 /// The lock of everything that changes the schema or the history.
@@ -219,6 +221,7 @@ impl Tables {
             lock: full(&format!("{lane}_lock")),
             journal: full("_journal"),
             progress: full("_progress"),
+            recorded: full("_schema"),
             name: name.to_owned(),
             lane,
             schema,
@@ -226,8 +229,15 @@ impl Tables {
     }
 
     /// Their bare names.
-    pub(crate) fn bare_names(&self) -> [String; 5] {
-        let names = ["", "_lock", "_journal", "_progress", "_data_lock"];
+    pub(crate) fn bare_names(&self) -> [String; 6] {
+        let names = [
+            "",
+            "_lock",
+            "_journal",
+            "_progress",
+            "_data_lock",
+            "_schema",
+        ];
         names.map(|suffix| format!("{}{suffix}", self.name))
     }
 

@@ -22,6 +22,7 @@ mod postgres;
 mod rows;
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 pub use load::load;
@@ -57,7 +58,9 @@ impl Default for Options {
 
 /// What an object is. The order is the one in which they are created where dependencies leave a
 /// choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A schema of PostgreSQL.
@@ -142,7 +145,7 @@ impl Kind {
 }
 
 /// One fact about an object, to compare it by.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Part {
     /// Which: `column email`, `definition`, `comment`.
     pub what: String,
@@ -151,7 +154,7 @@ pub struct Part {
 }
 
 /// One object of a schema.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Object {
     /// What it is.
     pub kind: Kind,
@@ -200,7 +203,7 @@ impl Object {
 }
 
 /// A schema: its objects, in an order in which they can be built.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Schema {
     /// Whose SQL.
     pub dialect: Dialect,
@@ -230,6 +233,39 @@ pub async fn schema(database: &Database, options: &Options) -> Result<Schema, Er
             reader.schema().await
         }
     }
+}
+
+/// How many rows each table has, by its name as SQL.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn row_counts(
+    database: &Database,
+    options: &Options,
+) -> Result<BTreeMap<String, u64>, Error> {
+    macro_rules! count {
+        ($reader:expr) => {{
+            let mut reader = $reader;
+            let schema = reader.schema().await?;
+            let mut out = BTreeMap::new();
+            for table in schema.objects.iter().filter(|o| o.kind == Kind::Table) {
+                let sql = format!("select count(*) from {}", table.name);
+                let count = reader.count(&sql).await?;
+                out.insert(table.name.clone(), count);
+            }
+            Ok(out)
+        }};
+    }
+    match database.dialect() {
+        Dialect::Postgres => count!(postgres::Reader::open(database, options).await?),
+        Dialect::Mysql => count!(mysql::Reader::open(database, options).await?),
+        Dialect::Sqlite => count!(sqlite::Reader::open(database, options).await?),
+    }
+}
+
+fn first_number(rows: &crate::database::Texts) -> u64 {
+    let first = rows.first().and_then(|row| row.first().cloned().flatten());
+    first.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Writes the dump: the schema, and the rows if asked for, in one snapshot and in constant memory.

@@ -10,6 +10,9 @@
 //! | what each database needs | `database` |
 //! | up, down, status, verify, repair | [`run`] |
 //! | a schema as SQL text | [`dump`] |
+//! | what differs between two | [`diff`] |
+//! | what differs from what the files make | [`drift`] |
+//! | upgrades from each release's schema and rows | [`upgrades`] |
 //! | what is dangerous, and the safe way | [`lint`] |
 //! | databases that are there for a while | [`scratch`], filled by [`load`] |
 //! | old code on the new schema | [`prove`] |
@@ -19,6 +22,8 @@
 //! the same runner: `crates/store/src/schema.rs` does that for Windlass's own tables.
 
 mod database;
+pub mod diff;
+pub mod drift;
 pub mod dump;
 pub mod error;
 pub mod folder;
@@ -32,6 +37,7 @@ pub mod release;
 pub mod run;
 pub mod scratch;
 pub mod sql;
+pub mod upgrades;
 
 pub use database::Database;
 pub use error::Error;

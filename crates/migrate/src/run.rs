@@ -181,21 +181,25 @@ async fn patient<T, F: Future<Output = Result<T, sqlx::Error>>>(
     }
 }
 
-async fn postgres(database: &Database, options: &Options) -> Result<Postgres, Error> {
+pub(crate) async fn postgres(database: &Database, options: &Options) -> Result<Postgres, Error> {
     patient(options.lock_wait, || {
         Postgres::connect(database, &options.table)
     })
     .await
 }
 
-async fn mysql(database: &Database, options: &Options) -> Result<Mysql, Error> {
+pub(crate) async fn mysql(database: &Database, options: &Options) -> Result<Mysql, Error> {
     patient(options.lock_wait, || {
         Mysql::connect(database, &options.table, options.lease_only)
     })
     .await
 }
 
-async fn sqlite(database: &Database, options: &Options, create: bool) -> Result<Sqlite, Error> {
+pub(crate) async fn sqlite(
+    database: &Database,
+    options: &Options,
+    create: bool,
+) -> Result<Sqlite, Error> {
     patient(options.lock_wait, || {
         Sqlite::connect(database, &options.table, create)
     })
@@ -221,7 +225,7 @@ macro_rules! with_session {
         }
     };
 }
-use with_session;
+pub(crate) use with_session;
 
 /// Growing pauses with some chance in them, so that many that wait do not come back together.
 #[derive(Debug)]

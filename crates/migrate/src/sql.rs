@@ -15,7 +15,7 @@ pub use shape::{Outside, Shape, shape};
 pub use split::{SplitError, Statement, split};
 
 /// Whose SQL it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// PostgreSQL.

@@ -14,6 +14,8 @@ pub(super) struct Reader {
     session: Mysql,
     /// Names of tables that are our own.
     own: Vec<String>,
+    /// The database.
+    home: String,
 }
 
 fn quoted(name: &str) -> String {
@@ -54,12 +56,25 @@ impl Reader {
         } else {
             session.tables().bare_names().to_vec()
         };
-        Ok(Self { session, own })
+        let mut reader = Self {
+            session,
+            own,
+            home: String::new(),
+        };
+        let rows = reader
+            .ask("the database's name", "select database()")
+            .await?;
+        reader.home = rows.first().map_or("", |row| text(row, 0)).to_owned();
+        Ok(reader)
     }
 
     async fn ask(&mut self, what: &str, sql: &str) -> Result<Texts, Error> {
         let rows = self.session.conn().texts(sql).await;
         rows.map_err(Error::database(format_args!("read {what}")))
+    }
+
+    pub(super) async fn count(&mut self, sql: &str) -> Result<u64, Error> {
+        Ok(super::first_number(&self.ask("rows", sql).await?))
     }
 
     pub(super) async fn schema(&mut self) -> Result<Schema, Error> {
@@ -154,7 +169,8 @@ impl Reader {
                         .ask("a table", &format!("show create table {name}"))
                         .await?;
                     let sql = rows.first().map_or("", |row| text(row, 1));
-                    schema.objects.push(table(&name, sql));
+                    let sql = without_home(sql, &self.home);
+                    schema.objects.push(table(&name, &sql));
                 }
                 other => schema
                     .left_out
@@ -401,6 +417,27 @@ fn without_definer(sql: &str) -> String {
     format!("{}{}", &sql[..tokens[at].1], &sql[next.1..])
 }
 
+/// A table's text without the name of its own database: MariaDB writes it before a sequence that a
+/// default takes its numbers from.
+fn without_home(sql: &str, home: &str) -> String {
+    let tokens = canonical::tokens(sql, Dialect::Mysql);
+    let home = quoted(home);
+    let mut out = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for some in tokens.windows(4) {
+        let [word, open, name, dot] = [0, 1, 2, 3].map(|i| &sql[some[i].1..some[i].2]);
+        let is_call = ["nextval", "lastval", "setval"]
+            .iter()
+            .any(|function| word.eq_ignore_ascii_case(function));
+        if is_call && open == "(" && name == home && dot == "." {
+            out.push_str(&sql[copied..some[2].1]);
+            copied = some[3].2;
+        }
+    }
+    out.push_str(&sql[copied..]);
+    out
+}
+
 /// An event without the moment from which it runs, which is the one of its creation if nothing else
 /// was said.
 fn without_start(sql: &str) -> String {
@@ -529,6 +566,17 @@ mod tests {
                 "CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY STARTS '2026-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO select 1"
             ),
             "CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY ON COMPLETION NOT PRESERVE ENABLE DO select 1"
+        );
+    }
+
+    #[test]
+    fn a_sequence_is_the_own_databases() {
+        assert_eq!(
+            without_home(
+                "`n` int DEFAULT nextval(`a``p`.`s`), `m` int DEFAULT (`x`.`y`)",
+                "a`p"
+            ),
+            "`n` int DEFAULT nextval(`s`), `m` int DEFAULT (`x`.`y`)"
         );
     }
 

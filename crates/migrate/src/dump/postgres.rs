@@ -179,6 +179,13 @@ impl Reader {
         )
     }
 
+    pub(super) async fn count(&mut self, sql: &str) -> Result<u64, Error> {
+        let rows = self.session.conn().texts(sql).await;
+        Ok(super::first_number(
+            &rows.map_err(Error::database("count rows"))?,
+        ))
+    }
+
     pub(super) async fn schema(&mut self) -> Result<Schema, Error> {
         let mut split = HashSet::new();
         loop {

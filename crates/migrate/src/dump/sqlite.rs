@@ -79,6 +79,10 @@ impl Reader {
         Ok(rows.iter().map(|row| text(row, 0).to_owned()).collect())
     }
 
+    pub(super) async fn count(&mut self, sql: &str) -> Result<u64, Error> {
+        Ok(super::first_number(&self.ask("rows", sql).await?))
+    }
+
     pub(super) async fn schema(&mut self) -> Result<Schema, Error> {
         let shadows = self.shadows().await?;
         let rows = self

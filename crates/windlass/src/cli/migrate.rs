@@ -4,7 +4,9 @@
 
 mod baseline;
 mod data;
+mod diff;
 mod down;
+mod drift;
 mod dump;
 mod exec;
 mod new;
@@ -17,6 +19,7 @@ pub(super) mod status;
 mod trial;
 mod unlock;
 mod up;
+mod upgrades;
 pub(super) mod verify;
 mod wait;
 
@@ -52,8 +55,8 @@ which is the oldest release that still runs: up --oldest-running 1.4.0
 A file that changes many rows begins with `-- windlass: phase data`: see `windlass migrate data --help`.
 
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 the command line is wrong; 3 migrations are pending;
-4 somebody else has the lock; 5 a migration is half done; 6 files and history don't fit, or a check found
-something; 7 unsafe (lint, prove); 8 the schema is too new for this application.
+4 somebody else has the lock; 5 a migration is half done; 6 files and history don't fit, a check found
+something, or schemas differ; 7 unsafe (lint, prove); 8 the schema is too new for this application.
 
 More: docs/migrate.md";
 
@@ -95,6 +98,10 @@ enum Command {
     Run(run::Args),
     /// Write the schema as SQL text that builds it again; with --rows the rows, too
     Dump(dump::Args),
+    /// Say what differs between two schemas: databases, folders, dumps
+    Diff(diff::Args),
+    /// Say whether the database is what its migrations make, and what was changed by hand
+    Drift(drift::Args),
     /// Prove that the old release runs on the new schema, and the new one on what it meets
     Prove(prove::Args),
     /// Say what is dangerous in a folder of migrations
@@ -363,6 +370,8 @@ impl Command {
             Self::Unlock(args) => args.json,
             Self::Wait(args) => args.json,
             Self::Dump(args) => args.json,
+            Self::Diff(args) => args.json,
+            Self::Drift(args) => args.json,
             Self::Prove(args) => args.json,
             Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
         }
@@ -383,6 +392,8 @@ impl Command {
             Self::Wait(args) => wait::run(&args).await,
             Self::Run(args) => run::run(&args).await,
             Self::Dump(args) => dump::run(&args).await,
+            Self::Diff(args) => diff::run(&args).await,
+            Self::Drift(args) => drift::run(&args).await,
             // Handled before: they become other programs, ask no database, or tidy up.
             Self::Prove(_) | Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
                 Err(Problem::new("not here").code(EXIT_INTERNAL))

@@ -177,7 +177,8 @@ impl Reader {
         let bare = |what: &str, catalog: &str, name: &str| {
             format!(
                 "select '{what} ' || {name}, '{catalog}', o.oid from {catalog} o \
-                 where o.oid >= 16384"
+                 where o.oid >= 16384 and not exists(select from pg_depend d \
+                 where d.classid = '{catalog}'::regclass and d.objid = o.oid and d.deptype = 'i')"
             )
         };
         let sql = [

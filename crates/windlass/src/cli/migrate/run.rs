@@ -9,11 +9,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use windlass_migrate::run;
+use windlass_migrate::{Database, drift, run};
 
+use super::diff::words;
+use super::drift::since;
 use super::exec::not_started;
 use super::{Lock, Outcome, Where, block_on, refused, tell};
-use crate::report::Problem;
+use crate::cli::complain;
+use crate::report::{EXIT_MIGRATE_MISMATCH, Problem};
 
 /// Run another migrator under our lock: it waits for others, shows up in `unlock`, and ends if the
 /// lock is lost. The exit code is the command's.
@@ -23,6 +26,13 @@ pub(super) struct Args {
     place: Where,
     #[command(flatten)]
     lock: Lock,
+    /// Before: compare the schema with what the last run with --drift left, and refuse (exit code 6)
+    /// if somebody changed it since. Afterwards, if the command succeeded: record it
+    #[arg(long)]
+    drift: bool,
+    /// With --drift: say what changed, and go on
+    #[arg(long, requires = "drift")]
+    accept_drift: bool,
     /// The command and its arguments, such as: alembic upgrade head
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -99,8 +109,43 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         .chars()
         .take(300)
         .collect();
-    let status = run::hold(&database, &options, &doing, &mut tell, command(args)).await??;
+    let work = async {
+        if args.drift {
+            look_for_drift(args, &database, &options).await?;
+        }
+        let status = command(args).await?;
+        if args.drift && status.success() {
+            drift::record(&database, &options).await?;
+        }
+        Ok::<_, Problem>(status)
+    };
+    let status = run::hold(&database, &options, &doing, &mut tell, work).await??;
     Ok(Outcome::new(Vec::new(), json!(null)).code(code(status)))
+}
+
+/// Under the lock, so that nobody migrates between the look and the command.
+async fn look_for_drift(
+    args: &Args,
+    database: &Database,
+    options: &run::Options,
+) -> Result<(), Problem> {
+    let Some((then, found)) = drift::since_recorded(database, options).await? else {
+        complain("windlass: no schema is recorded yet: it will be after this run");
+        return Ok(());
+    };
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut text = vec![format!("the schema was changed {}", since(&then))];
+    text.extend(words(&found, "the record", "the database", false));
+    let text = text.join("\n");
+    if args.accept_drift {
+        complain(format_args!("windlass: {text}"));
+        return Ok(());
+    }
+    Err(Problem::new(text)
+        .code(EXIT_MIGRATE_MISMATCH)
+        .hint("undo it, or take it as it is: --accept-drift"))
 }
 
 /// The whole group of processes dies with this.
