@@ -12,12 +12,12 @@
 //! A step's row is made in the transaction that closes its attempt, for every sink that the server
 //! was started with. What was done before a sink was there follows when it comes.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use windlass_model::RepoName;
 
 use crate::builds::parsed;
 use crate::db::{WriteTx, now_ms};
+use crate::seal::random;
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// One step's log in one sink, with what names it there.
@@ -106,7 +106,7 @@ const COLUMNS: &str = "select c.id, c.sink, c.attempt_id, c.step, c.state, c.tri
     join steps s on s.attempt_id = c.attempt_id and s.idx = c.step
     left join jobs j on j.id = a.job_id";
 
-fn copy(row: &SqliteRow) -> Result<ArchiveCopy, StoreError> {
+fn copy(row: &Row) -> Result<ArchiveCopy, StoreError> {
     Ok(ArchiveCopy {
         id: row.get("id"),
         sink: row.get("sink"),
@@ -131,7 +131,7 @@ fn copy(row: &SqliteRow) -> Result<ArchiveCopy, StoreError> {
 }
 
 /// ?1 = now. Rows for the steps of done attempts that began, one for each active sink.
-const ENLIST: &str = "insert or ignore into archive_copies
+const ENLIST: &str = "insert into archive_copies
     (sink, attempt_id, build_id, step, state, next_ms, created_ms)
     select k.name, a.id, a.build_id, s.idx, 'waiting', ?1, ?1
     from archive_sinks k, attempts a join steps s on s.attempt_id = a.id
@@ -140,7 +140,7 @@ const ENLIST: &str = "insert or ignore into archive_copies
 
 /// Makes the rows of an attempt that was just closed, in the same transaction.
 pub(crate) async fn enlist(tx: &mut WriteTx, attempt: i64) -> Result<(), StoreError> {
-    sqlx::query(sqlx::AssertSqlSafe(format!("{ENLIST} and a.id = ?2")))
+    query(format!("{ENLIST} and a.id = ?2 on conflict do nothing"))
         .bind(now_ms())
         .bind(attempt)
         .execute(tx.conn())
@@ -155,7 +155,7 @@ pub(crate) async fn remove(
     build_id: Option<i64>,
     attempt: Option<i64>,
 ) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+    let done = query(
         "update archive_copies set state = 'removing', next_ms = ?1, tries = 0, last_error = ''
          where (?2 is null or build_id = ?2) and (?3 is null or attempt_id = ?3)
          and state not in ('removing', 'removed')",
@@ -177,7 +177,7 @@ impl Store {
     /// When the database fails.
     pub async fn archive_instance(&self) -> Result<String, StoreError> {
         const READ: &str = "select value from settings where key = 'archive_instance'";
-        let known: Option<String> = sqlx::query_scalar(READ)
+        let known: Option<String> = query_scalar(READ)
             .fetch_optional(self.reader())
             .await
             .map_err(StoreError::db("read a setting"))?;
@@ -185,14 +185,15 @@ impl Store {
             return Ok(known);
         }
         let mut tx = self.write().await?;
-        sqlx::query(
-            "insert or ignore into settings (key, value)
-             values ('archive_instance', lower(hex(randomblob(6))))",
+        query(
+            "insert into settings (key, value) values ('archive_instance', ?)
+             on conflict do nothing",
         )
+        .bind(hex::encode(random::<6>()?))
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("keep a setting"))?;
-        let made = sqlx::query_scalar(READ)
+        let made = query_scalar(READ)
             .fetch_one(tx.conn())
             .await
             .map_err(StoreError::db("read a setting"))?;
@@ -208,12 +209,12 @@ impl Store {
     pub async fn set_archive_sinks(&self, names: &[&str]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let failed = "set up the archive";
-        sqlx::query("update archive_sinks set active = 0 where active = 1")
+        query("update archive_sinks set active = 0 where active = 1")
             .execute(tx.conn())
             .await
             .map_err(StoreError::db(failed))?;
         for name in names {
-            sqlx::query(
+            query(
                 "insert into archive_sinks (name, active) values (?, 1)
                  on conflict (name) do update set active = 1",
             )
@@ -224,12 +225,12 @@ impl Store {
         }
         if !names.is_empty() {
             let now = now_ms();
-            sqlx::query(ENLIST)
+            query(format!("{ENLIST} on conflict do nothing"))
                 .bind(now)
                 .execute(tx.conn())
                 .await
                 .map_err(StoreError::db(failed))?;
-            sqlx::query(
+            query(
                 "update archive_copies set next_ms = ?1,
                  state = case state when 'refused' then 'waiting' else state end
                  where state in ('waiting', 'refused', 'removing')
@@ -248,10 +249,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn due_copies(&self, sink: &str, limit: i64) -> Result<Vec<ArchiveCopy>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where c.sink = ? and c.state in ('waiting', 'removing') and c.next_ms <= ?
              order by c.next_ms, c.id limit ?"
-        )))
+        ))
         .bind(sink)
         .bind(now_ms())
         .bind(limit)
@@ -268,7 +269,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_copy_ms(&self, sink: &str) -> Result<Option<i64>, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select min(next_ms) from archive_copies
              where sink = ? and state in ('waiting', 'removing')",
         )
@@ -287,10 +288,10 @@ impl Store {
         sink: &str,
         build: Option<i64>,
     ) -> Result<Vec<ArchiveCopy>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where c.sink = ?1 and (?2 is null or c.build_id = ?2)
              order by r.name, b.number, a.number, c.step"
-        )))
+        ))
         .bind(sink)
         .bind(build)
         .fetch_all(self.reader())
@@ -310,9 +311,9 @@ impl Store {
         attempt: i64,
         step: i64,
     ) -> Result<Vec<ArchiveCopy>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where c.attempt_id = ? and c.step = ? order by c.sink"
-        )))
+        ))
         .bind(attempt)
         .bind(step)
         .fetch_all(self.reader())
@@ -328,16 +329,16 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn archive_counts(&self) -> Result<Vec<ArchiveCount>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select k.name, k.active, coalesce(c.state, '') as state, count(c.id) as copies,
-             coalesce(sum(c.bytes), 0) as bytes, coalesce(min(c.created_ms), 0) as oldest_ms
+             cast(coalesce(sum(c.bytes), 0) as bigint) as bytes, coalesce(min(c.created_ms), 0) as oldest_ms
              from archive_sinks k left join archive_copies c on c.sink = k.name
              group by k.name, k.active, c.state order by k.name, c.state",
         )
         .fetch_all(self.reader())
         .await
         .map_err(StoreError::db("count the archive"))?;
-        let count = |row: &SqliteRow| ArchiveCount {
+        let count = |row: &Row| ArchiveCount {
             sink: row.get("name"),
             active: row.get("active"),
             state: row.get("state"),
@@ -357,10 +358,10 @@ impl Store {
         sink: &str,
         limit: i64,
     ) -> Result<Vec<ArchiveCopy>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where c.sink = ? and c.last_error <> ''
              and c.state in ('waiting', 'refused', 'removing') order by c.id desc limit ?"
-        )))
+        ))
         .bind(sink)
         .bind(limit)
         .fetch_all(self.reader())
@@ -378,7 +379,7 @@ impl Store {
     pub async fn copy_kept(&self, id: i64, kept: &KeptCopy) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let now = now_ms();
-        sqlx::query(
+        query(
             "update archive_copies set place = ?1, bytes = ?2, sha256 = ?3, parts = ?4,
              kept_ms = ?5, tries = 0, last_error = '',
              state = case state when 'waiting' then 'kept' else state end where id = ?6",
@@ -393,12 +394,14 @@ impl Store {
         .await
         .map_err(StoreError::db("note a copy"))?;
         for key in &kept.objects {
-            sqlx::query("insert or ignore into archive_objects (key, copy_id) values (?, ?)")
-                .bind(key)
-                .bind(id)
-                .execute(tx.conn())
-                .await
-                .map_err(StoreError::db("note an object"))?;
+            query(
+                "insert into archive_objects (key, copy_id) values (?, ?) on conflict do nothing",
+            )
+            .bind(key)
+            .bind(id)
+            .execute(tx.conn())
+            .await
+            .map_err(StoreError::db("note an object"))?;
         }
         tx.commit("copy_kept").await
     }
@@ -409,7 +412,7 @@ impl Store {
     /// When the database fails.
     pub async fn copy_later(&self, id: i64, next_ms: i64, reason: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update archive_copies set tries = tries + 1, next_ms = ?, last_error = ?
              where id = ?",
         )
@@ -453,7 +456,7 @@ impl Store {
     /// When the database fails.
     pub async fn copy_removed(&self, id: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update archive_copies set state = 'removed', last_error = ''
              where id = ? and state = 'removing'",
         )
@@ -461,7 +464,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("note a removal"))?;
-        sqlx::query("delete from archive_objects where copy_id = ?")
+        query("delete from archive_objects where copy_id = ?")
             .bind(id)
             .execute(tx.conn())
             .await
@@ -477,7 +480,7 @@ impl Store {
         reason: &str,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update archive_copies set state = ?, last_error = ?, next_ms = ?
              where id = ? and state = ?",
         )
@@ -497,9 +500,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn lone_objects(&self, copy_id: i64) -> Result<Vec<String>, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select key from archive_objects o where copy_id = ?1 and not exists
-             (select 1 from archive_objects p where p.key = o.key and p.copy_id <> ?1)",
+             (select 1 from archive_objects p where p.key = o.key and p.copy_id <> ?1) order by key",
         )
         .bind(copy_id)
         .fetch_all(self.reader())
@@ -529,7 +532,7 @@ impl Store {
     /// When the database fails.
     pub async fn place_dropped(&self, sink: &str, place: &str) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let done = query(
             "update archive_copies set state = 'removed' where sink = ? and place = ?
              and state = 'kept'",
         )

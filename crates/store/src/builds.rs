@@ -1,13 +1,12 @@
 //! Builds and their attempts: making one, reading them, cancelling and retrying.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use windlass_model::status::CommitStatus;
 use windlass_model::{AttemptId, BuildNumber, BuildState, Diagnostic, Plan, RepoName, Trigger};
 
 use crate::db::now_ms;
 use crate::deliveries::{DeliveryState, settle};
 use crate::queue::Phase;
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError, outbox};
 
 /// A build, as lists show it.
@@ -156,7 +155,7 @@ const ATTEMPT: &str =
     diagnostics, spec_source, error, hint, remarks, created_ms, started_ms, finished_ms,
     logs_removed_ms, logs_removed_why from attempts";
 
-pub(crate) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
+pub(crate) fn parsed<T: std::str::FromStr>(row: &Row, column: &str) -> Result<T, StoreError>
 where
     T::Err: std::fmt::Display,
 {
@@ -176,7 +175,7 @@ pub(crate) fn to_json<T: serde::Serialize>(what: &str, value: &T) -> Result<Stri
     serde_json::to_string(value).map_err(|e| StoreError::corrupt(what, e))
 }
 
-fn build(row: &SqliteRow) -> Result<Build, StoreError> {
+fn build(row: &Row) -> Result<Build, StoreError> {
     Ok(Build {
         id: row.get("id"),
         repo_id: row.get("repo_id"),
@@ -196,7 +195,7 @@ fn build(row: &SqliteRow) -> Result<Build, StoreError> {
     })
 }
 
-fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+fn attempt(row: &Row) -> Result<Attempt, StoreError> {
     let plan: Option<&str> = row.get("plan");
     let diagnostics: Option<&str> = row.get("diagnostics");
     Ok(Attempt {
@@ -245,7 +244,7 @@ impl Store {
     ) -> Result<Submitted, StoreError> {
         let mut tx = self.write().await?;
         if let Some(dedupe) = &new.dedupe {
-            let known = sqlx::query(
+            let known = query(
                 "select id, number, event, delivery_id from builds
                  where repo_id = ? and dedupe = ?",
             )
@@ -280,7 +279,7 @@ impl Store {
                 return Ok(Submitted::Already(number));
             }
         }
-        let number: i64 = sqlx::query_scalar(
+        let number: i64 = query_scalar(
             "update repos set last_build = last_build + 1 where id = ? returning last_build",
         )
         .bind(new.repo_id)
@@ -289,10 +288,10 @@ impl Store {
         .map_err(StoreError::db("number the build"))?
         .ok_or_else(|| StoreError::NotFound(format!("repository {}", new.repo_id)))?;
         let now = now_ms();
-        let id = sqlx::query(
+        let id: i64 = query_scalar(
             "insert into builds (repo_id, number, state, trigger, event, revision, git_ref,
              dedupe, delivery_id, attempt, created_ms)
-             values (?, ?, 'queued', ?, ?, ?, ?, ?, ?, 1, ?)",
+             values (?, ?, 'queued', ?, ?, ?, ?, ?, ?, 1, ?) returning id",
         )
         .bind(new.repo_id)
         .bind(number)
@@ -303,10 +302,9 @@ impl Store {
         .bind(&new.dedupe)
         .bind(new.delivery_id)
         .bind(now)
-        .execute(tx.conn())
+        .fetch_one(tx.conn())
         .await
-        .map_err(StoreError::db("make the build"))?
-        .last_insert_rowid();
+        .map_err(StoreError::db("make the build"))?;
         insert_attempt(&mut tx, id, 1, 1, now).await?;
         if let Some(marker) = &new.trigger.skip {
             leave_out(&mut tx, id, marker, now).await?;
@@ -336,10 +334,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builds(&self, filter: &BuildFilter, limit: i64) -> Result<Vec<Build>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{BUILD} where b.id < ?1 and (?2 is null or b.repo_id = ?2)
              and (?3 is null or b.state = ?3) order by b.id desc limit ?4"
-        )))
+        ))
         .bind(filter.before.unwrap_or(i64::MAX))
         .bind(filter.repo_id)
         .bind(filter.state.map(BuildState::as_str))
@@ -357,18 +355,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn build(&self, repo: &RepoName, number: BuildNumber) -> Result<Build, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{BUILD} where r.name = ? and b.number = ?"
-        )))
-        .bind(repo.as_str())
-        .bind(number)
-        .fetch_optional(self.reader())
-        .await
-        .map_err(StoreError::db("find the build"))?
-        .map_or_else(
-            || Err(StoreError::NotFound(format!("build {number} of {repo}"))),
-            |row| build(&row),
-        )
+        query(format!("{BUILD} where r.name = ? and b.number = ?"))
+            .bind(repo.as_str())
+            .bind(number)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StoreError::db("find the build"))?
+            .map_or_else(
+                || Err(StoreError::NotFound(format!("build {number} of {repo}"))),
+                |row| build(&row),
+            )
     }
 
     /// One build by row.
@@ -376,7 +372,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn build_by_id(&self, id: i64) -> Result<Build, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{BUILD} where b.id = ?")))
+        query(format!("{BUILD} where b.id = ?"))
             .bind(id)
             .fetch_optional(self.reader())
             .await
@@ -392,16 +388,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn attempts(&self, build_id: i64) -> Result<Vec<Attempt>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{ATTEMPT} where build_id = ? order by number"
-        )))
-        .bind(build_id)
-        .fetch_all(self.reader())
-        .await
-        .map_err(StoreError::db("list the attempts"))?
-        .iter()
-        .map(attempt)
-        .collect()
+        query(format!("{ATTEMPT} where build_id = ? order by number"))
+            .bind(build_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("list the attempts"))?
+            .iter()
+            .map(attempt)
+            .collect()
     }
 
     /// One attempt by build and number.
@@ -409,22 +403,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn attempt(&self, build_id: i64, number: i64) -> Result<Attempt, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{ATTEMPT} where build_id = ? and number = ?"
-        )))
-        .bind(build_id)
-        .bind(number)
-        .fetch_optional(self.reader())
-        .await
-        .map_err(StoreError::db("find the attempt"))?
-        .map_or_else(
-            || {
-                Err(StoreError::NotFound(format!(
-                    "attempt {number} of this build"
-                )))
-            },
-            |row| attempt(&row),
-        )
+        query(format!("{ATTEMPT} where build_id = ? and number = ?"))
+            .bind(build_id)
+            .bind(number)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StoreError::db("find the attempt"))?
+            .map_or_else(
+                || {
+                    Err(StoreError::NotFound(format!(
+                        "attempt {number} of this build"
+                    )))
+                },
+                |row| attempt(&row),
+            )
     }
 
     /// One attempt by row.
@@ -432,7 +424,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn attempt_by_id(&self, id: i64) -> Result<Attempt, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{ATTEMPT} where id = ?")))
+        query(format!("{ATTEMPT} where id = ?"))
             .bind(id)
             .fetch_optional(self.reader())
             .await
@@ -456,7 +448,7 @@ impl Store {
         let mut tx = self.write().await?;
         let now = now_ms();
         // A queued attempt belongs to nobody; a claim is one transaction, so this can't race it.
-        let queued = sqlx::query(
+        let queued = query(
             "update attempts set state = 'cancelled', phase = 'done', finished_ms = ?
              where build_id = ? and number = ? and phase = 'queued' and job_id is null",
         )
@@ -467,7 +459,7 @@ impl Store {
         .await
         .map_err(StoreError::db("cancel the attempt"))?;
         if queued.rows_affected() == 1 {
-            sqlx::query(
+            query(
                 "update builds set state = 'cancelled', summary = 'cancelled before it started',
                  cancel_requested = 1, finished_ms = ? where id = ?",
             )
@@ -480,13 +472,12 @@ impl Store {
                 outbox::enqueue(&mut tx, build.repo_id, build.id, &status).await?;
             }
         } else {
-            let running = sqlx::query(
-                "update builds set cancel_requested = 1 where id = ? and state = 'running'",
-            )
-            .bind(build.id)
-            .execute(tx.conn())
-            .await
-            .map_err(StoreError::db("cancel the build"))?;
+            let running =
+                query("update builds set cancel_requested = 1 where id = ? and state = 'running'")
+                    .bind(build.id)
+                    .execute(tx.conn())
+                    .await
+                    .map_err(StoreError::db("cancel the build"))?;
             if running.rows_affected() == 0 {
                 return Err(StoreError::Conflict(format!(
                     "build {} of {} has ended already",
@@ -508,8 +499,8 @@ impl Store {
         build_id: i64,
         job_id: Option<i64>,
     ) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
-            "select cancel_requested or exists
+        query_scalar(
+            "select cancel_requested = 1 or exists
                  (select 1 from jobs where id = ?2 and cancel_requested = 1)
              from builds where id = ?1",
         )
@@ -531,7 +522,7 @@ impl Store {
         status: Option<CommitStatus>,
     ) -> Result<i64, StoreError> {
         let mut tx = self.write().await?;
-        let row = sqlx::query(
+        let row = query(
             "update builds set state = 'queued', cancel_requested = 0, run = run + 1,
              attempt = (select max(number) + 1 from attempts where build_id = ?1),
              summary = '', failed_step = null, started_ms = null, finished_ms = null
@@ -565,7 +556,7 @@ async fn insert_attempt(
     run: i64,
     now: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "insert into attempts (build_id, number, run, state, phase, created_ms)
          values (?, ?, ?, 'queued', 'queued', ?)",
     )
@@ -587,14 +578,14 @@ async fn leave_out(
     marker: &str,
     now: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query("update builds set state = 'skipped', summary = ?, finished_ms = ? where id = ?")
+    query("update builds set state = 'skipped', summary = ?, finished_ms = ? where id = ?")
         .bind(format!("the commit message says {marker}"))
         .bind(now)
         .bind(build_id)
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("leave the build out"))?;
-    sqlx::query(
+    query(
         "update attempts set state = 'skipped', phase = 'done', finished_ms = ? where build_id = ?",
     )
     .bind(now)

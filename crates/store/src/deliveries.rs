@@ -1,10 +1,8 @@
 //! The inbox: every webhook request as it came, what became of it, and once more on demand.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
 use crate::db::now_ms;
 use crate::repos::ForgeKind;
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// How many rejected deliveries are kept: enough to see what is wrong, too few to fill a disk.
@@ -120,7 +118,7 @@ const COLUMNS: &str = "select d.id, d.forge, d.key, d.event, d.repo_id, r.name a
     from deliveries d left join repos r on r.id = d.repo_id
     left join builds b on b.id = d.build_id";
 
-fn delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
+fn delivery(row: &Row) -> Result<Delivery, StoreError> {
     let forge: String = row.get("forge");
     let state: String = row.get("state");
     let state = match state.as_str() {
@@ -159,7 +157,7 @@ impl Store {
     /// When the database fails; then nothing may be acknowledged.
     pub async fn receive(&self, new: &NewDelivery<'_>) -> Result<Receipt, StoreError> {
         let mut tx = self.write().await?;
-        let known = sqlx::query(
+        let known = query(
             "update deliveries set receipts = receipts + 1,
              state = case state when 'failed' then 'received' else state end
              where forge = ? and key = ? and state <> 'rejected'
@@ -181,10 +179,10 @@ impl Store {
                 }
             }
             None => {
-                let done = sqlx::query(
+                let id = query_scalar(
                     "insert into deliveries (forge, key, event, repo_id, received_ms,
                      content_type, remote, signature, body, body_bytes, state)
-                     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'received')",
+                     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'received') returning id",
                 )
                 .bind(new.forge.as_str())
                 .bind(new.key)
@@ -196,10 +194,10 @@ impl Store {
                 .bind(new.signature)
                 .bind(new.body)
                 .bind(new.body.len() as i64)
-                .execute(tx.conn())
+                .fetch_one(tx.conn())
                 .await
                 .map_err(StoreError::db("store the delivery"))?;
-                Receipt::New(done.last_insert_rowid())
+                Receipt::New(id)
             }
         };
         tx.commit("receive").await?;
@@ -212,7 +210,7 @@ impl Store {
     /// When the database fails.
     pub async fn reject(&self, new: &NewDelivery<'_>, verdict: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "insert into deliveries (forge, key, event, received_ms, content_type, remote,
              body_bytes, state, verdict, processed_ms)
              values (?, ?, ?, ?, ?, ?, ?, 'rejected', ?, ?)",
@@ -229,7 +227,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("note the rejected delivery"))?;
-        sqlx::query(
+        query(
             "delete from deliveries where state = 'rejected' and id <= (
                  select id from deliveries where state = 'rejected'
                  order by id desc limit 1 offset ?)",
@@ -246,12 +244,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_delivery(&self) -> Result<Option<(Delivery, Vec<u8>)>, StoreError> {
-        let id: Option<i64> = sqlx::query_scalar(
-            "select id from deliveries where state = 'received' order by id limit 1",
-        )
-        .fetch_optional(self.reader())
-        .await
-        .map_err(StoreError::db("look for deliveries"))?;
+        let id: Option<i64> =
+            query_scalar("select id from deliveries where state = 'received' order by id limit 1")
+                .fetch_optional(self.reader())
+                .await
+                .map_err(StoreError::db("look for deliveries"))?;
         match id {
             Some(id) => Ok(Some((
                 self.delivery(id).await?,
@@ -293,13 +290,12 @@ impl Store {
             )));
         }
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "update deliveries set state = 'received' where id = ? and body is not null",
-        )
-        .bind(id)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("replay the delivery"))?;
+        let done =
+            query("update deliveries set state = 'received' where id = ? and body is not null")
+                .bind(id)
+                .execute(tx.conn())
+                .await
+                .map_err(StoreError::db("replay the delivery"))?;
         if done.rows_affected() == 0 {
             return Err(StoreError::Conflict(format!(
                 "the body of delivery {id} was dropped because of its age: \
@@ -316,7 +312,7 @@ impl Store {
     /// When the database fails.
     pub async fn drop_bodies(&self, before_ms: i64) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let done = query(
             "update deliveries set body = null
              where received_ms < ? and body is not null and state <> 'received'",
         )
@@ -333,7 +329,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn delivery(&self, id: i64) -> Result<Delivery, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} where d.id = ?")))
+        query(format!("{COLUMNS} where d.id = ?"))
             .bind(id)
             .fetch_optional(self.reader())
             .await
@@ -349,7 +345,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn delivery_body(&self, id: i64) -> Result<Vec<u8>, StoreError> {
-        sqlx::query_scalar::<_, Option<Vec<u8>>>("select body from deliveries where id = ?")
+        query_scalar::<Option<Vec<u8>>>("select body from deliveries where id = ?")
             .bind(id)
             .fetch_optional(self.reader())
             .await
@@ -367,9 +363,9 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Delivery>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where d.id < ? order by d.id desc limit ?"
-        )))
+        ))
         .bind(before.unwrap_or(i64::MAX))
         .bind(limit)
         .fetch_all(self.reader())
@@ -389,7 +385,7 @@ pub(crate) async fn settle(
     verdict: &str,
     build_id: Option<i64>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "update deliveries set state = ?, repo_id = coalesce(?, repo_id), verdict = ?,
          build_id = coalesce(?, build_id), readings = readings + 1, processed_ms = ?
          where id = ?",

@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 use windlass_model::board::{AttemptEnd, Board, BoardJob, Move};
 use windlass_model::status::CommitStatus;
 use windlass_model::{BuildState, JobPlan, JobState, Plan};
@@ -16,6 +14,7 @@ use windlass_model::{BuildState, JobPlan, JobState, Plan};
 use crate::builds::{json, parsed, to_json};
 use crate::db::{WriteTx, now_ms};
 use crate::queue::{Finish, lost_lease};
+use crate::sql::{On, Row, query, query_scalar};
 use crate::{Build, Claim, Store, StoreError, outbox, queue, steps};
 
 /// So many jobs of a plan are stored by one statement: six values each, far below SQLite's limit of
@@ -92,25 +91,22 @@ impl Plans {
     }
 
     /// The jobs of rows, their plans from memory or from the database.
-    async fn jobs(
-        &self,
-        rows: &[SqliteRow],
-        conn: &mut SqliteConnection,
-    ) -> Result<Vec<Job>, StoreError> {
+    async fn jobs(&self, rows: &[Row], on: impl Into<On<'_>>) -> Result<Vec<Job>, StoreError> {
         let Some(first) = rows.first() else {
             return Ok(Vec::new());
         };
         let missing = {
             let known = self.lock();
-            rows.iter().any(|row| !known.contains_key(&row.get("id")))
+            rows.iter()
+                .any(|row| !known.contains_key(&row.get::<i64, _>("id")))
         };
         let mut fresh = HashMap::new();
         if missing {
             let (build, run): (i64, i64) = (first.get("build_id"), first.get("run"));
-            let plans = sqlx::query("select id, plan from jobs where build_id = ? and run = ?")
+            let plans = query("select id, plan from jobs where build_id = ? and run = ?")
                 .bind(build)
                 .bind(run)
-                .fetch_all(conn)
+                .fetch_all(on)
                 .await
                 .map_err(StoreError::db("read the jobs' plans"))?;
             for row in &plans {
@@ -134,7 +130,7 @@ impl Plans {
     }
 }
 
-fn job(row: &SqliteRow, plan: Arc<JobPlan>) -> Result<Job, StoreError> {
+fn job(row: &Row, plan: Arc<JobPlan>) -> Result<Job, StoreError> {
     Ok(Job {
         id: row.get("id"),
         build_id: row.get("build_id"),
@@ -167,17 +163,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn jobs(&self, build_id: i64, run: i64) -> Result<Vec<Job>, StoreError> {
-        let failed = StoreError::db("list the jobs");
-        let mut reader = self.reader().acquire().await.map_err(failed)?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{JOB} where build_id = ? and run = ? order by idx"
-        )))
-        .bind(build_id)
-        .bind(run)
-        .fetch_all(&mut *reader)
-        .await
-        .map_err(StoreError::db("list the jobs"))?;
-        self.plans().jobs(&rows, &mut reader).await
+        let rows = query(format!("{JOB} where build_id = ? and run = ? order by idx"))
+            .bind(build_id)
+            .bind(run)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("list the jobs"))?;
+        self.plans().jobs(&rows, self.reader()).await
     }
 
     /// Keeps the plan of a build as jobs, and lets those begin that may. The first of them adopts
@@ -196,7 +188,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
         let (attempt, build) = (&claim.attempt, &claim.build);
-        let held = sqlx::query(
+        let held = query(
             "update attempts set spec_file = ? where id = ? and lease_owner = ?
              and phase = 'preparing' and job_id is null",
         )
@@ -217,20 +209,21 @@ impl Store {
                 rows.push((index, job, to_json("a job's plan", job)?));
                 index += 1;
             }
-            let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
-                "insert into jobs (build_id, run, idx, name, plan, state, concurrency) ",
-            );
-            insert.push_values(rows, |mut row, (index, job, text)| {
-                row.push_bind(build.id)
-                    .push_bind(attempt.run)
-                    .push_bind(index)
-                    .push_bind(&job.name)
-                    .push_bind(text)
-                    .push("'waiting'")
-                    .push_bind(job.concurrency.as_ref().map(|group| &group.group));
-            });
-            insert
-                .build()
+            let values = vec!["(?, ?, ?, ?, ?, 'waiting', ?)"; rows.len()].join(", ");
+            let insert = query(format!(
+                "insert into jobs (build_id, run, idx, name, plan, state, concurrency)
+                 values {values}"
+            ));
+            rows.into_iter()
+                .fold(insert, |insert, (index, job, text)| {
+                    insert
+                        .bind(build.id)
+                        .bind(attempt.run)
+                        .bind(index)
+                        .bind(&job.name)
+                        .bind(text)
+                        .bind(job.concurrency.as_ref().map(|group| &group.group))
+                })
                 .execute(tx.conn())
                 .await
                 .map_err(StoreError::db("keep the jobs"))?;
@@ -247,7 +240,7 @@ impl Store {
         apply(&mut tx, &standing, &moves, &mut adopter, judge).await?;
         if adopter.is_some() {
             // Nothing begins now: everything is left out, waits, or asks.
-            sqlx::query(
+            query(
                 "update attempts set state = 'passed', phase = 'recorded', finished_ms = ? where id = ?",
             )
             .bind(now_ms())
@@ -282,7 +275,7 @@ impl Store {
                 claim.attempt.id
             )));
         };
-        sqlx::query("update jobs set failed_step = ? where id = ?")
+        query("update jobs set failed_step = ? where id = ?")
             .bind(finish.failed_step)
             .bind(job_id)
             .execute(tx.conn())
@@ -316,7 +309,7 @@ impl Store {
         if end.state != JobState::Passed {
             return Ok(false);
         }
-        sqlx::query_scalar(
+        query_scalar(
             "select b.cancel_requested = 0 and b.run = ?2
              and not exists (select 1 from jobs where build_id = ?1 and run = ?2
                 and state in ('waiting', 'approval'))
@@ -340,7 +333,7 @@ impl Store {
         build_id: i64,
         ended: &[(i64, &AttemptEnd)],
     ) -> Result<Standing, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "select repo_id, number, run, cancel_requested, concurrency from builds where id = ?",
         )
         .bind(build_id)
@@ -351,14 +344,12 @@ impl Store {
             (row.get("repo_id"), row.get("number"), row.get("run"));
         let group: Option<String> = row.get("concurrency");
         let cancelled = row.get("cancel_requested");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{JOB} where build_id = ? and run = ? order by idx"
-        )))
-        .bind(build_id)
-        .bind(run)
-        .fetch_all(tx.conn())
-        .await
-        .map_err(StoreError::db("read the jobs"))?;
+        let rows = query(format!("{JOB} where build_id = ? and run = ? order by idx"))
+            .bind(build_id)
+            .bind(run)
+            .fetch_all(tx.conn())
+            .await
+            .map_err(StoreError::db("read the jobs"))?;
         let jobs = plans.jobs(&rows, tx.conn()).await?;
         let board_job = |job: &Job| BoardJob {
             plan: Arc::clone(&job.plan),
@@ -379,7 +370,7 @@ impl Store {
         let started = jobs.iter().any(|job| job.tries > 0);
         if let Some(group) = group.filter(|_| !started) {
             // Who has begun has the group; of those that have not, the oldest gets it.
-            let holder: Option<i64> = sqlx::query_scalar(
+            let holder: Option<i64> = query_scalar(
                 "select number from builds b where repo_id = ?1 and concurrency = ?2 and id <> ?3
                  and state = 'running' and (number < ?4 or exists (select 1 from jobs j
                     where j.build_id = b.id and j.run = b.run and j.tries > 0))
@@ -397,7 +388,7 @@ impl Store {
         }
         let groups: Vec<String> = board.groups().into_iter().map(ToOwned::to_owned).collect();
         for group in groups {
-            let holder: Option<i64> = sqlx::query_scalar(
+            let holder: Option<i64> = query_scalar(
                 "select b.number from jobs j join builds b on b.id = j.build_id and b.run = j.run
                  where j.concurrency = ? and b.repo_id = ? and b.id <> ?
                  and j.state in ('queued', 'running') limit 1",
@@ -448,7 +439,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn stalled_builds(&self) -> Result<Vec<i64>, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select b.id from builds b where b.state = 'running'
              and exists (select 1 from jobs j where j.build_id = b.id and j.run = b.run
                 and (j.state = 'waiting' and (j.reason <> '' or b.cancel_requested = 1)
@@ -466,8 +457,8 @@ impl Store {
     /// [`StoreError::NotFound`] if there is no such job; [`StoreError::Conflict`] if it doesn't ask.
     pub async fn approve(&self, build: &Build, index: i64, yes: bool) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "update jobs set approved = ?, reason = case when ? then 'approved' else reason end
+        let done = query(
+            "update jobs set approved = ?, reason = case when ? = 1 then 'approved' else reason end
              where build_id = ? and run = ? and idx = ? and state = 'approval' and approved is null",
         )
         .bind(yes)
@@ -496,14 +487,14 @@ async fn join_group(
     group: &str,
     cancel: bool,
 ) -> Result<(), StoreError> {
-    sqlx::query("update builds set concurrency = ? where id = ?")
+    query("update builds set concurrency = ? where id = ?")
         .bind(group)
         .bind(build.id)
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("join a group"))?;
     if cancel {
-        sqlx::query(
+        query(
             "update builds set cancel_requested = 1 where repo_id = ? and concurrency = ?
              and number < ? and state = 'running'",
         )
@@ -558,7 +549,7 @@ async fn apply(
                     Some(end) => &end.outputs,
                     None => &standing.jobs[*job].outputs,
                 };
-                sqlx::query(
+                query(
                     "update jobs set state = ?, reason = ?, outputs = ?, finished_ms = ? where id = ?",
                 )
                 .bind(state.as_str())
@@ -571,14 +562,14 @@ async fn apply(
                 .map_err(StoreError::db("end a job"))?;
             }
             Move::Stop { job, .. } => {
-                sqlx::query("update jobs set cancel_requested = 1 where id = ?")
+                query("update jobs set cancel_requested = 1 where id = ?")
                     .bind(standing.jobs[*job].id)
                     .execute(tx.conn())
                     .await
                     .map_err(StoreError::db("stop a job"))?;
             }
             Move::ClearGroup { group, .. } => {
-                sqlx::query(
+                query(
                     "update jobs set cancel_requested = 1 where concurrency = ? and build_id <> ?
                      and state in ('queued', 'running')
                      and build_id in (select id from builds where repo_id = ?)",
@@ -605,17 +596,15 @@ async fn apply(
 
 /// The job passed.
 async fn pass(tx: &mut WriteTx, job: i64, end: &AttemptEnd) -> Result<(), StoreError> {
-    sqlx::query(
-        "update jobs set state = 'passed', reason = ?, outputs = ?, finished_ms = ? where id = ?",
-    )
-    .bind(&end.summary)
-    .bind(to_json("a job's outputs", &end.outputs)?)
-    .bind(now_ms())
-    .bind(job)
-    .execute(tx.conn())
-    .await
-    .map(|_| ())
-    .map_err(StoreError::db("end a job"))
+    query("update jobs set state = 'passed', reason = ?, outputs = ?, finished_ms = ? where id = ?")
+        .bind(&end.summary)
+        .bind(to_json("a job's outputs", &end.outputs)?)
+        .bind(now_ms())
+        .bind(job)
+        .execute(tx.conn())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::db("end a job"))
 }
 
 async fn set_state(
@@ -624,7 +613,7 @@ async fn set_state(
     state: JobState,
     reason: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("update jobs set state = ?, reason = ? where id = ?")
+    query("update jobs set state = ?, reason = ? where id = ?")
         .bind(state.as_str())
         .bind(reason)
         .bind(job)
@@ -636,7 +625,7 @@ async fn set_state(
 
 /// The attempt that planned goes on as the job's first.
 async fn adopt(tx: &mut WriteTx, job: &Job, attempt: i64, now: i64) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "update jobs set state = 'running', reason = '', tries = tries + 1, started_ms = ?1,
          attempt = (select number from attempts where id = ?2) where id = ?3",
     )
@@ -646,7 +635,7 @@ async fn adopt(tx: &mut WriteTx, job: &Job, attempt: i64, now: i64) -> Result<()
     .execute(tx.conn())
     .await
     .map_err(StoreError::db("begin a job"))?;
-    sqlx::query("update attempts set job_id = ? where id = ?")
+    query("update attempts set job_id = ? where id = ?")
         .bind(job.id)
         .bind(attempt)
         .execute(tx.conn())
@@ -664,7 +653,7 @@ async fn start(
     now: i64,
 ) -> Result<(), StoreError> {
     let pause = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-    let number: i64 = sqlx::query_scalar(
+    let number: i64 = query_scalar(
         "insert into attempts (build_id, number, state, phase, created_ms, job_id, run, not_before_ms)
          values (?1, (select max(number) from attempts where build_id = ?1) + 1, 'queued', 'queued',
              ?2, ?3, ?4, ?5)
@@ -678,7 +667,7 @@ async fn start(
     .fetch_one(tx.conn())
     .await
     .map_err(StoreError::db("queue a job"))?;
-    sqlx::query(
+    query(
         "update jobs set state = 'queued', reason = '', tries = tries + 1, attempt = ?,
          cancel_requested = 0, finished_ms = null where id = ?",
     )
@@ -699,7 +688,7 @@ async fn end_build(
     judge: Judge<'_>,
 ) -> Result<(), StoreError> {
     // The page of the build shows the attempt that decided it.
-    let row = sqlx::query(
+    let row = query(
         "update builds set state = ?1, summary = ?2, finished_ms = ?3,
          failed_step = (select failed_step from jobs where id = ?4),
          attempt = coalesce((select attempt from jobs where id = ?4), attempt)

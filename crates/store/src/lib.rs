@@ -23,11 +23,12 @@ pub mod schema;
 pub mod seal;
 pub mod search;
 pub mod secrets;
+mod sql;
 pub mod steps;
 
 pub use archive::{ArchiveCopy, ArchiveCount, KeptCopy};
 pub use builds::{Attempt, Build, BuildFilter, NewBuild, Submitted};
-pub use db::Store;
+pub use db::{Place, Store};
 pub use deliveries::{Delivery, DeliveryState, NewDelivery, Receipt};
 pub use error::StoreError;
 pub use jobs::{BuildEnd, Job, Judge};

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
+use windlass_model::status::CommitStatus;
 use windlass_model::{BuildNumber, BuildState, RepoName};
 
-use crate::builds::parsed;
+use crate::builds::{json, parsed, to_json};
 use crate::db::now_ms;
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// How long logs are kept. Each rule alone removes; `None` is no rule.
@@ -69,7 +70,7 @@ impl Store {
     /// When the database fails.
     pub async fn logs_sealed(&self, attempt: i64, bytes: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("update attempts set log_bytes = ? where id = ?")
+        query("update attempts set log_bytes = ? where id = ?")
             .bind(bytes)
             .bind(attempt)
             .execute(tx.conn())
@@ -83,13 +84,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn keep_logs(&self, repo_id: i64) -> Result<KeepLogs, StoreError> {
-        let row = sqlx::query(
-            "select keep_log_days, keep_log_builds, keep_log_mib from repos where id = ?",
-        )
-        .bind(repo_id)
-        .fetch_one(self.reader())
-        .await
-        .map_err(StoreError::db("read how long logs are kept"))?;
+        let row =
+            query("select keep_log_days, keep_log_builds, keep_log_mib from repos where id = ?")
+                .bind(repo_id)
+                .fetch_one(self.reader())
+                .await
+                .map_err(StoreError::db("read how long logs are kept"))?;
         Ok(KeepLogs {
             days: row.get(0),
             builds: row.get(1),
@@ -103,7 +103,7 @@ impl Store {
     /// When the database fails.
     pub async fn set_keep_logs(&self, repo_id: i64, keep: KeepLogs) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("update repos set keep_log_days = ?, keep_log_builds = ?, keep_log_mib = ? where id = ?")
+        query("update repos set keep_log_days = ?, keep_log_builds = ?, keep_log_mib = ? where id = ?")
             .bind(keep.days)
             .bind(keep.builds)
             .bind(keep.mib)
@@ -119,7 +119,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn all_repo_ids(&self) -> Result<Vec<i64>, StoreError> {
-        sqlx::query_scalar("select id from repos order by id")
+        query_scalar("select id from repos order by id")
             .fetch_all(self.reader())
             .await
             .map_err(StoreError::db("list the repositories"))
@@ -130,7 +130,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn kept_logs(&self, repo_id: i64) -> Result<Vec<KeptLog>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select a.id, b.number, coalesce(a.finished_ms, a.created_ms) as finished_ms, a.log_bytes
              from builds b join attempts a on a.build_id = b.id
              where b.repo_id = ? and a.phase = 'done' and a.logs_removed_ms is null
@@ -140,7 +140,7 @@ impl Store {
         .fetch_all(self.reader())
         .await
         .map_err(StoreError::db("list the logs"))?;
-        let kept = |row: &sqlx::sqlite::SqliteRow| KeptLog {
+        let kept = |row: &Row| KeptLog {
             attempt: row.get("id"),
             build: row.get("number"),
             finished_ms: row.get("finished_ms"),
@@ -157,7 +157,7 @@ impl Store {
     pub async fn bury_logs(&self, attempts: &[(i64, String)]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for (attempt, why) in attempts {
-            sqlx::query(
+            query(
                 "update attempts set logs_removed_ms = ?, logs_removed_why = ?
                  where id = ? and phase = 'done' and logs_removed_ms is null",
             )
@@ -183,14 +183,30 @@ impl Store {
         for update in [
             "update builds set summary = ?2 where id = ?1 and summary <> ''",
             "update jobs set reason = ?2 where build_id = ?1 and reason <> ''",
-            "update outbox set status = json_set(status, '$.description', ?2) where build_id = ?1",
             "update tests set message = ?2, output = null
              where attempt_id in (select id from attempts where build_id = ?1)
              and (message is not null or output is not null)",
         ] {
-            sqlx::query(update)
+            query(update)
                 .bind(build_id)
                 .bind(GONE)
+                .execute(tx.conn())
+                .await
+                .map_err(StoreError::db("take quotes back"))?;
+        }
+        let statuses = query("select id, status from outbox where build_id = ?")
+            .bind(build_id)
+            .fetch_all(tx.conn())
+            .await
+            .map_err(StoreError::db("read the statuses"))?;
+        for row in statuses {
+            let status = CommitStatus {
+                description: GONE.to_owned(),
+                ..json("a status", row.get("status"))?
+            };
+            query("update outbox set status = ? where id = ?")
+                .bind(to_json("the status", &status)?)
+                .bind(row.get::<i64, _>("id"))
                 .execute(tx.conn())
                 .await
                 .map_err(StoreError::db("take quotes back"))?;
@@ -204,10 +220,10 @@ impl Store {
     /// When the database fails.
     pub async fn buried_logs(&self, attempts: &[i64]) -> Result<Vec<i64>, StoreError> {
         let ids = serde_json::to_string(attempts).unwrap_or_default();
-        sqlx::query_scalar(
-            "select id from attempts where logs_removed_ms is not null
-             and id in (select value from json_each(?))",
-        )
+        query_scalar(format!(
+            "select id from attempts where logs_removed_ms is not null and id in ({})",
+            self.dialect().numbers_of_list()
+        ))
         .bind(ids)
         .fetch_all(self.reader())
         .await
@@ -220,14 +236,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn attempts_over(&self, above: i64) -> Result<Vec<(i64, i64)>, StoreError> {
-        sqlx::query_as(
+        let rows = query(
             "select a.id, b.repo_id from attempts a join builds b on b.id = a.build_id
              where a.id > ? and a.phase = 'done' and a.logs_removed_ms is null order by a.id desc",
         )
         .bind(above)
         .fetch_all(self.reader())
         .await
-        .map_err(StoreError::db("list the attempts that are over"))
+        .map_err(StoreError::db("list the attempts that are over"))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// The row below which all attempts are over.
@@ -235,7 +252,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn all_over_below(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select coalesce((select min(id) from attempts where phase <> 'done'),
              (select coalesce(max(id), 0) + 1 from attempts))",
         )
@@ -255,13 +272,14 @@ impl Store {
         attempts: &[i64],
     ) -> Result<HashMap<i64, AttemptPlace>, StoreError> {
         let ids = serde_json::to_string(attempts).unwrap_or_default();
-        let rows = sqlx::query(
+        let list = self.dialect().numbers_of_list();
+        let rows = query(format!(
             "select a.id, a.number as attempt, b.number as build, b.state, r.name as repo,
              coalesce(j.name, '') as job
              from attempts a join builds b on b.id = a.build_id join repos r on r.id = b.repo_id
              left join jobs j on j.id = a.job_id
-             where a.id in (select value from json_each(?)) and a.logs_removed_ms is null",
-        )
+             where a.id in ({list}) and a.logs_removed_ms is null"
+        ))
         .bind(&ids)
         .fetch_all(self.reader())
         .await
@@ -278,10 +296,10 @@ impl Store {
             };
             places.insert(row.get("id"), place);
         }
-        let steps = sqlx::query(
-            "select attempt_id, name from steps where attempt_id in (select value from json_each(?))
-             order by attempt_id, idx",
-        )
+        let steps = query(format!(
+            "select attempt_id, name from steps where attempt_id in ({list})
+             order by attempt_id, idx"
+        ))
         .bind(&ids)
         .fetch_all(self.reader())
         .await

@@ -1,11 +1,11 @@
 //! The outbox: what forges still have to be told. Rows are written in the transaction of the change
 //! that they report, and sent until accepted.
 
-use sqlx::Row as _;
 use windlass_model::status::CommitStatus;
 
 use crate::builds::{json, to_json};
 use crate::db::{WriteTx, now_ms};
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// A status that waits to be sent, or was.
@@ -34,7 +34,7 @@ pub struct OutboxRow {
 const COLUMNS: &str =
     "select id, repo_id, build_id, status, state, tries, next_ms, last_error, sent_ms from outbox";
 
-fn outbox_row(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxRow, StoreError> {
+fn outbox_row(row: &Row) -> Result<OutboxRow, StoreError> {
     Ok(OutboxRow {
         id: row.get("id"),
         repo_id: row.get("repo_id"),
@@ -56,7 +56,7 @@ pub(crate) async fn enqueue(
     build_id: i64,
     status: &CommitStatus,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "update outbox set state = 'replaced'
          where repo_id = ? and revision = ? and context = ? and state = 'waiting'",
     )
@@ -67,7 +67,7 @@ pub(crate) async fn enqueue(
     .await
     .map_err(StoreError::db("replace older statuses"))?;
     let now = now_ms();
-    sqlx::query(
+    query(
         "insert into outbox (repo_id, build_id, status, revision, context, state, next_ms,
          created_ms) values (?, ?, ?, ?, ?, 'waiting', ?, ?)",
     )
@@ -90,9 +90,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn due_statuses(&self, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        query(format!(
             "{COLUMNS} where state = 'waiting' and next_ms <= ? order by id limit ?"
-        )))
+        ))
         .bind(now_ms())
         .bind(limit)
         .fetch_all(self.reader())
@@ -108,7 +108,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_status_ms(&self) -> Result<Option<i64>, StoreError> {
-        sqlx::query_scalar("select min(next_ms) from outbox where state = 'waiting'")
+        query_scalar("select min(next_ms) from outbox where state = 'waiting'")
             .fetch_one(self.reader())
             .await
             .map_err(StoreError::db("read the outbox"))
@@ -119,16 +119,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn statuses_of_build(&self, build_id: i64) -> Result<Vec<OutboxRow>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} where build_id = ? order by id desc"
-        )))
-        .bind(build_id)
-        .fetch_all(self.reader())
-        .await
-        .map_err(StoreError::db("read the outbox"))?
-        .iter()
-        .map(outbox_row)
-        .collect()
+        query(format!("{COLUMNS} where build_id = ? order by id desc"))
+            .bind(build_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("read the outbox"))?
+            .iter()
+            .map(outbox_row)
+            .collect()
     }
 
     /// The forge took it.
@@ -169,7 +167,7 @@ impl Store {
         reason: &str,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update outbox set tries = tries + 1, last_error = ?1,
              next_ms = coalesce(?2, next_ms),
              state = case when state = 'replaced' and ?3 = 'waiting' then state else ?3 end,

@@ -17,13 +17,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sqlx::Row as _;
 use windlass_model::ids::InvalidId;
 use windlass_model::status::CommitStatus;
 use windlass_model::{BuildState, Diagnostic, Plan};
 
 use crate::builds::to_json;
 use crate::db::now_ms;
+use crate::sql::{query, query_scalar};
 use crate::{Attempt, Build, Store, StoreError, archive, outbox};
 
 /// What a worker still has to do with an attempt.
@@ -133,7 +133,7 @@ impl Store {
         willing: Willing,
     ) -> Result<Option<Claim>, StoreError> {
         // A look without the lock first: most calls find nothing.
-        let free: Option<i64> = sqlx::query_scalar(FREE)
+        let free: Option<i64> = query_scalar(FREE)
             .bind(now_ms())
             .bind(willing == Willing::Orphans)
             .fetch_optional(self.reader())
@@ -144,13 +144,13 @@ impl Store {
         }
         let mut tx = self.write().await?;
         let now = now_ms();
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(format!(
             "update attempts set lease_owner = ?3, lease_until_ms = ?4,
              started_ms = coalesce(started_ms, ?1),
              state = case phase when 'queued' then 'running' else state end,
              phase = case phase when 'queued' then 'preparing' else phase end
              where id = ({FREE}) returning id, build_id, phase"
-        )))
+        ))
         .bind(now)
         .bind(willing == Willing::Orphans)
         .bind(owner)
@@ -163,7 +163,7 @@ impl Store {
         };
         let (id, build_id): (i64, i64) = (row.get("id"), row.get("build_id"));
         // Not for an old attempt that is only to be sealed while a retry of the build waits.
-        sqlx::query(
+        query(
             "update builds set state = 'running', started_ms = ?1
              where id = ?2 and state = 'queued' and attempt =
                  (select number from attempts where id = ?3 and phase = 'preparing')",
@@ -174,7 +174,7 @@ impl Store {
         .execute(tx.conn())
         .await
         .map_err(StoreError::db("mark the build as running"))?;
-        sqlx::query(
+        query(
             "update jobs set state = 'running', started_ms = ?1 where state = 'queued'
              and id = (select job_id from attempts where id = ?2 and phase = 'preparing')",
         )
@@ -195,14 +195,12 @@ impl Store {
     /// When the database fails.
     pub async fn renew_leases(&self, owner: &str, lease_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "update attempts set lease_until_ms = ? where lease_owner = ? and phase <> 'done'",
-        )
-        .bind(now_ms() + lease_ms)
-        .bind(owner)
-        .execute(tx.conn())
-        .await
-        .map_err(StoreError::db("renew the leases"))?;
+        query("update attempts set lease_until_ms = ? where lease_owner = ? and phase <> 'done'")
+            .bind(now_ms() + lease_ms)
+            .bind(owner)
+            .execute(tx.conn())
+            .await
+            .map_err(StoreError::db("renew the leases"))?;
         // Without the bell: nobody waits for this.
         tx.commit_quietly().await
     }
@@ -214,7 +212,7 @@ impl Store {
     /// When the database fails.
     pub async fn release_leases(&self, owner: Option<&str>) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let done = query(
             "update attempts set lease_owner = null, lease_until_ms = null
              where phase <> 'done' and lease_owner is not null and (?1 is null or lease_owner = ?1)",
         )
@@ -239,7 +237,7 @@ impl Store {
         plan: &Plan,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let done = query(
             "update attempts set phase = 'launched', executor = ?, spec_file = ?, plan = ?
              where id = ? and lease_owner = ? and phase = 'preparing'",
         )
@@ -255,7 +253,7 @@ impl Store {
             return Err(lost_lease(attempt));
         }
         for (idx, step) in plan.jobs.iter().flat_map(|job| &job.steps).enumerate() {
-            sqlx::query("insert into steps (attempt_id, idx, name) values (?, ?, ?)")
+            query("insert into steps (attempt_id, idx, name) values (?, ?, ?)")
                 .bind(attempt)
                 .bind(idx as i64)
                 .bind(&step.name)
@@ -281,7 +279,7 @@ impl Store {
         let mut tx = self.write().await?;
         let now = now_ms();
         store_end(&mut tx, claim, owner, finish).await?;
-        sqlx::query(
+        query(
             "update builds set state = ?, summary = ?, failed_step = ?, finished_ms = ?
              where id = ? and attempt = ?",
         )
@@ -306,7 +304,7 @@ impl Store {
     /// When the database fails.
     pub async fn done(&self, attempt: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update attempts set phase = 'done', lease_owner = null, lease_until_ms = null
              where id = ?",
         )
@@ -323,7 +321,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn living_attempts(&self) -> Result<Vec<i64>, StoreError> {
-        sqlx::query_scalar("select id from attempts where phase <> 'done' order by id")
+        query_scalar("select id from attempts where phase <> 'done' order by id")
             .fetch_all(self.reader())
             .await
             .map_err(StoreError::db("list the living attempts"))
@@ -334,7 +332,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_start_ms(&self) -> Result<Option<i64>, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select min(not_before_ms) from attempts where phase = 'queued' and not_before_ms > ?",
         )
         .bind(now_ms())
@@ -348,7 +346,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn queue_length(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar("select count(*) from attempts where phase = 'queued'")
+        query_scalar("select count(*) from attempts where phase = 'queued'")
             .fetch_one(self.reader())
             .await
             .map_err(StoreError::db("count the queue"))
@@ -371,7 +369,7 @@ pub(crate) async fn store_end(
         ),
         None => (None, None, None),
     };
-    let done = sqlx::query(
+    let done = query(
         "update attempts set state = ?, phase = 'recorded', error = ?, hint = ?,
          spec_file = coalesce(?, spec_file), spec_source = ?, diagnostics = ?, finished_ms = ?
          where id = ? and lease_owner = ? and phase in ('preparing', 'launched')",

@@ -2,11 +2,10 @@
 
 use std::str::FromStr;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use windlass_model::{RepoName, Secret};
 
 use crate::db::now_ms;
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// Which protocol its deliveries and statuses speak.
@@ -101,7 +100,7 @@ const COLUMNS: &str = "select id, name, url, forge, forge_name, build_forks,
     webhook_secret is not null as has_secret, status_token is not null as has_token,
     last_build, created_ms from repos";
 
-fn repo(row: &SqliteRow) -> Result<Repo, StoreError> {
+fn repo(row: &Row) -> Result<Repo, StoreError> {
     let name: String = row.get("name");
     let forge: String = row.get("forge");
     Ok(Repo {
@@ -137,7 +136,7 @@ impl Store {
     /// [`StoreError::Conflict`] if the name is taken.
     pub async fn add_repo(&self, new: &NewRepo) -> Result<Repo, StoreError> {
         let mut tx = self.write().await?;
-        let taken = sqlx::query("select id, removed_ms from repos where name = ?")
+        let taken = query("select id, removed_ms from repos where name = ?")
             .bind(new.name.as_str())
             .fetch_optional(tx.conn())
             .await
@@ -150,8 +149,8 @@ impl Store {
                 )));
             }
             Some(row) => {
-                let id = row.get("id");
-                sqlx::query(
+                let id: i64 = row.get("id");
+                query(
                     "update repos set url = ?, forge = ?, forge_name = ?, build_forks = ?,
                      webhook_secret = null, status_token = null, removed_ms = null where id = ?",
                 )
@@ -165,9 +164,9 @@ impl Store {
                 .map_err(StoreError::db("bring the repository back"))?;
                 id
             }
-            None => sqlx::query(
+            None => query_scalar(
                 "insert into repos (name, url, forge, forge_name, build_forks, created_ms)
-                 values (?, ?, ?, ?, ?, ?)",
+                 values (?, ?, ?, ?, ?, ?) returning id",
             )
             .bind(new.name.as_str())
             .bind(&new.url)
@@ -175,10 +174,9 @@ impl Store {
             .bind(&new.forge_name)
             .bind(new.build_forks)
             .bind(now_ms())
-            .execute(tx.conn())
+            .fetch_one(tx.conn())
             .await
-            .map_err(StoreError::db("add the repository"))?
-            .last_insert_rowid(),
+            .map_err(StoreError::db("add the repository"))?,
         };
         self.put_secrets(
             &mut tx,
@@ -200,7 +198,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         if let Some(secret) = webhook_secret {
             let sealed = self.sealer().seal(&secret_place(id), secret)?;
-            sqlx::query("update repos set webhook_secret = ? where id = ?")
+            query("update repos set webhook_secret = ? where id = ?")
                 .bind(sealed)
                 .bind(id)
                 .execute(tx.conn())
@@ -209,7 +207,7 @@ impl Store {
         }
         if let Some(token) = status_token {
             let sealed = self.sealer().seal(&token_place(id), token)?;
-            sqlx::query("update repos set status_token = ? where id = ?")
+            query("update repos set status_token = ? where id = ?")
                 .bind(sealed)
                 .bind(id)
                 .execute(tx.conn())
@@ -225,7 +223,7 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn change_repo(&self, id: i64, change: &RepoChange) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
+        let done = query(
             "update repos set url = coalesce(?, url), build_forks = coalesce(?, build_forks)
              where id = ? and removed_ms is null",
         )
@@ -247,7 +245,7 @@ impl Store {
         .await?;
         // What could not be sent with the old token may go with the new one.
         if change.status_token.is_some() {
-            sqlx::query("update outbox set next_ms = 0 where repo_id = ? and state = 'waiting'")
+            query("update outbox set next_ms = 0 where repo_id = ? and state = 'waiting'")
                 .bind(id)
                 .execute(tx.conn())
                 .await
@@ -263,7 +261,7 @@ impl Store {
     /// When the database fails.
     pub async fn remove_repo(&self, id: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "update repos set removed_ms = ?, webhook_secret = null, status_token = null
              where id = ?",
         )
@@ -280,15 +278,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn repos(&self) -> Result<Vec<Repo>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} where removed_ms is null order by name"
-        )))
-        .fetch_all(self.reader())
-        .await
-        .map_err(StoreError::db("list the repositories"))?
-        .iter()
-        .map(repo)
-        .collect()
+        query(format!("{COLUMNS} where removed_ms is null order by name"))
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("list the repositories"))?
+            .iter()
+            .map(repo)
+            .collect()
     }
 
     /// The repository of this name; removed ones are found too, since their builds have pages.
@@ -296,7 +292,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn repo_by_name(&self, name: &RepoName) -> Result<Repo, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} where name = ?")))
+        query(format!("{COLUMNS} where name = ?"))
             .bind(name.as_str())
             .fetch_optional(self.reader())
             .await
@@ -312,7 +308,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn repo(&self, id: i64) -> Result<Repo, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} where id = ?")))
+        query(format!("{COLUMNS} where id = ?"))
             .bind(id)
             .fetch_optional(self.reader())
             .await
@@ -332,7 +328,7 @@ impl Store {
         &self,
         forge: ForgeKind,
     ) -> Result<Vec<(Secret, Vec<i64>)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select id, webhook_secret from repos
              where forge = ? and webhook_secret is not null and removed_ms is null order by id",
         )
@@ -358,13 +354,12 @@ impl Store {
     /// # Errors
     /// When it can't be opened.
     pub async fn webhook_secret(&self, repo_id: i64) -> Result<Option<Secret>, StoreError> {
-        let sealed: Option<Vec<u8>> =
-            sqlx::query_scalar("select webhook_secret from repos where id = ?")
-                .bind(repo_id)
-                .fetch_optional(self.reader())
-                .await
-                .map_err(StoreError::db("read the webhook secret"))?
-                .flatten();
+        let sealed: Option<Vec<u8>> = query_scalar("select webhook_secret from repos where id = ?")
+            .bind(repo_id)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StoreError::db("read the webhook secret"))?
+            .flatten();
         sealed
             .map(|s| self.sealer().open_value(&secret_place(repo_id), &s))
             .transpose()
@@ -375,13 +370,12 @@ impl Store {
     /// # Errors
     /// When it can't be opened.
     pub async fn status_token(&self, repo_id: i64) -> Result<Option<Secret>, StoreError> {
-        let sealed: Option<Vec<u8>> =
-            sqlx::query_scalar("select status_token from repos where id = ?")
-                .bind(repo_id)
-                .fetch_optional(self.reader())
-                .await
-                .map_err(StoreError::db("read the status token"))?
-                .flatten();
+        let sealed: Option<Vec<u8>> = query_scalar("select status_token from repos where id = ?")
+            .bind(repo_id)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StoreError::db("read the status token"))?
+            .flatten();
         sealed
             .map(|s| self.sealer().open_value(&token_place(repo_id), &s))
             .transpose()

@@ -1,11 +1,10 @@
 //! What jobs left behind: rows about artifacts, whose files lie in the data folder, and about
 //! reports of tests and coverage.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use windlass_model::plan::ReportKind;
 
 use crate::db::{WriteTx, now_ms};
+use crate::sql::{Row, query};
 use crate::{Store, StoreError};
 
 /// How one test ended, as pages show it.
@@ -126,7 +125,7 @@ pub struct Artifact {
     pub removed_ms: Option<i64>,
 }
 
-fn artifact(row: &SqliteRow) -> Artifact {
+fn artifact(row: &Row) -> Artifact {
     Artifact {
         id: row.get("id"),
         attempt_id: row.get("attempt_id"),
@@ -159,7 +158,7 @@ impl Store {
         let mut tx = self.write().await?;
         for table in ["artifacts", "reports", "tests"] {
             let sql = format!("delete from {table} where attempt_id = ?");
-            sqlx::query(sqlx::AssertSqlSafe(sql))
+            query(sql)
                 .bind(attempt)
                 .execute(tx.conn())
                 .await
@@ -183,7 +182,7 @@ impl Store {
     /// When the database fails.
     pub async fn artifacts(&self, build_id: i64) -> Result<Vec<Artifact>, StoreError> {
         let sql = format!("{ARTIFACT} where artifacts.build_id = ? order by artifacts.id");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let rows = query(sql)
             .bind(build_id)
             .fetch_all(self.reader())
             .await
@@ -199,7 +198,7 @@ impl Store {
         let sql = format!(
             "{ARTIFACT} where removed_ms is null and expires_ms <= ? order by expires_ms limit 100"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let rows = query(sql)
             .bind(now_ms())
             .fetch_all(self.reader())
             .await
@@ -213,7 +212,7 @@ impl Store {
     /// When the database fails.
     pub async fn artifact_removed(&self, id: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("update artifacts set removed_ms = coalesce(removed_ms, ?) where id = ?")
+        query("update artifacts set removed_ms = coalesce(removed_ms, ?) where id = ?")
             .bind(now_ms())
             .bind(id)
             .execute(tx.conn())
@@ -227,7 +226,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn reports(&self, attempt: i64) -> Result<Vec<Report>, StoreError> {
-        let rows = sqlx::query("select * from reports where attempt_id = ? order by id")
+        let rows = query("select * from reports where attempt_id = ? order by id")
             .bind(attempt)
             .fetch_all(self.reader())
             .await
@@ -257,12 +256,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn tests(&self, attempt: i64) -> Result<Vec<Test>, StoreError> {
-        let rows = sqlx::query("select * from tests where attempt_id = ? order by position")
+        let rows = query("select * from tests where attempt_id = ? order by position")
             .bind(attempt)
             .fetch_all(self.reader())
             .await
             .map_err(StoreError::db("list the tests"))?;
-        let test = |row: &SqliteRow| {
+        let test = |row: &Row| {
             let end: &str = row.get("result");
             let log: (Option<i64>, Option<i64>) = (row.get("step"), row.get("log_row"));
             Some(Test {
@@ -288,7 +287,7 @@ async fn insert_artifact(
     kept: &NewArtifact,
 ) -> Result<(), StoreError> {
     let now = now_ms();
-    sqlx::query(
+    query(
         "insert into artifacts (build_id, attempt_id, name, files, bytes, created_ms, expires_ms)
          values (?, ?, ?, ?, ?, ?, ?)",
     )
@@ -311,7 +310,7 @@ async fn insert_report(
     attempt: i64,
     report: &Report,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "insert into reports (attempt_id, build_id, kind, tests, failed, skipped, flaky,
              duration_ms, lines_covered, lines_total, problems)
          values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -339,7 +338,7 @@ async fn insert_test(
     position: i64,
     test: &Test,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "insert into tests (attempt_id, position, result, suite, name, duration_ms, message,
              output, file, line, step, log_row)
          values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

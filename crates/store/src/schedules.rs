@@ -1,10 +1,8 @@
 //! What the newest spec of a branch says beyond its builds: times at which to build it, and the
 //! parameters that people may choose.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
 use crate::db::{WriteTx, now_ms};
+use crate::sql::{Row, query, query_scalar};
 use crate::{Store, StoreError};
 
 /// A time at which a branch is built, as its spec has it.
@@ -41,7 +39,7 @@ pub struct Schedule {
     pub problem: String,
 }
 
-fn schedule(row: &SqliteRow) -> Schedule {
+fn schedule(row: &Row) -> Schedule {
     Schedule {
         id: row.get("id"),
         repo_id: row.get("repo_id"),
@@ -69,7 +67,7 @@ impl Store {
         schedules: &[NewSchedule],
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let noted = sqlx::query(
+        let noted = query(
             "insert into specs (repo_id, branch, build_id, params) values (?, ?, ?, ?)
              on conflict (repo_id, branch) do update
              set build_id = excluded.build_id, params = excluded.params
@@ -85,7 +83,7 @@ impl Store {
         if noted.rows_affected() == 0 {
             return Ok(());
         }
-        let known = sqlx::query("select * from schedules where repo_id = ? and branch = ?")
+        let known = query("select * from schedules where repo_id = ? and branch = ?")
             .bind(repo_id)
             .bind(branch)
             .fetch_all(tx.conn())
@@ -97,13 +95,13 @@ impl Store {
             }
         }
         for new in schedules {
-            sqlx::query(
+            query(
                 "insert into schedules (repo_id, branch, name, cron, timezone, next_ms)
                  values (?, ?, ?, ?, ?, ?)
                  on conflict (repo_id, branch, name) do update
                  set cron = excluded.cron, timezone = excluded.timezone,
                      next_ms = excluded.next_ms, problem = ''
-                 where cron <> excluded.cron or timezone <> excluded.timezone",
+                 where schedules.cron <> excluded.cron or schedules.timezone <> excluded.timezone",
             )
             .bind(repo_id)
             .bind(branch)
@@ -123,7 +121,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn params(&self, repo_id: i64, branch: &str) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar("select params from specs where repo_id = ? and branch = ?")
+        query_scalar("select params from specs where repo_id = ? and branch = ?")
             .bind(repo_id)
             .bind(branch)
             .fetch_optional(self.reader())
@@ -136,13 +134,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn branches(&self, repo_id: i64) -> Result<Vec<String>, StoreError> {
-        sqlx::query_scalar(
-            "select branch from specs where repo_id = ? order by build_id desc limit 50",
-        )
-        .bind(repo_id)
-        .fetch_all(self.reader())
-        .await
-        .map_err(StoreError::db("list the branches"))
+        query_scalar("select branch from specs where repo_id = ? order by build_id desc limit 50")
+            .bind(repo_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("list the branches"))
     }
 
     /// The schedules of a repository, the next one first.
@@ -150,7 +146,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn schedules(&self, repo_id: i64) -> Result<Vec<Schedule>, StoreError> {
-        let rows = sqlx::query("select * from schedules where repo_id = ? order by next_ms, id")
+        let rows = query("select * from schedules where repo_id = ? order by next_ms, id")
             .bind(repo_id)
             .fetch_all(self.reader())
             .await
@@ -163,7 +159,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn due_schedules(&self) -> Result<Vec<Schedule>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select schedules.* from schedules join repos on repos.id = repo_id
              where next_ms <= ? and removed_ms is null order by next_ms limit 100",
         )
@@ -179,7 +175,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_schedule_ms(&self) -> Result<Option<i64>, StoreError> {
-        sqlx::query_scalar(
+        query_scalar(
             "select min(next_ms) from schedules join repos on repos.id = repo_id
              where removed_ms is null",
         )
@@ -200,7 +196,7 @@ impl Store {
         problem: &str,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("update schedules set next_ms = ?, problem = ? where id = ? and next_ms = ?")
+        query("update schedules set next_ms = ?, problem = ? where id = ? and next_ms = ?")
             .bind(next_ms)
             .bind(problem)
             .bind(due.id)
@@ -223,7 +219,7 @@ impl Store {
 }
 
 async fn delete(tx: &mut WriteTx, id: i64) -> Result<(), StoreError> {
-    sqlx::query("delete from schedules where id = ?")
+    query("delete from schedules where id = ?")
         .bind(id)
         .execute(tx.conn())
         .await

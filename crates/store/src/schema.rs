@@ -11,10 +11,11 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use windlass_migrate::plan::{Answer, App, Mismatch};
 use windlass_migrate::release::Release;
 use windlass_migrate::run::{self, Event, Report, Status, Tell};
+use windlass_migrate::sql::Dialect;
 use windlass_migrate::{Database, Error, Folder, Options};
 
 use crate::StoreError;
-use crate::db::DATABASE_FILE;
+use crate::db::{DATABASE_FILE, Place};
 
 macro_rules! files {
     ($folder:literal: $($name:literal,)*) => {
@@ -32,6 +33,11 @@ pub const SQLITE: &[(&str, &str)] = files!["sqlite":
     "0006_archive.sql",
 ];
 
+/// The same for PostgreSQL. A number means the same in both; what came before the first is in it.
+pub const POSTGRES: &[(&str, &str)] = files!["postgres":
+    "0006_first.sql",
+];
+
 /// The newest migration that the first releases' own runner may have applied. It kept a table
 /// `schema_history (version, name, checksum, applied_ms)`, which we read once and leave as it is:
 /// those releases go on reading it, after a rollback too.
@@ -45,7 +51,7 @@ pub struct Schema {
     /// What this program carries.
     pub folder: Folder,
     /// Its file, if it is one.
-    file: std::path::PathBuf,
+    file: Option<std::path::PathBuf>,
 }
 
 /// Where a database stands against this program.
@@ -77,23 +83,32 @@ pub enum OnPending {
 }
 
 impl Schema {
-    /// That of the database in a data folder.
+    /// That of the store at this place.
     ///
     /// # Errors
-    /// When the folder's name is not UTF-8.
-    pub fn in_folder(folder: &Path) -> Result<Self, StoreError> {
-        let file = folder.join(DATABASE_FILE);
-        let failed = StoreError::migrate(file.display());
-        let texts = SQLITE
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        let made =
-            Database::sqlite(&file).and_then(|database| Ok((database, Folder::from_texts(texts)?)));
-        let (database, folder) = made.map_err(failed)?;
+    /// When the folder's name is not UTF-8, or the address is not that of a PostgreSQL.
+    pub fn of(place: &Place) -> Result<Self, StoreError> {
+        let file = place.folder.join(DATABASE_FILE);
+        let (database, texts) = match &place.database {
+            None => (Database::sqlite(&file), SQLITE),
+            Some(url) => (Database::parse(url), POSTGRES),
+        };
+        let made = database.and_then(|database| {
+            if place.database.is_some() && database.dialect() != Dialect::Postgres {
+                return Err(Error::Url(
+                    "the server keeps its data in a file of its own, or in PostgreSQL".to_owned(),
+                ));
+            }
+            let texts = texts
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            Ok((database, Folder::from_texts(texts)?))
+        });
+        let (database, folder) = made.map_err(StoreError::migrate("the database"))?;
         Ok(Self {
             database,
             folder,
-            file,
+            file: place.database.is_none().then_some(file),
         })
     }
 
@@ -191,12 +206,13 @@ impl Schema {
 
     /// Writes down in our history what that of the first releases says. `false`: there is none.
     async fn adopt(&self, options: &Options) -> Result<bool, Error> {
-        let rows = first_history(&self.file)
-            .await
-            .map_err(|cause| Error::Database {
-                doing: "read the history of an earlier release".to_owned(),
-                cause,
-            })?;
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
+        let rows = first_history(file).await.map_err(|cause| Error::Database {
+            doing: "read the history of an earlier release".to_owned(),
+            cause,
+        })?;
         let mut newest = None;
         for (version, checksum) in rows {
             let Some((name, text)) = SQLITE
@@ -278,9 +294,15 @@ mod tests {
 
     #[test]
     fn the_list_is_the_folder() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
-        let read = Folder::read(&dir).unwrap();
-        let ours = Schema::in_folder(Path::new("/x")).unwrap().folder;
-        assert_eq!(read, ours, "a file is missing in schema.rs");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut place = Place::from("/x");
+        for (name, database) in [("sqlite", None), ("postgres", Some("postgres://h/d"))] {
+            place.database = database.map(ToOwned::to_owned);
+            let read = Folder::read(&dir.join(name)).unwrap();
+            let ours = Schema::of(&place).unwrap().folder;
+            assert_eq!(read, ours, "{name}: a file is missing in schema.rs");
+        }
+        place.database = Some("mysql://h/d".to_owned());
+        assert!(Schema::of(&place).is_err());
     }
 }

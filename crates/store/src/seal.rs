@@ -16,6 +16,15 @@ use crate::StoreError;
 
 const KEY_BYTES: usize = 32;
 
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| StoreError::corrupt("a name", "the system has no random numbers"))?;
+    Ok(bytes)
+}
+
 /// Seals and opens values with the data folder's key.
 pub(crate) struct Sealer {
     key: LessSafeKey,

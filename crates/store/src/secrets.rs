@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
 use windlass_model::Secret;
 
 use crate::db::now_ms;
+use crate::sql::query;
 use crate::{Store, StoreError};
 
 /// What stands before the host in the names of logins. No variable's name holds a colon.
@@ -29,7 +29,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let sealed = self.sealer().seal(&place(repo_id, name), value)?;
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "insert into secrets (repo_id, name, value, created_ms) values (?, ?, ?, ?)
              on conflict (repo_id, name)
              do update set value = excluded.value, created_ms = excluded.created_ms",
@@ -50,7 +50,7 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn remove_secret(&self, repo_id: i64, name: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query("delete from secrets where repo_id = ? and name = ?")
+        let done = query("delete from secrets where repo_id = ? and name = ?")
             .bind(repo_id)
             .bind(name)
             .execute(tx.conn())
@@ -67,12 +67,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn secret_names(&self, repo_id: i64) -> Result<Vec<(String, i64)>, StoreError> {
-        let rows =
-            sqlx::query("select name, created_ms from secrets where repo_id = ? order by name")
-                .bind(repo_id)
-                .fetch_all(self.reader())
-                .await
-                .map_err(StoreError::db("list the secrets"))?;
+        let rows = query("select name, created_ms from secrets where repo_id = ? order by name")
+            .bind(repo_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StoreError::db("list the secrets"))?;
         let all = rows.iter().map(|row| (row.get(0), row.get(1)));
         Ok(all
             .filter(|(name, _): &(String, i64)| !name.contains(':'))
@@ -89,7 +88,7 @@ impl Store {
         repo_id: i64,
         names: &[String],
     ) -> Result<BTreeMap<String, Secret>, StoreError> {
-        let rows = sqlx::query("select name, value from secrets where repo_id = ?")
+        let rows = query("select name, value from secrets where repo_id = ?")
             .bind(repo_id)
             .fetch_all(self.reader())
             .await
@@ -145,7 +144,7 @@ impl Store {
         &self,
         repo_id: i64,
     ) -> Result<BTreeMap<String, (String, Secret)>, StoreError> {
-        let rows = sqlx::query("select name, value from secrets where repo_id = ?")
+        let rows = query("select name, value from secrets where repo_id = ?")
             .bind(repo_id)
             .fetch_all(self.reader())
             .await

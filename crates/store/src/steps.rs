@@ -1,10 +1,10 @@
 //! Steps of an attempt: what pages list and statuses name.
 
-use sqlx::Row as _;
 use windlass_model::{AttemptId, BuildNumber, Outcome};
 
 use crate::builds::{json, to_json};
 use crate::db::WriteTx;
+use crate::sql::{query, query_scalar};
 use crate::{Store, StoreError};
 
 /// A step.
@@ -113,7 +113,7 @@ impl Store {
         step: &str,
         most: usize,
     ) -> Result<Vec<PassedRun>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "with own as (
                  select a.id, a.number, a.build_id, b.repo_id, b.number as build, b.git_ref,
                         coalesce(j.name, '') as job
@@ -166,7 +166,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn steps(&self, attempt: i64) -> Result<Vec<Step>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "select idx, name, outcome, started_us, ended_us, duration_us, output_bytes, leftovers
              from steps where attempt_id = ? order by idx",
         )
@@ -193,19 +193,23 @@ impl Store {
 }
 
 async fn remark(tx: &mut WriteTx, attempt: i64, text: &str) -> Result<(), StoreError> {
-    sqlx::query(
-        "update attempts set remarks = case
-             when remarks = '' then ?1
-             when instr(remarks, ?1) > 0 then remarks
-             else remarks || char(10) || ?1 end
-         where id = ?2",
-    )
-    .bind(text)
-    .bind(attempt)
-    .execute(tx.conn())
-    .await
-    .map(|_| ())
-    .map_err(StoreError::db("note a remark"))
+    let remarks: Option<String> = query_scalar("select remarks from attempts where id = ?")
+        .bind(attempt)
+        .fetch_optional(tx.conn())
+        .await
+        .map_err(StoreError::db("read the remarks"))?;
+    let remarks = match remarks {
+        Some(remarks) if remarks.is_empty() => text.to_owned(),
+        Some(remarks) if !remarks.contains(text) => format!("{remarks}\n{text}"),
+        _ => return Ok(()),
+    };
+    query("update attempts set remarks = ? where id = ?")
+        .bind(remarks)
+        .bind(attempt)
+        .execute(tx.conn())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::db("note a remark"))
 }
 
 async fn started(
@@ -214,16 +218,14 @@ async fn started(
     step: u32,
     time_us: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "update steps set started_us = coalesce(started_us, ?) where attempt_id = ? and idx = ?",
-    )
-    .bind(time_us)
-    .bind(attempt)
-    .bind(step)
-    .execute(tx.conn())
-    .await
-    .map(|_| ())
-    .map_err(StoreError::db("note a step's start"))
+    query("update steps set started_us = coalesce(started_us, ?) where attempt_id = ? and idx = ?")
+        .bind(time_us)
+        .bind(attempt)
+        .bind(step)
+        .execute(tx.conn())
+        .await
+        .map(|_| ())
+        .map_err(StoreError::db("note a step's start"))
 }
 
 async fn ended(
@@ -243,7 +245,7 @@ async fn ended(
     else {
         return Ok(());
     };
-    sqlx::query(
+    query(
         "update steps set outcome = ?, ended_us = ?, duration_us = ?, output_bytes = ?,
          leftovers = ? where attempt_id = ? and idx = ? and outcome is null",
     )
@@ -267,7 +269,7 @@ pub(crate) async fn end_open(
     running: &Outcome,
     time_us: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "update steps set outcome = case when started_us is null then ?1 else ?2 end,
          ended_us = ?3 where attempt_id = ?4 and outcome is null",
     )

@@ -49,6 +49,16 @@ struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "WINDLASS_DATA")]
     data: Option<PathBuf>,
 
+    /// The server's database, if it is not a file in the data folder: postgres://user:password@host/name
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "WINDLASS_DATABASE_URL",
+        hide_env_values = true
+    )]
+    database: Option<String>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -125,10 +135,11 @@ pub(crate) fn main() -> ExitCode {
         .unwrap_or_default();
     let command = match cli.command {
         Command::Migrate(args) => return migrate::main(args),
-        Command::Db(args) => return db::main(&args, Folders::choose(cli.data)),
+        Command::Db(args) => return db::main(&args, Folders::choose(cli.data, cli.database)),
         command => command,
     };
-    let done = Folders::choose(cli.data).and_then(|folders| dispatch(command, folders));
+    let done =
+        Folders::choose(cli.data, cli.database).and_then(|folders| dispatch(command, folders));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
@@ -193,7 +204,7 @@ fn dispatch(command: Command, folders: Folders) -> Result<u8, Problem> {
 /// Opens the store of the data folder, for commands that work without the server.
 async fn open_store(folders: &Folders) -> Result<Store, Problem> {
     folders.create()?;
-    Ok(Store::open(&folders.root, on_pending()).await?)
+    Ok(Store::open(folders.store(), on_pending()).await?)
 }
 
 /// `demo/12`

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use windlass_model::Secret;
+use windlass_store::Place;
 
 use crate::report::Problem;
 
@@ -36,18 +37,35 @@ pub(crate) struct Folders {
     pub(crate) root: PathBuf,
     /// Nobody named it.
     default: bool,
+    /// PostgreSQL's address, if the store is there.
+    database: Option<String>,
 }
 
 impl Folders {
     /// `--data`, or `$XDG_DATA_HOME/windlass`, or `~/.local/share/windlass`.
-    pub(crate) fn choose(given: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(crate) fn choose(
+        given: Option<PathBuf>,
+        database: Option<String>,
+    ) -> Result<Self, Problem> {
         let default = given.is_none();
         let root = match given {
             Some(path) => std::path::absolute(path)
                 .map_err(|e| Problem::new(format!("the data folder is not a path: {e}")))?,
             None => xdg("XDG_DATA_HOME", ".local/share")?.join("windlass"),
         };
-        Ok(Self { root, default })
+        Ok(Self {
+            root,
+            default,
+            database,
+        })
+    }
+
+    /// Where the store is.
+    pub(crate) fn store(&self) -> Place {
+        Place {
+            folder: self.root.clone(),
+            database: self.database.clone(),
+        }
     }
 
     /// Whether this is the folder that is used when nobody names one.

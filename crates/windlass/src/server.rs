@@ -103,9 +103,9 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
         let store = loop {
-            match Store::open(&folders.root, settings.on_pending).await {
+            match Store::open(folders.store(), settings.on_pending).await {
                 Err(pending @ StoreError::MigrationPending { .. }) => {
-                    let schema = Schema::in_folder(&folders.root)?;
+                    let schema = Schema::of(&folders.store())?;
                     say(format_args!("windlass waits at {public_url}"));
                     let waits = waiting::until_migrated(&listener, &schema, &pending);
                     tokio::select! {
@@ -116,7 +116,8 @@ impl Server {
                 opened => break opened?,
             }
         };
-        // This process holds the folder's lock, so whoever has a lease in it is dead.
+        store.take_for_server().await?;
+        // This process holds the folder's lock and the database, so whoever has a lease in it is dead.
         store.release_leases(None).await?;
         let token = folders.token()?;
         let (mut swarm, mut listener_for_nodes, mut cores) = (None, None, own_cores());

@@ -5,10 +5,11 @@ use windlass_model::{BuildState, Event, JobPlan, Plan, Secret, StepPlan, Trigger
 use windlass_store::OnPending;
 use windlass_store::builds::dedupe_key;
 use windlass_store::queue::Finish;
-use windlass_store::{Build, ForgeKind, NewBuild, NewRepo, Repo, Store, Submitted};
+use windlass_store::{Build, ForgeKind, NewBuild, NewRepo, Place, Repo, Store, Submitted};
 
 pub(crate) struct Lab {
     pub(crate) dir: tempfile::TempDir,
+    pub(crate) place: Place,
     pub(crate) store: Store,
     pub(crate) repo: Repo,
 }
@@ -16,14 +17,20 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path()).await;
+        let place = crate::home::place(dir.path()).await;
+        let store = open(place.clone()).await;
         let repo = store.add_repo(&new_repo("r")).await.unwrap();
-        Self { dir, store, repo }
+        Self {
+            dir,
+            place,
+            store,
+            repo,
+        }
     }
 
-    /// Another handle on the same file, as another process would have.
+    /// Another handle on the same database, as another process would have.
     pub(crate) async fn other(&self) -> Store {
-        open(self.dir.path()).await
+        open(self.place.clone()).await
     }
 
     pub(crate) async fn submit(&self, trigger: Trigger) -> Submitted {
@@ -45,8 +52,8 @@ impl Lab {
     }
 }
 
-pub(crate) async fn open(folder: &std::path::Path) -> Store {
-    Store::open(folder, OnPending::Refuse).await.unwrap()
+pub(crate) async fn open(place: impl Into<Place>) -> Store {
+    Store::open(place, OnPending::Refuse).await.unwrap()
 }
 
 pub(crate) fn new_repo(name: &str) -> NewRepo {

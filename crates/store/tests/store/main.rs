@@ -5,6 +5,7 @@
 
 mod archive;
 mod deliveries;
+mod home;
 mod lab;
 mod opening;
 mod outbox;

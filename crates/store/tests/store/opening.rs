@@ -38,7 +38,7 @@ const FIRST_RELEASE: &str = "
 async fn a_database_of_an_older_release_is_migrated_only_when_told() {
     use sqlx::ConnectOptions as _;
     let dir = tempfile::tempdir().unwrap();
-    let schema = windlass_store::Schema::in_folder(dir.path()).unwrap();
+    let schema = windlass_store::Schema::of(&dir.path().into()).unwrap();
     let mut options = windlass_migrate::Options::default();
     options.rules.to = Some(1);
     schema.migrate(&options, &mut |_| {}).await.unwrap();

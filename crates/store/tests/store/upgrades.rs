@@ -222,7 +222,14 @@ async fn upgraded(name: &str) -> (Lab, Vec<(String, i64)>) {
     let store = Store::open(dir.path(), how).await.unwrap();
     assert_eq!(counts(dir.path(), &before).await, rows, "{name}: rows went");
     let repo = store.repo_by_name(&"app".parse().unwrap()).await.unwrap();
-    (Lab { dir, store, repo }, rows)
+    let place = dir.path().into();
+    let lab = Lab {
+        dir,
+        place,
+        store,
+        repo,
+    };
+    (lab, rows)
 }
 
 #[tokio::test]
@@ -300,7 +307,7 @@ async fn a_newer_schema_is_used_as_far_as_its_floor_allows() {
     };
     run(lab.dir.path(), &newer("release:0.1")).await;
     assert_eq!(open(lab.dir.path()).await.repos().await.unwrap().len(), 1);
-    let schema = Schema::in_folder(lab.dir.path()).unwrap();
+    let schema = Schema::of(&lab.place).unwrap();
     assert_eq!(
         schema.standing().await.unwrap(),
         Standing::Current { ahead: 1 }
@@ -319,7 +326,7 @@ async fn a_newer_schema_is_used_as_far_as_its_floor_allows() {
 #[tokio::test]
 async fn an_empty_database_whose_filling_was_interrupted_is_filled_without_asking() {
     let dir = tempfile::tempdir().unwrap();
-    let schema = Schema::in_folder(dir.path()).unwrap();
+    let schema = Schema::of(&dir.path().into()).unwrap();
     assert_eq!(schema.standing().await.unwrap(), Standing::Empty);
     let mut options = Options::default();
     options.rules.to = Some(3);
@@ -342,7 +349,7 @@ async fn an_empty_database_whose_filling_was_interrupted_is_filled_without_askin
 /// and nothing that its statements, which do not know it, would have to give a value.
 #[tokio::test]
 async fn each_migration_only_adds_unless_it_is_a_contract() {
-    let folder = Schema::in_folder(Path::new("/x")).unwrap().folder;
+    let folder = Schema::of(&"/x".into()).unwrap().folder;
     let mut before: Vec<(String, Vec<Column>)> = Vec::new();
     for (name, _) in SQLITE {
         let dir = left_by(name).await;

@@ -16,7 +16,7 @@ use crate::folders::Folders;
 use crate::report::Problem;
 
 const HELP: &str = "\
-The database is that of the data folder (--data). `windlass serve` fills an empty one by itself. One that holds
+The database is the file of the data folder (--data), or PostgreSQL (--database). `windlass serve` fills an empty one by itself. One that holds
 data it never changes unless told to: it waits, says so (also at /healthz), and goes on by itself after
 
   windlass db migrate
@@ -78,7 +78,7 @@ pub(crate) fn main(args: &Args, folders: Result<Folders, Problem>) -> ExitCode {
 
 async fn run(command: &Command, folders: Result<Folders, Problem>) -> Result<Outcome, Problem> {
     let folders = folders?;
-    let schema = Schema::in_folder(&folders.root)?;
+    let schema = Schema::of(&folders.store())?;
     let (database, folder) = (&schema.database, &schema.folder);
     match command {
         Command::Status { check, .. } => {

@@ -18,6 +18,8 @@ pub(crate) struct Lab {
     dir: tempfile::TempDir,
     mark: String,
     pub(crate) http: reqwest::Client,
+    /// PostgreSQL's address, for servers that keep their data there.
+    pub(crate) database: Option<String>,
 }
 
 /// A running `windlass serve`.
@@ -55,7 +57,13 @@ impl Lab {
             .build()
             .unwrap();
         let mark = dir.path().display().to_string();
-        Self { dir, mark, http }
+        let database = None;
+        Self {
+            dir,
+            mark,
+            http,
+            database,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +86,11 @@ impl Lab {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env(MARK, &self.mark)
+            .envs(
+                self.database
+                    .iter()
+                    .map(|url| ("WINDLASS_DATABASE_URL", url)),
+            )
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command

@@ -32,6 +32,9 @@ mod remote_daemon;
 mod restart;
 mod results;
 mod search;
+#[expect(dead_code, reason = "the tests of migrations use more of it")]
+#[path = "../migrate/servers.rs"]
+mod servers;
 mod swarm;
 mod swarm_stack;
 mod triggers;

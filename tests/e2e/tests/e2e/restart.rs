@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::lab::{Lab, Server};
+use crate::servers::Postgres;
 
 const LINES: usize = 200;
 
@@ -66,8 +67,11 @@ async fn check(lab: &Lab, server: &Server) {
 }
 
 async fn killed_at(point: &str) {
-    let lab = Lab::new();
-    lab.hooked("r", &spec(&lab));
+    killed_in(&Lab::new(), point).await;
+}
+
+async fn killed_in(lab: &Lab, point: &str) {
+    lab.hooked("r", &spec(lab));
     let mut server = lab.serve_with(&[], &[("WINDLASS_KILL_AT", point)]);
     lab.push("r", &["HEAD:main"]);
     assert_eq!(server.wait(), None, "nothing was killed at {point}");
@@ -77,7 +81,7 @@ async fn killed_at(point: &str) {
             .contains(&format!("killed at {}", point.split(':').next().unwrap()))
     );
     let server = lab.serve(&[]);
-    check(&lab, &server).await;
+    check(lab, &server).await;
 }
 
 macro_rules! killed_at {
@@ -115,6 +119,53 @@ killed_at! {
     killed_after_cleaning_up: "after-clean-up",
     killed_before_the_end: "before-done",
     killed_after_the_end: "after-done",
+}
+
+#[tokio::test]
+async fn killed_anywhere_with_the_data_in_postgresql() {
+    let postgres = Postgres::start().await;
+    for (n, point) in [
+        "after-receive",
+        "before-submit",
+        "after-record",
+        "before-finish",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let create = format!("create database lab{n}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(create))
+            .execute(&mut postgres.connect().await)
+            .await
+            .unwrap();
+        let mut lab = Lab::new();
+        let port = postgres.port;
+        lab.database = Some(format!("postgres://windlass@127.0.0.1:{port}/lab{n}"));
+        killed_in(&lab, point).await;
+        let file = lab.data().join("windlass.db");
+        assert!(!file.exists(), "a file was used");
+    }
+}
+
+#[tokio::test]
+async fn two_folders_can_not_have_servers_on_one_database() {
+    let postgres = Postgres::start().await;
+    let (mut one, mut two) = (Lab::new(), Lab::new());
+    one.database = Some(postgres.url.clone());
+    two.database = Some(postgres.url.clone());
+    let mut first = one.serve(&[]);
+    let refused = two.run(&["serve", "--listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("another server works on this database"),
+        "{said}"
+    );
+    // A crash frees it.
+    first.kill();
+    let second = two.serve(&[]);
+    assert_eq!(two.text(&second, "/healthz").await, "ok\n");
+    assert!(two.ok(&["db", "verify"]).contains("fit"));
 }
 
 /// A linear congruential generator: the seed is all that repeating a failure needs.
