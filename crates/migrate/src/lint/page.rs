@@ -52,6 +52,10 @@ file's head makes it a **contract** migration, which runs when nothing old is le
 ALTER TABLE users DROP COLUMN nick;
 ```
 
+Rows are changed by **data** migrations, in batches (`-- windlass: phase data` and
+`-- windlass: batch users.id`; see [migrate.md](migrate.md)). The same rules hold for them as for expand
+migrations.
+
 What an earlier file made that isn't applied yet (with `--since` or `--only`: any file behind) is new
 to old code, and may be changed at will.
 

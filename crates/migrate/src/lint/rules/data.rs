@@ -4,7 +4,8 @@ use super::{Check, Class, Fix, Rule, Severity, case};
 use crate::lint::context::{Context, Hits};
 use crate::lint::statement::{Change, Stmt};
 
-const BATCHES: &str = "Change ranges of the key in batches, each in its own transaction, outside the schema migrations.";
+const BATCHES: &str = "Change ranges of the key in batches, each in its own transaction, outside the schema migrations: \
+                       `-- windlass: phase data`, which `windlass migrate data` runs.";
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
