@@ -8,6 +8,7 @@
 //! static, because later it is copied into containers.
 
 pub mod archive;
+pub mod frame;
 pub mod journal;
 pub mod order;
 pub mod remote;

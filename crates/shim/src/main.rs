@@ -16,7 +16,8 @@
 //! | cancel, signals, waiting | `control.rs` |
 //! | the journal file, a full disk | `writer.rs` |
 //! | the network between nodes, for `windlass cluster doctor` | `meet.rs` |
-//! | on another machine: files from the server, the journal to it | `ship.rs`, `ship/` |
+//! | on another machine: files from the server, the journal to it | `ship.rs`, `ship/server.rs` |
+//! | the same while the server can't be reached | `ship/aloud.rs` |
 
 mod cgroup;
 mod control;

@@ -12,6 +12,11 @@
 //! An offset that the server acknowledged is the server's; nothing else is ever dropped. The first
 //! runner (a random word, chosen by a shim when it starts) that asks for anything has the attempt; any other
 //! one is refused with [`TAKEN`]. An attempt that is over is [`GONE`].
+//!
+//! A shim that was not answered for [`SILENCE`] prints what it has to tell, too ([`crate::frame`]); a server
+//! that heard nothing for as long reads it through the managers.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +45,14 @@ pub const USELESS: u16 = 422;
 /// The most that one `POST journal` may carry, in bytes.
 pub const MOST: usize = 1 << 20;
 
+/// Without a word for so long, either side takes the second way beside the first. A shim asks for orders
+/// at least every 20 s.
+pub const SILENCE: Duration = Duration::from_secs(25);
+
+/// Where the archive of what the attempt begins with lies in a container that has no other way to it, in
+/// parts: this with `.0`, `.1` and so on.
+pub const CARRIED: &str = "/.windlass/files";
+
 /// What a shim gets to begin with, as a file that only its container can read.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Assignment {
@@ -51,11 +64,18 @@ pub struct Assignment {
     /// container runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// In so many parts lies what the attempt begins with, at [`CARRIED`]; 0: the server is asked for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carried: usize,
     /// What goes back to the server after the end: paths below [`ROOT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bring: Vec<String>,
     /// For the steps.
     pub secrets: Secrets,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl std::fmt::Debug for Assignment {

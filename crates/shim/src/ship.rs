@@ -1,26 +1,31 @@
 //! A shim on another machine: fetches what the attempt begins with from the server, runs the steps in
 //! a process of their own (`windlass-shim run`, which writes the journal to a file as everywhere), and
 //! ships that file to the server while it grows. The file is the spool: a server that is away for hours
-//! gets every byte when it is back, from the offset that it names.
+//! gets every byte when it is back, from the offset that it names. One that can't be reached finds them in the
+//! container's log meanwhile.
 
+mod aloud;
 mod server;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
 use windlass_shim::archive::{self, Item, Owner};
 use windlass_shim::order::{CANCEL, CONTROL_FILE, JOURNAL_FILE, SECRETS_FILE};
-use windlass_shim::remote::{Assignment, MOST, ROOT};
+use windlass_shim::remote::{Assignment, CARRIED, MOST, ROOT};
 
+use self::aloud::{Aloud, death, present};
 use self::server::{Refused, Server};
 
 /// Whether the steps' program lives is asked this often; news of the journal wake us at once.
@@ -65,7 +70,12 @@ fn attempt(path: &Path) -> Result<(), String> {
     let root = Path::new(ROOT);
     make_folders(root, user.as_ref())?;
     let owner = user.as_ref().map(|user| user.owner);
-    server.files(|archive| archive::unpack_for(archive, root, owner))?;
+    match assignment.carried {
+        0 => server.files(|archive| archive::unpack_for(archive, root, owner))?,
+        parts => carried(parts)
+            .and_then(|archive| archive::unpack_for(archive, root, owner))
+            .map_err(|e| format!("could not unpack the workspace: {e}"))?,
+    }
 
     let shim = root.join("shim");
     let secrets = serde_json::to_vec(&assignment.secrets).unwrap_or_default();
@@ -74,27 +84,51 @@ fn attempt(path: &Path) -> Result<(), String> {
         .and_then(|()| give(&secrets_file, owner))
         .map_err(|e| format!("could not write {}: {e}", secrets_file.display()))?;
     let inotify = watch(&shim);
-    let mut child =
-        run(&shim, user.as_ref()).map_err(|e| format!("could not run the steps: {e}"))?;
-    let control = shim.join(CONTROL_FILE);
+    let child = run(&shim, user.as_ref()).map_err(|e| format!("could not run the steps: {e}"))?;
+    let pid = child.id();
+    let status = OnceLock::new();
+    let (control, journal) = (shim.join(CONTROL_FILE), shim.join(JOURNAL_FILE));
     std::thread::scope(|scope| {
-        let (server, control) = (&server, &control);
+        let (server, control, status) = (&server, &control, &status);
         scope.spawn(move || pass_signals_on(&signals, control));
         scope.spawn(move || pass_orders_on(server, control));
-        let done = follow(
+        scope.spawn(move || await_end(child, status));
+        let aloud = Aloud {
             server,
-            &shim.join(JOURNAL_FILE),
-            inotify.as_ref(),
-            &mut child,
-        )
-        .and_then(|status| finish(server, status, &assignment.bring));
+            journal: &journal,
+            status,
+            results: results(&assignment.bring),
+        };
+        scope.spawn(move || aloud.speak());
+        let done = follow(server, &journal, inotify.as_ref(), status)
+            .and_then(|status| finish(server, status, &assignment.bring));
         // The other threads wait for things that will not come: the process ends with this one.
         if let Err(why) = &done {
             eprintln!("windlass-shim: {why}");
-            child.kill().unwrap_or_default();
+            if let (None, Ok(pid)) = (status.get(), i32::try_from(pid)) {
+                let kill = nix::sys::signal::Signal::SIGKILL;
+                nix::sys::signal::kill(Pid::from_raw(pid), kill).unwrap_or_default();
+            }
         }
         std::process::exit(if done.is_ok() { 0 } else { crate::EXIT_BROKEN })
     })
+}
+
+/// What the attempt begins with, from the parts that came with the container.
+fn carried(parts: usize) -> io::Result<Box<dyn Read>> {
+    let mut whole: Box<dyn Read> = Box::new(io::empty());
+    for number in 0..parts {
+        whole = Box::new(whole.chain(File::open(format!("{CARRIED}.{number}"))?));
+    }
+    Ok(whole)
+}
+
+fn await_end(mut child: Child, status: &OnceLock<ExitStatus>) {
+    match child.wait() {
+        Ok(ended) => drop(status.set(ended)),
+        // It can't be: nobody else waits for it.
+        Err(error) => eprintln!("windlass-shim: could not wait for the steps' program: {error}"),
+    }
 }
 
 /// Who runs the steps.
@@ -228,7 +262,7 @@ fn follow(
     server: &Server,
     path: &Path,
     inotify: Option<&Inotify>,
-    child: &mut Child,
+    status: &OnceLock<ExitStatus>,
 ) -> Result<ExitStatus, Refused> {
     let mut journal = None;
     let mut bytes = Vec::new();
@@ -237,7 +271,7 @@ fn follow(
     let mut have = 0;
     loop {
         // Asked before the journal is read: what comes after its end is nothing.
-        let ended = child.try_wait().map_err(|e| Refused(e.to_string()))?;
+        let ended = status.get();
         if journal.is_none() {
             journal = File::open(path).ok();
         }
@@ -250,7 +284,7 @@ fn follow(
         if !bytes.is_empty() {
             have = server.journal(have, &bytes)?;
         } else if let Some(status) = ended {
-            return Ok(status);
+            return Ok(*status);
         } else {
             sleep(inotify);
         }
@@ -274,26 +308,20 @@ fn sleep(inotify: Option<&Inotify>) {
 
 /// After the last step: tells if there is no end, and brings what was asked for.
 fn finish(server: &Server, status: ExitStatus, bring: &[String]) -> Result<(), Refused> {
-    if !status.success() {
-        let why = match status.signal() {
-            Some(9) => {
-                "the program that runs the steps was killed (signal 9): was the container's memory \
-                        used up (`limits.memory`)?"
-                    .to_owned()
-            }
-            Some(signal) => format!("the program that runs the steps was ended by signal {signal}"),
-            None => format!("the program that runs the steps failed ({status})"),
-        };
+    if let Some(why) = death(status) {
         server.ended(&why)?;
     }
     if bring.is_empty() {
         return Ok(());
     }
-    let items: Vec<Item> = bring
+    server.results(&present(&results(bring)))
+}
+
+/// What is asked for.
+fn results(bring: &[String]) -> Vec<Item> {
+    let path = |name| PathBuf::from(ROOT).join(name);
+    bring
         .iter()
-        .map(|name| (name, PathBuf::from(ROOT).join(name)))
-        .filter(|(_, path)| path.symlink_metadata().is_ok())
-        .map(|(name, path)| Item::Tree(name.clone(), path))
-        .collect();
-    server.results(&items)
+        .map(|name| Item::Tree(name.clone(), path(name)))
+        .collect()
 }

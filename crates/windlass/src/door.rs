@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::channel;
 use windlass_engine::executor::chunks::{ChunkReader, ChunkWriter, QUEUE};
 use windlass_engine::executor::daemon::Daemon;
-use windlass_engine::executor::swarm::{Desk, Place, Refusal, SwarmSettings, nodes};
+use windlass_engine::executor::swarm::{Desk, Place, Refusal, SwarmSettings, is_passing, nodes};
 use windlass_model::AttemptId;
 use windlass_shim::order::CANCEL;
 use windlass_shim::remote::{DENIED, GONE, MOST, RUNNER, TAKEN, USELESS};
@@ -263,9 +263,7 @@ async fn results(
     let Err(error) = taken else {
         return Ok(());
     };
-    use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull, UnexpectedEof};
-    let passing = [NotFound, QuotaExceeded, StorageFull, UnexpectedEof];
-    if cut_off || passing.contains(&error.kind()) {
+    if cut_off || is_passing(&error) {
         return Err(error.into());
     }
     // The same archive would fail again, for as long as the shim has patience.

@@ -10,6 +10,8 @@
 //! | the program in the container, as configs | `program.rs` |
 //! | containers beside the job, on an overlay network of its own | `services.rs` |
 //! | the server's side of what the shim asks for: files, journal, results | `desk.rs` |
+//! | containers that can't reach the server: Docker's log instead | `listen.rs` |
+//! | and configs for their files | `carry.rs` |
 //! | the nodes, for people | `nodes.rs` |
 //! | what may be wrong with a cluster | `doctor.rs` |
 //!
@@ -18,9 +20,11 @@
 //! the journal goes back while it grows, then the results (ADR 0011). The journal lies in the attempt's
 //! folder here, as that of a local process does, and is followed in the same way.
 
+mod carry;
 mod desk;
 pub mod doctor;
 mod launch;
+mod listen;
 pub mod nodes;
 mod program;
 mod services;
@@ -32,20 +36,23 @@ mod turns;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::Service;
 use bollard::query_parameters::{
-    InspectServiceOptions, ListNetworksOptions, ListSecretsOptions, ListServicesOptions,
-    LogsOptions,
+    InspectServiceOptions, ListConfigsOptions, ListNetworksOptions, ListSecretsOptions,
+    ListServicesOptions, LogsOptions,
 };
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use windlass_model::{AttemptId, JobPlan};
+use windlass_shim::remote::SILENCE;
 
-pub use self::desk::{Desk, Place, Refusal};
+use self::carry::Deafness;
+pub use self::desk::{Desk, Place, Refusal, is_passing};
+use self::listen::Listening;
 use self::program::Program;
 pub(crate) use self::spec::refusals;
 use self::standing::Standing;
@@ -65,6 +72,9 @@ const MISSING: Duration = Duration::from_secs(5);
 /// How long a cancelled job may take to end by itself, beyond what its shim needs, before its service
 /// is removed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(120);
+
+/// The same for one whose shim has not asked for anything lately. It may be about to.
+const DEAF_CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the log of a service is read for its last words.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -97,6 +107,8 @@ pub struct SwarmExecutor {
     tasks: Tasks,
     /// One job at a time waits for Swarm to place it: the order of Swarm's own queue is none.
     turns: Arc<Turns>,
+    desk: Desk,
+    deafness: Arc<Deafness>,
 }
 
 impl SwarmExecutor {
@@ -115,14 +127,16 @@ impl SwarmExecutor {
             program: Arc::new(Program::new(shim, starter)),
             settings,
             daemon,
+            desk: Desk::new(local.clone()),
             local,
             turns: Arc::default(),
+            deafness: Arc::default(),
         }
     }
 
     /// The server's side of what shims ask for.
     pub fn desk(&self) -> Desk {
-        Desk::new(self.local.clone())
+        self.desk.clone()
     }
 
     /// The nodes, for people.
@@ -170,6 +184,16 @@ impl SwarmExecutor {
         }
     }
 
+    /// What the container of a job said of itself last. Its standard output is for frames.
+    async fn shim_words(&self, docker: &Docker, attempt: &AttemptId) -> String {
+        let options = LogsOptions {
+            stderr: true,
+            tail: "5".to_owned(),
+            ..LogsOptions::default()
+        };
+        self.words(docker, &self.name_of(attempt), options).await
+    }
+
     /// What a service's containers printed last; nothing if that can't be had in a moment.
     async fn last_words(&self, docker: &Docker, name: &str, lines: &str) -> String {
         let options = LogsOptions {
@@ -178,6 +202,10 @@ impl SwarmExecutor {
             tail: lines.to_owned(),
             ..LogsOptions::default()
         };
+        self.words(docker, name, options).await
+    }
+
+    async fn words(&self, docker: &Docker, name: &str, options: LogsOptions) -> String {
         let mut text = Vec::new();
         let read = async {
             let mut stream = std::pin::pin!(docker.service_logs(name, Some(options)));
@@ -217,6 +245,8 @@ impl SwarmExecutor {
         }
         let place = desk::Place::of(&self.local, attempt);
         let mut tasks = self.tasks.subscribe();
+        let listening = Listening::begin(self, attempt);
+        let begun = Instant::now();
         loop {
             // Asked before the results are looked for: they come before the end.
             let over = self.is_over(&mut tasks, attempt).await?;
@@ -230,6 +260,19 @@ impl SwarmExecutor {
                     message,
                     hint: "look at what the steps leave in the workspace".to_owned(),
                 });
+            }
+            if over.is_some() {
+                listening.read_to_end().await;
+                if place.has_results() {
+                    return Ok(());
+                }
+            } else if listen::is_given_up(self, attempt, begun) {
+                let reason = format!(
+                    "its container has not reached {} since the job ended, and could not hand over what it leaves \
+                     behind",
+                    self.settings.url
+                );
+                return Err(ExecutorError::Lost { reason });
             }
             if let Some(why) = over {
                 return Err(ExecutorError::Lost {
@@ -283,7 +326,7 @@ impl SwarmExecutor {
         }
     }
 
-    /// Removes every service, secret and network of an attempt.
+    /// Removes every service, secret, config and network of an attempt.
     async fn clear(&self, docker: &Docker, attempt: &AttemptId) -> Result<(), ExecutorError> {
         let filters = self.filters(&format!("{ATTEMPT_LABEL}={attempt}"));
         let options = ListServicesOptions {
@@ -313,6 +356,21 @@ impl SwarmExecutor {
             match docker.delete_secret(&id).await {
                 Err(e) if !is_missing(&e) => {
                     return Err(self.daemon.failed("remove the secret", e));
+                }
+                _ => {}
+            }
+        }
+        let options = ListConfigsOptions {
+            filters: Some(filters.clone()),
+        };
+        let configs = docker
+            .list_configs(Some(options))
+            .await
+            .map_err(|e| self.daemon.failed("list configs", e))?;
+        for id in configs.into_iter().filter_map(|config| config.id) {
+            match docker.delete_config(&id).await {
+                Err(e) if !is_missing(&e) => {
+                    return Err(self.daemon.failed("remove the config", e));
                 }
                 _ => {}
             }
@@ -359,10 +417,17 @@ impl SwarmExecutor {
             }))
             .await
             .map_err(|e| self.daemon.failed("list secrets", e))?;
+        let configs = docker
+            .list_configs(Some(ListConfigsOptions {
+                filters: filters.clone(),
+            }))
+            .await
+            .map_err(|e| self.daemon.failed("list configs", e))?;
         let networks = docker
             .list_networks(Some(ListNetworksOptions { filters }))
             .await
             .map_err(|e| self.daemon.failed("list networks", e))?;
+        let configs = configs.into_iter().map(|c| c.spec.and_then(|s| s.labels));
         let services = services.into_iter().map(|s| s.spec.and_then(|s| s.labels));
         let secrets = secrets.into_iter().map(|s| s.spec.and_then(|s| s.labels));
         let networks = networks
@@ -372,6 +437,7 @@ impl SwarmExecutor {
             .map(|network| network.labels);
         let mut all: Vec<AttemptId> = services
             .chain(secrets)
+            .chain(configs)
             .chain(networks)
             .filter_map(|labels| labels?.remove(ATTEMPT_LABEL)?.parse().ok())
             .collect();
@@ -414,6 +480,8 @@ impl Executor for SwarmExecutor {
         let (executor, told) = (self.clone(), Arc::clone(&epitaph));
         let id = attempt.clone();
         let tasks = std::sync::Mutex::new(self.tasks.subscribe());
+        let listening = Arc::new(Listening::begin(self, attempt));
+        let last = Arc::clone(&listening);
         let lives = Box::new(move || {
             use std::sync::PoisonError;
             let place = Place::of(&executor.local, &id);
@@ -422,9 +490,10 @@ impl Executor for SwarmExecutor {
                 Some(why) => Some(why),
                 None => match runtime.block_on(executor.is_over(&mut tasks, &id)) {
                     Ok(Some(why)) => {
+                        // Whoever follows reads the journal once more after this.
+                        runtime.block_on(last.read_to_end());
                         let docker = executor.docker()?;
-                        let name = executor.name_of(&id);
-                        let said = runtime.block_on(executor.last_words(&docker, &name, "5"));
+                        let said = runtime.block_on(executor.shim_words(&docker, &id));
                         Some(match said.as_str() {
                             "" => why,
                             said => format!("{why}; it said: {said}"),
@@ -445,20 +514,31 @@ impl Executor for SwarmExecutor {
             Ok(lives)
         });
         let journal = JournalFile::open(&self.local.shim_folder(attempt), from_offset, lives)?;
-        Ok(Box::new(RemoteJournal { journal, epitaph }))
+        Ok(Box::new(RemoteJournal {
+            journal,
+            epitaph,
+            _listening: listening,
+        }))
     }
 
     fn stop<'a>(&'a self, attempt: &'a AttemptId) -> BoxFuture<'a, Result<(), ExecutorError>> {
         Box::pin(async move {
             let place = Place::of(&self.local, attempt);
             place.ask_to_stop()?;
-            if place.is_begun() {
+            if place.is_begun() || place.is_carried() {
                 // The shim asks for orders all the time. One that can't ask gets a signal.
+                let heard = self.desk.heard(attempt);
+                let asks = heard.is_some_and(|at| at.elapsed() < SILENCE);
+                let limit = if asks {
+                    CANCEL_LIMIT
+                } else {
+                    DEAF_CANCEL_LIMIT
+                };
                 let (executor, attempt) = (self.clone(), attempt.clone());
                 tokio::spawn(async move {
-                    tokio::time::sleep(CANCEL_LIMIT).await;
+                    tokio::time::sleep(limit).await;
                     let name = executor.name_of(&attempt);
-                    if Place::of(&executor.local, &attempt).is_begun()
+                    if Place::of(&executor.local, &attempt).is_here()
                         && let Ok(docker) = executor.docker()
                     {
                         // Gone already, most of the time.
@@ -497,6 +577,11 @@ impl Executor for SwarmExecutor {
         Box::pin(async move {
             let docker = self.docker()?;
             self.clear(&docker, attempt).await?;
+            let place = Place::of(&self.local, attempt);
+            if place.is_carried() && self.desk.heard(attempt).is_none() {
+                self.deafness.remember();
+            }
+            self.desk.forget(attempt);
             // From now on the shim's requests are refused, should it still live on a node that is cut off.
             self.local.remove(attempt).await
         })
@@ -518,6 +603,7 @@ impl Executor for SwarmExecutor {
 struct RemoteJournal {
     journal: JournalFile,
     epitaph: Arc<std::sync::Mutex<Option<String>>>,
+    _listening: Arc<Listening>,
 }
 
 impl Follower for RemoteJournal {

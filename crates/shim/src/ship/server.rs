@@ -1,12 +1,13 @@
 //! The requests of a shim to its server. A server that is away is waited for; one that refuses is not.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::{Agent, Body, SendBody};
 use windlass_shim::archive::{self, Item, Owner};
-use windlass_shim::remote::{Assignment, DENIED, GONE, RUNNER, TAKEN, USELESS};
+use windlass_shim::remote::{self, Assignment, DENIED, GONE, RUNNER, TAKEN, USELESS};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -18,6 +19,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 const FIRST: Duration = Duration::from_secs(60);
 /// How long a server that was there is waited for.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A shim that was told that there may be no way does not wait long for the first answer before it takes
+/// the second.
+const FIRST_SILENCE: Duration = Duration::from_secs(5);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
@@ -51,7 +56,13 @@ pub(crate) struct Server {
     url: String,
     authorization: String,
     runner: String,
-    reached: AtomicBool,
+    /// Whether everything is here that the attempt begins with: then nothing hangs on the server.
+    carried: bool,
+    begun: Instant,
+    /// When it answered last.
+    answered: Mutex<Option<Instant>>,
+    /// So many bytes of the journal it has.
+    acknowledged: AtomicU64,
 }
 
 impl Server {
@@ -75,8 +86,28 @@ impl Server {
             url: assignment.url.clone(),
             authorization: format!("Bearer {}", assignment.token),
             runner: word.iter().map(|byte| format!("{byte:02x}")).collect(),
-            reached: AtomicBool::new(false),
+            carried: assignment.carried > 0,
+            begun: Instant::now(),
+            answered: Mutex::new(None),
+            acknowledged: AtomicU64::new(0),
         })
+    }
+
+    /// Whether it has not answered for so long that what it has to know is to be printed.
+    pub(crate) fn is_away(&self) -> bool {
+        match self.answered() {
+            Some(at) => at.elapsed() > remote::SILENCE,
+            None => self.carried && self.begun.elapsed() > FIRST_SILENCE,
+        }
+    }
+
+    /// How many bytes of the journal it has, as far as is known here.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    fn answered(&self) -> Option<Instant> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fetches what the attempt begins with.
@@ -106,9 +137,12 @@ impl Server {
                 .header(RUNNER, &self.runner)
                 .send(bytes);
             let text = self.text(answer)?;
-            text.trim()
+            let have = text
+                .trim()
                 .parse()
-                .map_err(|_| Failure::Passing(format!("it answered {text:?}")))
+                .map_err(|_| Failure::Passing(format!("it answered {text:?}")))?;
+            self.acknowledged.store(have, Ordering::Relaxed);
+            Ok(have)
         })
     }
 
@@ -183,7 +217,8 @@ impl Server {
         let mut body = answer.into_body();
         match status {
             200 => {
-                self.reached.store(true, Ordering::Relaxed);
+                let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+                *answered = Some(Instant::now());
                 return Ok(body);
             }
             DENIED => {
@@ -217,8 +252,8 @@ impl Server {
                 Err(Failure::Refused(why)) => return Err(Refused(why)),
                 Err(Failure::Passing(why)) => why,
             };
-            let reached = self.reached.load(Ordering::Relaxed);
-            if begun.elapsed() > if reached { PATIENCE } else { FIRST } {
+            let patient = self.carried || self.answered().is_some();
+            if begun.elapsed() > if patient { PATIENCE } else { FIRST } {
                 return Err(Refused(format!(
                     "the server can't be reached at {}: {why}",
                     self.url

@@ -36,5 +36,7 @@ mod search;
 #[path = "../migrate/servers.rs"]
 mod servers;
 mod swarm;
+mod swarm_cut_off;
+mod swarm_lab;
 mod swarm_stack;
 mod triggers;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::lab::{Lab, PATIENCE, Server};
-use crate::swarm::Swarm;
+use crate::swarm_lab::Swarm;
 
 const USER: &str = "ada";
 const PASSWORD: &str = "sword=fish+9/}{|";

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::containers::{counted, counting};
 use crate::lab::{Lab, PATIENCE, Server, windlass};
-use crate::swarm::Swarm;
+use crate::swarm_lab::Swarm;
 
 #[track_caller]
 fn run(command: &mut Command) {
@@ -229,7 +229,7 @@ async fn a_server_that_moves_with_its_data_goes_on_with_a_container() {
 
 #[tokio::test]
 async fn a_server_that_moves_with_its_data_goes_on_with_a_node_s_job() {
-    let place = crate::swarm::Place::new();
+    let place = crate::swarm_lab::Place::new();
     place.lab.hooked("r", &counting());
     let options = place.options(1);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::lab::{Lab, PATIENCE, windlass};
-use crate::swarm::Swarm;
+use crate::swarm_lab::Swarm;
 
 /// Copies a program with the libraries that it needs.
 fn with_libraries(root: &Path, program: &Path, to: &str) {

@@ -10,10 +10,15 @@
 //! | `stop` | somebody wants the job to stop |
 //! | `end` | the shim's words, if the journal will have no end |
 //! | `results` | what the job leaves behind is here |
+//! | `results.tar` | as far as it came through Docker's log |
+//! | `carried` | the shim got its files from the managers: it need not ask here for anything |
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
@@ -30,6 +35,8 @@ const RUNNER: &str = "runner";
 const STOP: &str = "stop";
 const END: &str = "end";
 const RESULTS: &str = "results";
+const RESULTS_ARCHIVE: &str = "results.tar";
+const CARRIED: &str = "carried";
 
 /// The longest runner's word and the longest last words that are kept.
 const WORDS: usize = 2000;
@@ -38,6 +45,8 @@ const WORDS: usize = 2000;
 #[derive(Debug, Clone)]
 pub struct Desk {
     local: ProcessExecutor,
+    /// When the shim of an attempt asked for anything last. What was before this process began is not known.
+    heard: Arc<Mutex<HashMap<AttemptId, Instant>>>,
 }
 
 /// Why a shim gets nothing.
@@ -67,7 +76,21 @@ impl From<io::Error> for Refusal {
 
 impl Desk {
     pub(super) fn new(local: ProcessExecutor) -> Self {
-        Self { local }
+        Self {
+            local,
+            heard: Arc::default(),
+        }
+    }
+
+    /// When the attempt's shim asked for anything last, as far as this process knows.
+    pub(super) fn heard(&self, attempt: &AttemptId) -> Option<Instant> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(attempt).copied()
+    }
+
+    pub(super) fn forget(&self, attempt: &AttemptId) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.remove(attempt);
     }
 
     /// The place of an attempt, for the shim that has its token and was the first. Blocking, as
@@ -76,6 +99,13 @@ impl Desk {
     /// # Errors
     /// It is not for this one.
     pub fn admit(&self, attempt: &AttemptId, token: &[u8], runner: &str) -> Result<Place, Refusal> {
+        let place = self.admitted(attempt, token, runner)?;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.insert(attempt.clone(), Instant::now());
+        Ok(place)
+    }
+
+    fn admitted(&self, attempt: &AttemptId, token: &[u8], runner: &str) -> Result<Place, Refusal> {
         let place = Place::of(&self.local, attempt);
         let wanted = fs::read(place.at(TOKEN))?;
         // Digests of both are compared: how long that takes says nothing of the token.
@@ -131,13 +161,34 @@ impl Place {
         self.shim.join(name)
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Makes ready for a shim with this token: the order, an empty journal, and nobody has it.
     pub(super) fn prepare(&self, order: &Order, token: &str) -> Result<(), ExecutorError> {
         process::create_dir(&self.shim)?;
+        match fs::remove_file(self.at(CARRIED)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(process::file("remove", &self.at(CARRIED))(e));
+            }
+            _ => {}
+        }
         process::write_private(&self.at(ORDER_FILE), &process::to_json(order))?;
         process::write_private(&self.at(JOURNAL_FILE), &[])?;
         let digest = hex::encode(Sha256::digest(token));
         process::write_private(&self.at(TOKEN), digest.as_bytes())
+    }
+
+    /// Notes that the managers hand the shim what it begins with.
+    pub(super) fn set_carried(&self) -> Result<(), ExecutorError> {
+        let path = self.at(CARRIED);
+        fs::write(&path, "").map_err(process::file("write", &path))
+    }
+
+    /// Whether the shim may do without us.
+    pub(super) fn is_carried(&self) -> bool {
+        self.at(CARRIED).exists()
     }
 
     /// Whether a shim has asked for anything.
@@ -251,9 +302,45 @@ impl Place {
         File::create(self.at(RESULTS)).map(drop)
     }
 
+    /// Keeps bytes of an archive of results that comes in pieces. Those behind a gap are left out.
+    pub(super) fn append_results(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.has_results() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.at(RESULTS_ARCHIVE))?;
+        let have = file.seek(SeekFrom::End(0))?;
+        let known = have.checked_sub(at).and_then(|n| usize::try_from(n).ok());
+        match known.and_then(|known| bytes.get(known..)) {
+            Some(fresh) => file.write_all(fresh),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the results whose archive came in pieces, if all of them are here.
+    pub(super) fn unpack_results(&self, length: u64) -> io::Result<()> {
+        let path = self.at(RESULTS_ARCHIVE);
+        if self.has_results() || fs::metadata(&path).map_or(0, |meta| meta.len()) != length {
+            return Ok(());
+        }
+        match self.take_results(File::open(&path)?) {
+            Ok(()) => fs::remove_file(path),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(error) => self.set_end(&format!("it can't be unpacked: {error}")),
+        }
+    }
+
     pub(super) fn has_results(&self) -> bool {
         self.at(RESULTS).exists()
     }
+}
+
+/// Whether results that could not be taken may be taken another time.
+pub fn is_passing(error: &io::Error) -> bool {
+    use ErrorKind::{NotFound, QuotaExceeded, StorageFull, UnexpectedEof};
+    [NotFound, QuotaExceeded, StorageFull, UnexpectedEof].contains(&error.kind())
 }
 
 /// Whether the last line is the record that ends a journal.
@@ -366,6 +453,36 @@ mod tests {
         // A gap: nothing is written, and the answer says from where to send.
         assert_eq!(place.append(9, b"xyz").unwrap(), 6);
         assert_eq!(fs::read(place.at(JOURNAL_FILE)).unwrap(), b"abcdef");
+    }
+
+    #[test]
+    fn results_come_in_pieces_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (desk, attempt) = desk(dir.path());
+        let place = Place::of(&desk.local, &attempt);
+        place.prepare(&order(), "secret").unwrap();
+        let inside = dir.path().join("inside");
+        fs::create_dir_all(&inside).unwrap();
+        fs::write(inside.join("a"), "1").unwrap();
+        let mut whole = Vec::new();
+        let item = Item::Tree("src".to_owned(), inside);
+        archive::pack(&[item], Owner::default(), &mut whole).unwrap();
+        let (left, right) = whole.split_at(700);
+        place.append_results(700, right).unwrap();
+        place.append_results(0, left).unwrap();
+        place.append_results(0, left).unwrap();
+        let length = whole.len() as u64;
+        place.unpack_results(length).unwrap();
+        assert!(!place.has_results(), "a piece is missing");
+        place.append_results(600, &whole[600..]).unwrap();
+        place.unpack_results(length).unwrap();
+        assert!(place.has_results());
+        let a = desk.local.folder(&attempt).join("src/a");
+        assert_eq!(fs::read_to_string(a).unwrap(), "1");
+        // Read again, as the log of a service is.
+        place.append_results(0, &whole).unwrap();
+        place.unpack_results(length).unwrap();
+        assert!(!place.at(RESULTS_ARCHIVE).exists());
     }
 
     #[test]

@@ -31,6 +31,23 @@ const ASKING: Duration = Duration::from_secs(10);
 /// How often the reason for which a job waits is looked at.
 const REASON_PAUSE: Duration = Duration::from_secs(10);
 
+/// The words of a shim that never reached its server.
+const UNREACHABLE: &str = "can't be reached";
+
+/// The exit code of a shim that could not do its work.
+const SHIM_FAILED: i64 = 1;
+
+/// How long the task of a removed service may stay in Swarm's list: its container has ended.
+const GONE_LIMIT: Duration = Duration::from_secs(20);
+
+/// What came of a launch.
+enum Launched {
+    /// The steps run, or ran.
+    Begun,
+    /// The container found no way to this server: another one gets its files from the managers.
+    Deaf,
+}
+
 /// A Docker secret has at most 500 KiB.
 const SECRET_LIMIT: usize = 500 * 1024 - 1;
 
@@ -53,12 +70,25 @@ impl SwarmExecutor {
                     }
                     tokio::time::sleep(AWAY_PAUSE).await;
                 }
-                done => return done,
+                Ok(Launched::Deaf) => {
+                    self.deafness.remember();
+                    said.line(format!(
+                        "its container can't reach {}: files and output go through the managers now, which is slower \
+                         (`windlass cluster doctor` finds the node)",
+                        self.settings.url
+                    ));
+                }
+                Ok(Launched::Begun) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
 
-    async fn try_launch(&self, attempt: &AttemptId, start: Start<'_>) -> Result<(), ExecutorError> {
+    async fn try_launch(
+        &self,
+        attempt: &AttemptId,
+        start: Start<'_>,
+    ) -> Result<Launched, ExecutorError> {
         let Start {
             job,
             order,
@@ -68,7 +98,7 @@ impl SwarmExecutor {
         } = start;
         let place = Place::of(&self.local, attempt);
         if place.is_begun() {
-            return Ok(());
+            return Ok(Launched::Begun);
         }
         let docker = self.docker()?;
         let name = self.name_of(attempt);
@@ -88,11 +118,18 @@ impl SwarmExecutor {
             };
             let token = new_token()?;
             place.prepare(&order, &token)?;
+            let mut carried = Vec::new();
+            if self.deafness.is_known() {
+                let archive = self.archive(&place).await?;
+                carried = self.carry(&docker, attempt, job, &archive).await?;
+                place.set_carried()?;
+            }
             let user = job.user.clone().or(image.user);
             let assignment = Assignment {
                 url: format!("{}/attempts/{attempt}", self.settings.url),
                 token,
                 user: user.clone(),
+                carried: carried.len(),
                 bring: Self::bring(job),
                 secrets: secrets.clone(),
             };
@@ -102,12 +139,14 @@ impl SwarmExecutor {
             let grace = Duration::from_millis(order.grace_ms);
             let mut tries = 0;
             loop {
+                let mut files = self.program.files(&self.daemon, &docker).await?;
+                files.extend(carried.iter().cloned());
                 let wanted = spec::Wanted {
                     name: name.clone(),
                     labels: self.labels(attempt, job),
                     image: image.reference.clone(),
                     as_root: user.is_some(),
-                    program: self.program.files(&self.daemon, &docker).await?,
+                    files,
                     secret_id: secret_id.clone(),
                     network: network.clone(),
                     constraints: &self.settings.constraints,
@@ -186,7 +225,7 @@ impl SwarmExecutor {
         job: &JobPlan,
         mut turn: Option<Turn>,
         said: &Said,
-    ) -> Result<(), ExecutorError> {
+    ) -> Result<Launched, ExecutorError> {
         let place = Place::of(&self.local, attempt);
         let mut tasks = self.tasks.subscribe();
         let mut wait = Wait {
@@ -200,7 +239,7 @@ impl SwarmExecutor {
         };
         loop {
             if place.is_begun() {
-                return Ok(());
+                return Ok(Launched::Begun);
             }
             let snapshot = tasks.latest();
             if let Some(trouble) = &snapshot.trouble
@@ -225,6 +264,9 @@ impl SwarmExecutor {
                 Some(Standing::Running { node }) => {
                     drop(turn.take());
                     self.tell_node(node, &mut wait, said).await;
+                    if place.is_carried() {
+                        return Ok(Launched::Begun);
+                    }
                     let since = *wait.runs_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > ASKING && !std::mem::replace(&mut wait.deaf, true) {
                         said.line(format!(
@@ -233,12 +275,31 @@ impl SwarmExecutor {
                         ));
                     }
                 }
-                Some(Standing::Ended(_)) if place.is_begun() => return Ok(()),
+                Some(Standing::Ended(_)) if place.is_begun() => return Ok(Launched::Begun),
                 Some(Standing::Ended(end)) if end.is_passing() => {
-                    return self.stumbled(docker, attempt, &end).await;
+                    self.stumbled(docker, attempt, &end).await?;
                 }
                 Some(Standing::Ended(end)) => {
-                    return Err(self.not_started(docker, attempt, job, &end).await?);
+                    let words = match end.ran {
+                        true => self.shim_words(docker, attempt).await,
+                        false => String::new(),
+                    };
+                    // It needs nothing of us to begin: only a shim that could not says so with this code.
+                    if place.is_carried() && end.code != Some(SHIM_FAILED) {
+                        return Ok(Launched::Begun);
+                    }
+                    if !place.is_carried() && words.contains(UNREACHABLE) {
+                        self.clear(docker, attempt).await?;
+                        // The next service's task must not be taken for this one.
+                        let gone = async {
+                            while tasks.latest().standing(attempt).is_some() {
+                                tasks.changed().await;
+                            }
+                        };
+                        tokio::time::timeout(GONE_LIMIT, gone).await.unwrap_or(());
+                        return Ok(Launched::Deaf);
+                    }
+                    return Err(Self::not_started(job, &end, &words));
                 }
                 Some(Standing::Lost { node, .. }) => {
                     let reason = self.lost_words(node).await;
@@ -314,28 +375,15 @@ impl SwarmExecutor {
         Err(self.daemon.stumbled(end.error.to_owned()))
     }
 
-    /// Why a task ended before its shim asked for anything.
-    async fn not_started(
-        &self,
-        docker: &Docker,
-        attempt: &AttemptId,
-        job: &JobPlan,
-        end: &super::standing::End<'_>,
-    ) -> Result<ExecutorError, ExecutorError> {
-        let said = match end.ran {
-            true => self.last_words(docker, &self.name_of(attempt), "5").await,
-            false => String::new(),
-        };
+    /// Why a task ended before its shim asked for anything, which has said this.
+    fn not_started(job: &JobPlan, end: &super::standing::End<'_>, said: &str) -> ExecutorError {
         let image = job.image.as_deref().unwrap_or_default();
-        let message = match said.as_str() {
+        let message = match said {
             "" => end.to_string(),
             said => format!("{end}; it said: {said}"),
         };
         let has = |text: &str| message.to_lowercase().contains(text);
-        let hint = if has("can't be reached") {
-            "the container found no way to this server: `--nodes-url` must be an address that every node \
-             reaches (`windlass cluster doctor` tries it)"
-        } else if has("no such image") || has("pull") || has("manifest") {
+        let hint = if has("no such image") || has("pull") || has("manifest") {
             "the node has not got the image and could not pull it: is its name right, can the nodes reach the \
              registry? If it is private: `windlass registry set`. An image that no registry has must be loaded on every \
              node"
@@ -344,11 +392,11 @@ impl SwarmExecutor {
         } else {
             "`docker service ps --no-trunc` and the log of dockerd on the node tell more"
         };
-        Ok(ExecutorError::Docker {
+        ExecutorError::Docker {
             doing: format!("start a container of {image}"),
             message,
             hint: hint.to_owned(),
-        })
+        }
     }
 
     /// There is no task: not yet, or not any more.

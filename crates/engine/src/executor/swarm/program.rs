@@ -18,7 +18,7 @@ use super::super::daemon::{Daemon, has_status};
 pub(super) const STARTER: &str = "/.windlass/start";
 
 /// The largest config of Docker 20.10 has 1,023,999 bytes.
-const PART: usize = 1_000_000;
+pub(super) const PART: usize = 1_000_000;
 
 /// The label of our configs. They are the same for all servers of one release, so nobody owns them.
 const LABEL: &str = "windlass.program";
@@ -55,22 +55,9 @@ impl Program {
             *made = self.make(daemon, docker).await?;
             sweep(docker, &made).await;
         }
-        let file = |number: usize, (id, name): &(String, String)| {
-            let (path, mode) = match number {
-                0 => (STARTER.to_owned(), 0o555),
-                n => (format!("{STARTER}.{}", n - 1), 0o444),
-            };
-            TaskSpecContainerSpecConfigs {
-                config_id: Some(id.clone()),
-                config_name: Some(name.clone()),
-                file: Some(TaskSpecContainerSpecFile1 {
-                    name: Some(path),
-                    uid: Some("0".to_owned()),
-                    gid: Some("0".to_owned()),
-                    mode: Some(mode),
-                }),
-                ..TaskSpecContainerSpecConfigs::default()
-            }
+        let file = |number: usize, (id, name): &(String, String)| match number {
+            0 => config_file(id, name, STARTER.to_owned(), 0o555),
+            n => config_file(id, name, format!("{STARTER}.{}", n - 1), 0o444),
         };
         Ok(made.iter().enumerate().map(|(n, c)| file(n, c)).collect())
     }
@@ -107,6 +94,26 @@ impl Program {
             made.push((id, name));
         }
         Ok(made)
+    }
+}
+
+/// A config as a file of a container, which is root's.
+pub(super) fn config_file(
+    id: &str,
+    name: &str,
+    path: String,
+    mode: u32,
+) -> TaskSpecContainerSpecConfigs {
+    TaskSpecContainerSpecConfigs {
+        config_id: Some(id.to_owned()),
+        config_name: Some(name.to_owned()),
+        file: Some(TaskSpecContainerSpecFile1 {
+            name: Some(path),
+            uid: Some("0".to_owned()),
+            gid: Some("0".to_owned()),
+            mode: Some(mode),
+        }),
+        ..TaskSpecContainerSpecConfigs::default()
     }
 }
 

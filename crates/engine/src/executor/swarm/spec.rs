@@ -39,7 +39,8 @@ pub(super) struct Wanted<'a> {
     pub(super) image: String,
     /// Whether the container runs as root, and the shim becomes the user of the steps.
     pub(super) as_root: bool,
-    pub(super) program: Vec<TaskSpecContainerSpecConfigs>,
+    /// The program, and what came with it.
+    pub(super) files: Vec<TaskSpecContainerSpecConfigs>,
     pub(super) secret_id: String,
     pub(super) network: Option<String>,
     pub(super) constraints: &'a [String],
@@ -67,7 +68,7 @@ pub(super) fn service(job: &JobPlan, wanted: Wanted<'_>) -> ServiceSpec {
         command: Some(words(&[STARTER, SHIP, ASSIGNMENT])),
         user: wanted.as_root.then(|| "0:0".to_owned()),
         dir: Some("/".to_owned()),
-        configs: Some(wanted.program),
+        configs: Some(wanted.files),
         secrets: Some(vec![secret]),
         stop_grace_period: Some(nanoseconds(wanted.grace + GRACE)),
         // The shim is the first process and reaps.
@@ -83,7 +84,7 @@ pub(super) fn service(job: &JobPlan, wanted: Wanted<'_>) -> ServiceSpec {
             .iter()
             .filter_map(|label| constraint(label).ok()?),
     );
-    one_shot(
+    let mut spec = one_shot(
         wanted.name,
         labels,
         container,
@@ -93,7 +94,17 @@ pub(super) fn service(job: &JobPlan, wanted: Wanted<'_>) -> ServiceSpec {
             target: Some(network),
             ..NetworkAttachmentConfig::default()
         }),
-    )
+    );
+    // What a shim prints while it can't reach the server is all that there is, and rotation would lose it. It
+    // is as long as its journal, which lies on the same disk.
+    let driver = spec
+        .task_template
+        .as_mut()
+        .and_then(|task| task.log_driver.as_mut());
+    if let Some(driver) = driver {
+        driver.options = Some([("max-size".to_owned(), "1t".to_owned())].into());
+    }
+    spec
 }
 
 /// A service of one task that is never started again: not Swarm's job mode, which in engines before 24
@@ -128,7 +139,7 @@ pub(super) fn one_shot(
                 ..TaskSpecPlacement::default()
             }),
             networks: network.map(|network| vec![network]),
-            // Not for the journal: only for the shim's own words, and those of services.
+            // For the words of the shim and of services. A job's journal has a way of its own.
             log_driver: Some(TaskSpecLogDriver {
                 name: Some("json-file".to_owned()),
                 options: Some(log.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
@@ -287,7 +298,7 @@ mod tests {
                 labels: HashMap::new(),
                 image: "sha256:0".to_owned(),
                 as_root: true,
-                program: Vec::new(),
+                files: Vec::new(),
                 secret_id: "s".to_owned(),
                 network: None,
                 constraints: &own,
