@@ -55,6 +55,22 @@ pub(crate) fn stopped_from_outside(finish: &mut Finish) {
     }
 }
 
+/// A job that somebody cancelled has lost what ran it: a shim that could not be told any more was ended from
+/// outside, or a machine went down at that moment. Nothing is in error, and nobody waits for another attempt.
+pub(crate) fn lost_when_cancelled(finish: &mut Finish, steps: &[Step]) {
+    let index = finish.failed_step;
+    let is_lost = steps
+        .iter()
+        .find(|step| Some(step.index) == index)
+        .is_some_and(|step| matches!(step.outcome, None | Some(Outcome::Lost { .. })));
+    if finish.state == BuildState::Error && is_lost {
+        finish.state = BuildState::Cancelled;
+        finish.summary = format!("cancelled; {}", finish.summary);
+        finish.error = None;
+        finish.hint = None;
+    }
+}
+
 fn cause(state: BuildState, outcome: Option<&Outcome>) -> FailureCause {
     match outcome {
         Some(Outcome::Exited { code } | Outcome::Unexpected { code }) => {
@@ -142,6 +158,27 @@ pub(crate) fn verdict(steps: &[Step]) -> Finish {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lost_after_a_cancel_is_cancelled() {
+        let lost = Outcome::Lost {
+            reason: "its service was removed".to_owned(),
+        };
+        let broken = Outcome::NotStarted {
+            reason: "no such program".to_owned(),
+        };
+        for (outcome, state) in [
+            (Some(lost), BuildState::Cancelled),
+            (None, BuildState::Cancelled),
+            (Some(broken), BuildState::Error),
+            (Some(Outcome::Exited { code: 1 }), BuildState::Failed),
+        ] {
+            let steps = steps(&[outcome]);
+            let mut finish = verdict(&steps);
+            lost_when_cancelled(&mut finish, &steps);
+            assert_eq!(finish.state, state, "{finish:?}");
+        }
+    }
 
     fn steps(outcomes: &[Option<Outcome>]) -> Vec<Step> {
         outcomes

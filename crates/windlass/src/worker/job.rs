@@ -21,7 +21,7 @@ use super::follow::planned_job;
 use super::prepare::{NotPrepared, ended, first_line, mirror_key};
 use crate::report::Problem;
 use crate::results::{self, Places};
-use crate::verdict::{attempt_end, spoil, stopped_from_outside, verdict};
+use crate::verdict::{attempt_end, lost_when_cancelled, spoil, stopped_from_outside, verdict};
 
 /// A mirror with more packs than this is repacked after a build.
 const MAX_PACKS: usize = 40;
@@ -121,7 +121,9 @@ impl Worker {
             let steps = self.store.steps(claim.attempt.id).await?;
             let mut finish = verdict(&steps);
             let (build, job) = (claim.build.id, claim.attempt.job_id);
-            if !self.store.cancel_requested(build, job).await? {
+            if self.store.cancel_requested(build, job).await? {
+                lost_when_cancelled(&mut finish, &steps);
+            } else {
                 stopped_from_outside(&mut finish);
             }
             self.collect(claim, &mut finish).await?;
