@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
@@ -86,11 +87,12 @@ fn attempt(path: &Path) -> Result<(), String> {
     let inotify = watch(&shim);
     let child = run(&shim, user.as_ref()).map_err(|e| format!("could not run the steps: {e}"))?;
     let pid = child.id();
-    let status = OnceLock::new();
+    let (status, dismissed) = (OnceLock::new(), AtomicBool::new(false));
     let (control, journal) = (shim.join(CONTROL_FILE), shim.join(JOURNAL_FILE));
     std::thread::scope(|scope| {
-        let (server, control, status) = (&server, &control, &status);
-        scope.spawn(move || pass_signals_on(&signals, control));
+        let (server, control) = (&server, &control);
+        let (status, dismissed) = (&status, &dismissed);
+        scope.spawn(move || pass_signals_on(&signals, control, dismissed));
         scope.spawn(move || pass_orders_on(server, control));
         scope.spawn(move || await_end(child, status));
         let aloud = Aloud {
@@ -98,6 +100,7 @@ fn attempt(path: &Path) -> Result<(), String> {
             journal: &journal,
             status,
             results: results(&assignment.bring),
+            dismissed,
         };
         scope.spawn(move || aloud.speak());
         let done = follow(server, &journal, inotify.as_ref(), status)
@@ -212,7 +215,7 @@ fn run(shim: &Path, user: Option<&User>) -> io::Result<Child> {
 }
 
 /// TERM from outside (a node that is drained, a daemon that stops) ends the steps in their tidy way.
-fn pass_signals_on(signals: &SignalFd, control: &Path) {
+fn pass_signals_on(signals: &SignalFd, control: &Path, dismissed: &AtomicBool) {
     loop {
         let mut fds = [PollFd::new(
             std::os::fd::AsFd::as_fd(signals),
@@ -221,6 +224,7 @@ fn pass_signals_on(signals: &SignalFd, control: &Path) {
         poll(&mut fds, PollTimeout::NONE).unwrap_or_default();
         while let Ok(Some(info)) = signals.read_signal() {
             if let Ok(libc::SIGTERM | libc::SIGINT) = i32::try_from(info.ssi_signo) {
+                dismissed.store(true, Ordering::Relaxed);
                 cancel(control);
             }
         }

@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use windlass_shim::archive::{self, Item, Owner};
@@ -30,6 +31,8 @@ pub(super) struct Aloud<'a> {
     /// How the program that runs the steps ended, once it has.
     pub(super) status: &'a OnceLock<ExitStatus>,
     pub(super) results: Vec<Item>,
+    /// Swarm wants the container gone.
+    pub(super) dismissed: &'a AtomicBool,
 }
 
 impl Aloud<'_> {
@@ -39,7 +42,14 @@ impl Aloud<'_> {
         let mut told_end = false;
         loop {
             std::thread::sleep(LOOK);
-            if !self.server.is_away() || told_end {
+            if !self.server.is_away() {
+                continue;
+            }
+            if told_end {
+                if self.dismissed.load(Ordering::Relaxed) {
+                    // All is told, and nobody waits for this container any more.
+                    std::process::exit(crate::EXIT_BROKEN);
+                }
                 continue;
             }
             // Asked before the journal is read: what comes after its end is nothing.
