@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
@@ -58,6 +59,70 @@ pub fn sealed_files(dir: &Path, step: u32) -> Result<Vec<SealedFile>> {
 pub fn has_log(dir: &Path, step: u32) -> Result<bool> {
     let files = folder::step_files(dir)?;
     Ok(files.into_iter().any(|(found, _)| found == step))
+}
+
+/// Whether a reader finds the log of a step: a sealed one has its figures, another one its bytes.
+pub fn is_here(dir: &Path, step: u32) -> bool {
+    [StepFile::Meta, StepFile::Log]
+        .into_iter()
+        .any(|file| step_path(dir, step, file).exists())
+}
+
+/// Steps whose sealed logs were put here, or brought back, before this time.
+///
+/// # Errors
+/// I/O.
+pub fn untouched_since(dir: &Path, before: SystemTime) -> Result<Vec<u32>> {
+    let mut steps = Vec::new();
+    for step in folder::steps(dir)? {
+        let changed = |file| {
+            let path = step_path(dir, step, file);
+            fs::metadata(path).and_then(|meta| meta.modified()).ok()
+        };
+        // Of one that was half forgotten, other files may be left.
+        let newest = StepFile::ALL.into_iter().filter_map(changed).max();
+        if newest.is_some_and(|newest| newest < before) {
+            steps.push(step);
+        }
+    }
+    Ok(steps)
+}
+
+/// Removes the files of a step's log that is the one with this SHA-256, because a copy elsewhere is enough. What was
+/// found in it stays. A crash in between leaves a log that is here, or one that is not ([`is_here`]); a further
+/// call finishes the work. Says whether anything was removed.
+///
+/// # Errors
+/// I/O; [`LogError::InUse`] while somebody else works on the folder.
+pub fn forget(dir: &Path, step: u32, sha256: &str) -> Result<bool> {
+    let _lock = folder::lock(dir)?;
+    let same = match seal::read_meta(dir, step)? {
+        Some(meta) => meta.sha256 == sha256,
+        None if is_here(dir, step) => hash(&mut LogReader::open(dir, step)?)? == sha256,
+        None => true,
+    };
+    if !same {
+        return Ok(false);
+    }
+    let mut any = false;
+    // The figures first, then the bytes: what has neither is not here.
+    for kind in [
+        StepFile::Meta,
+        StepFile::Log,
+        StepFile::SealedLog,
+        StepFile::Index,
+        StepFile::SealedIndex,
+        StepFile::Notes,
+    ] {
+        let path = step_path(dir, step, kind);
+        any |= path.exists();
+        folder::remove_if_exists(&path)?;
+        if kind == StepFile::Meta {
+            folder::sync_dir(dir)?;
+        }
+    }
+    folder::sync_dir(dir)?;
+    Ok(any)
 }
 
 /// SHA-256 of the log's bytes, read through whatever it is stored as.
@@ -228,6 +293,51 @@ mod tests {
             restore.file(file.suffix)?.write_all(&bytes).unwrap();
         }
         restore.finish()
+    }
+
+    #[test]
+    fn a_log_is_forgotten_wherever_that_is_broken_off() {
+        for lines in [3_u64, 20_000] {
+            let place = tempfile::tempdir().unwrap();
+            let (dir, copy) = (place.path().join("a"), place.path().join("copy"));
+            fs::create_dir_all(&dir).unwrap();
+            let log: Vec<u8> = (0..lines)
+                .flat_map(|i| format!("line {i}\n").into_bytes())
+                .collect();
+            let meta = sealed(&dir, &log);
+            copied(&dir, &copy, |_, _| {}).unwrap();
+            fs::write(dir.join("0.findings.json"), "{}").unwrap();
+            assert!(!forget(&dir, 0, "another").unwrap());
+            assert!(is_here(&dir, 0));
+            let later = SystemTime::now() + std::time::Duration::from_secs(60);
+            assert_eq!(untouched_since(&dir, later).unwrap(), [0]);
+            assert_eq!(
+                untouched_since(&dir, SystemTime::UNIX_EPOCH).unwrap(),
+                [0_u32; 0]
+            );
+
+            // Killed behind each removal: it is here whole, or not at all; and the rest goes with the next try.
+            let files = sealed_files(&dir, 0).unwrap();
+            let order = ["json", "log", "log.zst", "idx", "idx.zst", "notes"];
+            for done in 0..=order.len() {
+                for file in &files {
+                    let name = file.path.file_name().unwrap();
+                    fs::copy(copy.join(name), &file.path).unwrap();
+                }
+                for suffix in &order[..done] {
+                    fs::remove_file(dir.join(format!("0.{suffix}"))).unwrap_or_default();
+                }
+                if is_here(&dir, 0) {
+                    let mut reader = LogReader::open(&dir, 0).unwrap();
+                    assert_eq!(hash(&mut reader).unwrap(), meta.sha256);
+                }
+                forget(&dir, 0, &meta.sha256).unwrap();
+                assert!(!is_here(&dir, 0) && !has_log(&dir, 0).unwrap(), "{done}");
+                assert!(!forget(&dir, 0, &meta.sha256).unwrap());
+                assert_eq!(copied(&copy, &dir, |_, _| {}).unwrap(), meta);
+            }
+            assert!(dir.join("0.findings.json").exists());
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod text;
 
 pub use actions::{RefError, Refs};
 pub use artifacts::{ArtifactFile, Artifacts};
-pub use copies::LogCopies;
+pub use copies::{CopiedLine, CopiedLines, LogCopies};
 pub use pages::nodes::Cluster;
 pub use routes::router;
 pub use serve::serve;

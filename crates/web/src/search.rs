@@ -67,7 +67,16 @@ pub(crate) struct Found {
     pub(crate) groups: Vec<Group>,
     /// Where to look on, if not all was looked through.
     pub(crate) next: Option<i64>,
+    /// Logs with these words that are only in the archive, and could not be looked into.
+    pub(crate) elsewhere: Vec<(AttemptPlace, i64)>,
+    /// The archive has more.
+    pub(crate) more_elsewhere: bool,
+    /// Why the archive did not answer.
+    pub(crate) away: Option<String>,
 }
+
+/// Logs of [`Found::elsewhere`], at most.
+const MOST_ELSEWHERE: usize = 50;
 
 /// Looks for lines.
 pub(crate) async fn find(app: &AppState, asked: &Asked) -> Result<Found, WebError> {
@@ -80,12 +89,15 @@ pub(crate) async fn find(app: &AppState, asked: &Asked) -> Result<Found, WebErro
             "lines with all words are found, whatever their case: `refused 5432`; `\"in this order\"`; `refus*`",
         )
     })?;
+    let mut repo_name = None;
     let repo = match asked.repo.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => {
             let name: RepoName = name
                 .parse()
                 .map_err(|_| WebError::not_found(format!("repository named {name}")))?;
-            Some(app.store.repo_by_name(&name).await?.id)
+            let id = app.store.repo_by_name(&name).await?.id;
+            repo_name = Some(name);
+            Some(id)
         }
         None => None,
     };
@@ -108,6 +120,19 @@ pub(crate) async fn find(app: &AppState, asked: &Asked) -> Result<Found, WebErro
                 continue;
             };
             let folder = app.log_folder(&AttemptId::from_row(first.attempt));
+            let number = u32::try_from(first.step).unwrap_or(u32::MAX);
+            if app.copies.is_some() && !windlass_logs::copy::is_here(&folder, number) {
+                if let Some(place) = places.get(&first.attempt)
+                    && found.elsewhere.len() < MOST_ELSEWHERE
+                    && !found
+                        .elsewhere
+                        .iter()
+                        .any(|(p, s)| p == place && *s == first.step)
+                {
+                    found.elsewhere.push((place.clone(), first.step));
+                }
+                continue;
+            }
             let question = question.clone();
             let read = move || read(folder, &question, &step);
             let mut answer = tokio::task::spawn_blocking(read).await?;
@@ -136,6 +161,8 @@ pub(crate) async fn find(app: &AppState, asked: &Asked) -> Result<Found, WebErro
             }
         }
         if is_last {
+            // What is not here is older than what is.
+            ask_archive(app, text, &question, repo_name.as_ref(), limit, &mut found).await?;
             return Ok(found);
         }
         if begun.elapsed() > PATIENCE {
@@ -143,6 +170,46 @@ pub(crate) async fn find(app: &AppState, asked: &Asked) -> Result<Found, WebErro
             return Ok(found);
         }
     }
+}
+
+/// Adds what the archive finds in logs that are not here.
+async fn ask_archive(
+    app: &AppState,
+    text: &str,
+    question: &Question,
+    repo: Option<&RepoName>,
+    limit: usize,
+    found: &mut Found,
+) -> Result<(), WebError> {
+    if app.copies.is_none() {
+        return Ok(());
+    }
+    // A cluster knows whole words, as they stand in the text.
+    let plain = text.replace('"', " ");
+    let whole = plain.split_whitespace().filter(|word| !word.ends_with('*'));
+    let words = whole.collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        found.away = Some("it knows whole words only: add one".to_owned());
+        return Ok(());
+    }
+    let archived = crate::copies::search(app, &words, repo, limit).await?;
+    (found.away, found.more_elsewhere) = (archived.away, archived.more);
+    for (place, step, copied) in archived.logs {
+        let lines = copied.into_iter().filter_map(|line| {
+            Some(Line {
+                row: line.line.saturating_sub(1),
+                time_us: line.made_ms.saturating_mul(1000),
+                places: question.find(&line.text)?,
+                text: line.text,
+            })
+        });
+        let lines: Vec<Line> = lines.collect();
+        if !lines.is_empty() {
+            found.elsewhere.retain(|(p, s)| *p != place || *s != step);
+            found.groups.push(Group { place, step, lines });
+        }
+    }
+    Ok(())
 }
 
 /// Blocks of one step each, in the order in which the index has them.
@@ -213,7 +280,25 @@ pub(crate) async fn api(
             })
         }));
     }
-    Ok(Json(json!({"lines": lines, "next_before": found.next})))
+    let elsewhere = found.elsewhere.iter().map(|(place, step)| {
+        let page = urls::attempt_step(&place.repo, place.build, place.attempt, *step);
+        json!({
+            "repo": place.repo,
+            "build": place.build,
+            "attempt": place.attempt,
+            "step": step + 1,
+            "url": format!("{}{page}", app.public_url),
+        })
+    });
+    Ok(Json(json!({
+        "lines": lines,
+        "next_before": found.next,
+        "archive": {
+            "away": found.away,
+            "more": found.more_elsewhere,
+            "not_searched": elsewhere.collect::<Vec<_>>(),
+        },
+    })))
 }
 
 /// Counts what is shown, for the page.

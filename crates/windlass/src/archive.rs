@@ -5,16 +5,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use windlass_archive::elasticsearch::SearchQuery;
 use windlass_archive::{
     ArchiveError, Auth, Elasticsearch, ElasticsearchConfig, LogName, S3, S3Config,
 };
-use windlass_model::{AttemptId, Secret};
-use windlass_store::{ArchiveCopy, Store};
+use windlass_logs::copy;
+use windlass_model::{AttemptId, RepoName, Secret};
+use windlass_store::{ArchiveCopy, Store, failpoint};
+use windlass_web::{CopiedLine, CopiedLines};
 
 use crate::report::{EXIT_UNREACHABLE, Problem};
 
@@ -22,6 +25,8 @@ use crate::report::{EXIT_UNREACHABLE, Problem};
 pub(crate) const ELASTICSEARCH: &str = "elasticsearch";
 /// The sink's name in the store.
 pub(crate) const OBJECTS: &str = "s3";
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Where copies of logs are kept. Nothing is kept anywhere unless it is asked for.
 #[derive(Debug, Clone, Args)]
@@ -313,6 +318,8 @@ pub(crate) struct Fetcher {
     pub(crate) sinks: Sinks,
     pub(crate) logs: PathBuf,
     pub(crate) instance: String,
+    /// For how many days logs stay here that have copies elsewhere; `None`: for ever.
+    pub(crate) keep_days: Option<i64>,
     /// One at a time: two readers of one log must not fetch it twice.
     pub(crate) turn: Mutex<()>,
 }
@@ -321,11 +328,12 @@ impl Fetcher {
     /// Puts the log of a step into its folder, from whichever sink has it. Says whether one had.
     pub(crate) async fn fetch_step(&self, attempt: i64, step: u32) -> Result<bool, ArchiveError> {
         let _turn = self.turn.lock().await;
-        let later = |e: windlass_store::StoreError| ArchiveError::Later {
-            reason: e.to_string(),
-        };
         let copies = self.store.copies_of_step(attempt, i64::from(step));
         let dir = self.logs.join(AttemptId::from_row(attempt).as_str());
+        // Somebody else may have asked for it a moment ago.
+        if windlass_logs::copy::is_here(&dir, step) {
+            return Ok(true);
+        }
         let mut failed = None;
         for copy in copies.await.map_err(later)? {
             if copy.state != "kept" {
@@ -361,6 +369,79 @@ impl Fetcher {
         }
         failed.map_or(Ok(false), Err)
     }
+
+    /// Removes the local files of an attempt's logs that lie here untouched since `before`, each after a copy was
+    /// read back and is the same. Says how many.
+    pub(crate) async fn drop_local(
+        &self,
+        attempt: i64,
+        before: SystemTime,
+    ) -> Result<u64, ArchiveError> {
+        let dir = self.logs.join(AttemptId::from_row(attempt).as_str());
+        let looked = dir.clone();
+        let untouched = tokio::task::spawn_blocking(move || copy::untouched_since(&looked, before));
+        let mut dropped = 0;
+        for step in untouched.await.map_err(later)?? {
+            let copies = self.store.copies_of_step(attempt, i64::from(step)).await;
+            let copies = copies.map_err(later)?;
+            // One that has still to be written needs the files.
+            let waits = |copy: &ArchiveCopy| {
+                matches!(copy.state.as_str(), "waiting" | "refused")
+                    && self.sinks.names().contains(&copy.sink.as_str())
+            };
+            if copies.iter().any(waits) {
+                continue;
+            }
+            let Some(sha256) = self.whole_copy(&copies).await? else {
+                continue;
+            };
+            let _turn = self.turn.lock().await;
+            failpoint::hit(format_args!("before-local-removal"));
+            let at = dir.clone();
+            let forget = move || copy::forget(&at, step, &sha256);
+            if tokio::task::spawn_blocking(forget).await.map_err(later)?? {
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// The SHA-256 of a log of which one copy is what was written: it is read back now.
+    async fn whole_copy(&self, copies: &[ArchiveCopy]) -> Result<Option<String>, ArchiveError> {
+        let mut outage = None;
+        for copy in copies.iter().filter(|copy| copy.state == "kept") {
+            let name = log_name(&self.instance, copy);
+            let verified = match (
+                copy.sink.as_str(),
+                &self.sinks.elasticsearch,
+                &self.sinks.objects,
+            ) {
+                (ELASTICSEARCH, Some(es), _) => es.verify(&name, &copy.sha256).await.map(drop),
+                (OBJECTS, _, Some(s3)) => s3.verify(&name, &copy.sha256).await,
+                _ => continue,
+            };
+            match verified {
+                Ok(()) => return Ok(Some(copy.sha256.clone())),
+                Err(error @ (ArchiveError::Missing { .. } | ArchiveError::Differs { .. })) => {
+                    // It is written again, from the files that are still here.
+                    tracing::warn!(log = %name.describe(), sink = copy.sink, %error, "a copy is not what was kept");
+                    self.store
+                        .copy_again(copy.id, &error.to_string())
+                        .await
+                        .map_err(later)?;
+                    return Ok(None);
+                }
+                Err(error) => outage = Some(error),
+            }
+        }
+        outage.map_or(Ok(None), Err)
+    }
+}
+
+fn later(error: impl std::fmt::Display) -> ArchiveError {
+    ArchiveError::Later {
+        reason: error.to_string(),
+    }
 }
 
 /// Puts one log into a folder.
@@ -392,6 +473,47 @@ impl windlass_web::LogCopies for Fetcher {
                 Some(row) => self.fetch_step(row, step).await.map_err(|e| e.to_string()),
                 None => Ok(false),
             }
+        })
+    }
+
+    fn search<'a>(
+        &'a self,
+        words: &'a str,
+        repo: Option<&'a RepoName>,
+        limit: usize,
+    ) -> BoxFuture<'a, Option<Result<CopiedLines, String>>> {
+        Box::pin(async move {
+            let es = self.sinks.elasticsearch.as_ref()?;
+            let query = SearchQuery {
+                words: words.to_owned(),
+                repo: repo.map(ToString::to_string),
+                instance: Some(self.instance.clone()),
+                limit,
+                after: None,
+                // What is younger is here, and need not be looked through there.
+                made_before_ms: self
+                    .keep_days
+                    .map(|days| windlass_store::db::now_ms() - days * DAY_MS),
+            };
+            let answer = match es.search(&query).await {
+                Ok(answer) => answer,
+                Err(error) => return Some(Err(error.to_string())),
+            };
+            let lines = answer.hits.into_iter().filter_map(|hit| {
+                Some(CopiedLine {
+                    repo: hit.repo.parse().ok()?,
+                    build: hit.build,
+                    attempt: hit.attempt,
+                    step: hit.step,
+                    line: hit.line,
+                    text: hit.text,
+                    made_ms: hit.started_ms,
+                })
+            });
+            Some(Ok(CopiedLines {
+                lines: lines.collect(),
+                more: answer.next.is_some(),
+            }))
         })
     }
 }

@@ -11,7 +11,7 @@ use windlass_archive::{ArchiveError, Elasticsearch, LogName, S3, Written};
 use windlass_model::AttemptId;
 use windlass_store::{ArchiveCopy, KeptCopy, Store, StoreError, failpoint};
 
-use crate::archive::{ELASTICSEARCH, OBJECTS, log_name};
+use crate::archive::{ELASTICSEARCH, Fetcher, OBJECTS, log_name};
 
 /// How often the outbox is looked at without any bell.
 const TICK: Duration = Duration::from_secs(60);
@@ -47,6 +47,8 @@ pub(crate) struct Archiver {
     pub(crate) logs: PathBuf,
     pub(crate) instance: String,
     pub(crate) sink: Sink,
+    /// Who brings logs back.
+    pub(crate) fetcher: Arc<Fetcher>,
 }
 
 /// What became of one copy.
@@ -163,7 +165,10 @@ impl Archiver {
         let there = looked.await.map_err(|e| ArchiveError::Later {
             reason: e.to_string(),
         })?;
-        if !there.map_err(ArchiveError::from)? {
+        // One whose files went because another sink has it comes back from there.
+        if !there.map_err(ArchiveError::from)?
+            && !self.fetcher.fetch_step(copy.attempt_id, step).await?
+        {
             self.store
                 .copy_empty(copy.id, "there is no log of this step here")
                 .await?;

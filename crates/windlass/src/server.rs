@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) keep_failed: u64,
     pub(crate) log_limit: u64,
     pub(crate) keep_logs: KeepLogs,
+    /// For how many days logs stay here that have copies elsewhere.
+    pub(crate) keep_local_log_days: Option<i64>,
     /// Whether there is an index of words.
     pub(crate) search: bool,
     pub(crate) github_api: Option<String>,
@@ -183,7 +185,21 @@ impl Server {
             true => Some(SearchIndex::open(&self.folders.root).await?),
             false => None,
         };
+        self.store
+            .set_archive_sinks(&self.settings.sinks.names())
+            .await?;
+        let instance = self.store.archive_instance().await?;
+        let fetcher = Arc::new(Fetcher {
+            store: self.store.clone(),
+            sinks: self.settings.sinks.clone(),
+            logs: self.folders.logs(),
+            instance: instance.clone(),
+            keep_days: self.settings.keep_local_log_days,
+            turn: tokio::sync::Mutex::default(),
+        });
+        let has_archive = !self.settings.sinks.is_empty();
         let worker = Arc::new(Worker {
+            archive: has_archive.then(|| Arc::clone(&fetcher)),
             store: self.store.clone(),
             executors: self.executors.clone(),
             git: git.clone(),
@@ -203,22 +219,8 @@ impl Server {
             index: index.clone(),
             draining: false.into(),
         });
-        self.store
-            .set_archive_sinks(&self.settings.sinks.names())
-            .await?;
-        let instance = self.store.archive_instance().await?;
-        let copies = (!self.settings.sinks.is_empty()).then(|| {
-            let fetcher: Arc<dyn windlass_web::LogCopies> = Arc::new(Fetcher {
-                store: self.store.clone(),
-                sinks: self.settings.sinks.clone(),
-                logs: self.folders.logs(),
-                instance: instance.clone(),
-                turn: tokio::sync::Mutex::default(),
-            });
-            fetcher
-        });
         let app = windlass_web::router(AppState {
-            copies,
+            copies: has_archive.then(|| Arc::clone(&fetcher) as Arc<dyn windlass_web::LogCopies>),
             store: self.store.clone(),
             hub,
             index: index.clone(),
@@ -258,6 +260,7 @@ impl Server {
         tasks.spawn(reporter.run());
         for sink in sinks(&self.settings.sinks) {
             let archiver = Archiver {
+                fetcher: Arc::clone(&fetcher),
                 store: self.store.clone(),
                 logs: self.folders.logs(),
                 instance: instance.clone(),

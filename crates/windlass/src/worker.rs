@@ -31,6 +31,7 @@ use windlass_store::logs::KeepLogs;
 use windlass_store::queue::Willing;
 use windlass_store::{Build, BuildEnd, Judge, SearchIndex, Store, StoreError};
 
+use crate::archive::Fetcher;
 use crate::executors::AllowArgs;
 use crate::report::Problem;
 
@@ -74,6 +75,8 @@ pub(crate) struct Worker {
     pub(crate) log_limit: u64,
     /// How long logs are kept where a repository says nothing else.
     pub(crate) keep_logs: KeepLogs,
+    /// Who knows the copies of logs elsewhere, if there are any.
+    pub(crate) archive: Option<Arc<Fetcher>>,
     /// The index of words, if there is one.
     pub(crate) index: Option<SearchIndex>,
     /// Set when what runs may end, but nothing more is taken.
@@ -202,6 +205,9 @@ impl Worker {
             }
             if let Err(problem) = self.drop_old_logs().await {
                 tracing::error!(%problem, "could not remove old logs");
+            }
+            if let Err(problem) = self.drop_local_logs().await {
+                tracing::error!(%problem, "could not remove logs that have copies elsewhere");
             }
             for _ in 0..SWEEPS_PER_HOUR {
                 if let Err(problem) = self.drop_old_artifacts().await {

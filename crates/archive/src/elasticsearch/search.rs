@@ -29,6 +29,8 @@ pub struct SearchQuery {
     pub limit: usize,
     /// From the answer before.
     pub after: Option<String>,
+    /// Only logs of builds that were made before this time, in milliseconds since 1970.
+    pub made_before_ms: Option<i64>,
 }
 
 /// A line that was found.
@@ -101,6 +103,9 @@ impl Elasticsearch {
             if let Some(value) = value {
                 filters.push(json!({"term": {field: {"value": value}}}));
             }
+        }
+        if let Some(before) = search.made_before_ms {
+            filters.push(json!({"range": {"started": {"lt": before}}}));
         }
         let mut query = json!({
             "size": PAGE,

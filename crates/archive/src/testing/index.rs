@@ -258,6 +258,15 @@ impl Index {
                         wanted.iter().any(has)
                     })
             }
+            "range" => {
+                let Some((field, about)) = about.as_object().and_then(|t| t.iter().next()) else {
+                    return wrong("[range] query malformed");
+                };
+                let Some(below) = about["lt"].as_i64() else {
+                    return wrong("[range] query has no [lt]");
+                };
+                Ok(source[field].as_i64().is_some_and(|value| value < below))
+            }
             other => wrong(&format!("unknown query [{other}]")),
         }
     }

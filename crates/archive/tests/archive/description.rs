@@ -128,6 +128,7 @@ async fn every_request_is_described() {
         instance: Some(of.instance.clone()),
         limit: 300,
         after: None,
+        made_before_ms: Some(4_000_000_000_000),
     };
     query.after = es.search(&query).await.unwrap().next;
     assert!(query.after.is_some());

@@ -36,6 +36,7 @@ pub(crate) async fn suite(es: &Elasticsearch, mark: &str) {
             instance: Some(mark.to_owned()),
             limit,
             after,
+            made_before_ms: None,
         };
         es.search(&query).await.unwrap()
     };

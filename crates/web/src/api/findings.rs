@@ -201,10 +201,15 @@ pub(crate) async fn scan(
         .is_some_and(|v| !matches!(v.as_str(), "" | "0" | "false"));
     let repo = app.store.repo_by_name(&repo).await?;
     let (lines, receiver) = mpsc::channel(16);
+    let pattern = Pattern::text(&text, ignore_case);
     let scan = Scan {
         app,
         repo: repo.id,
-        pattern: Pattern::text(&text, ignore_case),
+        repo_name: repo.name,
+        text,
+        ignore_case,
+        elsewhere: 0,
+        pattern,
         left: limit.unwrap_or(HITS).min(MOST_HITS),
         lines,
         builds: 0,
@@ -219,6 +224,11 @@ pub(crate) async fn scan(
 struct Scan {
     app: App,
     repo: i64,
+    repo_name: windlass_model::RepoName,
+    text: String,
+    ignore_case: bool,
+    /// Logs that are only in the archive.
+    elsewhere: u64,
     pattern: Pattern,
     /// Rows that may still be found.
     left: usize,
@@ -237,8 +247,14 @@ impl Scan {
             let _ = self.lines.send(Err(std::io::Error::other(error))).await;
             return;
         }
+        let away = match self.archived().await {
+            Ok(away) => away,
+            Err(error) => Some(error.to_string()),
+        };
         let sum = json!({
             "done": true,
+            "elsewhere": self.elsewhere,
+            "archive_away": away,
             "builds": self.builds,
             "logs": self.logs,
             "bytes": self.bytes,
@@ -279,6 +295,54 @@ impl Scan {
         }
     }
 
+    /// Asks the archive for logs that are not here; why it did not answer, if it did not.
+    async fn archived(&mut self) -> Result<Option<String>, FindError> {
+        if self.elsewhere == 0 || self.left == 0 {
+            return Ok(None);
+        }
+        let words = self.text.split(|c: char| !c.is_alphanumeric());
+        let words = words
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        if words.is_empty() {
+            return Ok(Some("it can only be asked for words".to_owned()));
+        }
+        let name = self.repo_name.clone();
+        let found = crate::copies::search(&self.app, &words, Some(&name), self.left).await?;
+        if !found.asked {
+            return Ok(Some("nothing there can search".to_owned()));
+        }
+        let wanted = self.text.to_lowercase();
+        for (place, step, lines) in found.logs {
+            for found in lines {
+                let holds = match self.ignore_case {
+                    true => found.text.to_lowercase().contains(&wanted),
+                    false => found.text.contains(&self.text),
+                };
+                if !holds || self.left == 0 {
+                    continue;
+                }
+                self.left -= 1;
+                let index = usize::try_from(step).unwrap_or(usize::MAX);
+                let path = urls::line(&place.repo, place.build, place.attempt, step, found.line);
+                let hit = json!({
+                    "build": place.build,
+                    "attempt": place.attempt,
+                    "step": step + 1,
+                    "name": place.steps.get(index),
+                    "line": found.line,
+                    "text": found.text,
+                    "url": format!("{}{path}", self.app.public_url),
+                });
+                if self.lines.send(Ok(line(&hit))).await.is_err() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(found.away)
+    }
+
     async fn one(
         &mut self,
         build: &Build,
@@ -287,6 +351,10 @@ impl Scan {
     ) -> Result<(), FindError> {
         let folder = self.app.log_folder(&attempt.attempt_id());
         let number = u32::try_from(step.index).unwrap_or(u32::MAX);
+        if self.app.copies.is_some() && !windlass_logs::copy::is_here(&folder, number) {
+            self.elsewhere += 1;
+            return Ok(());
+        }
         let head = json!({
             "build": build.number,
             "attempt": attempt.number,

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use windlass_store::logs::AttemptPlace;
 
 use super::{Frame, render};
 use crate::auth::Visitor;
@@ -30,6 +31,19 @@ impl SearchPage {
     fn more(&self) -> Option<String> {
         let before = self.found.as_ref()?.next?;
         Some(urls::search(&self.text, &self.repo, Some(before)))
+    }
+
+    /// Logs that are only in the archive: where they are, and what they are.
+    fn elsewhere(&self) -> Vec<(String, String)> {
+        let all = self.found.iter().flat_map(|found| &found.elsewhere);
+        let link = |(place, step): &(AttemptPlace, i64)| {
+            let (repo, build) = (&place.repo, place.build);
+            (
+                urls::attempt_step(repo, build, place.attempt, *step),
+                format!("{repo} #{build} step {}", step + 1),
+            )
+        };
+        all.map(link).collect()
     }
 }
 

@@ -56,6 +56,10 @@ pub(crate) struct Args {
     log_limit: u64,
     #[command(flatten)]
     keep_logs: KeepLogsArgs,
+    /// Remove the files of logs here so many days after the end of their job, once a copy of them in the archive
+    /// (--elasticsearch, --s3-endpoint) was read back; whoever opens one gets it from there [default: keep them]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=100_000))]
+    keep_local_log_days: Option<i64>,
     /// Make no index of the words of all logs, and search in none
     #[arg(long)]
     no_search: bool,
@@ -121,6 +125,13 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         return Err(Problem::new("with --slots 0 nothing would ever run")
             .hint("give at least 1, or leave it out"));
     }
+    let sinks = args.archive.sinks()?;
+    if args.keep_local_log_days.is_some() && sinks.is_empty() {
+        return Err(
+            Problem::new("--keep-local-log-days removes logs here that have copies in an archive, and there is none")
+                .hint("name one with --elasticsearch or --s3-endpoint, or use --keep-log-days"),
+        );
+    }
     let settings = Settings {
         listen: args.listen,
         public_url: args
@@ -132,10 +143,11 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         docker: args.docker.into(),
         swarm: args.swarm.into(),
         allow: args.allow,
-        sinks: args.archive.sinks()?,
+        sinks,
         keep_failed: args.keep_failed,
         log_limit: args.log_limit.saturating_mul(1 << 20),
         keep_logs: args.keep_logs.into(),
+        keep_local_log_days: args.keep_local_log_days,
         search: !args.no_search,
         github_api: args.github_api,
         private: args.private,

@@ -2,7 +2,9 @@
 //! tombstone.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use windlass_archive::ArchiveError;
 use windlass_model::{AttemptId, BuildNumber};
 use windlass_store::logs::{KeepLogs, KeptLog};
 use windlass_store::{SearchIndex, Store};
@@ -120,6 +122,45 @@ impl Worker {
             }
             remove(&self.store, self.index.as_ref(), &self.logs, &gone).await?;
             tracing::info!(repo, attempts = gone.len(), "removed old logs");
+        }
+        Ok(())
+    }
+
+    /// Removes the files of logs here whose copies elsewhere are enough. Every hour.
+    pub(crate) async fn drop_local_logs(&self) -> Result<(), Problem> {
+        let Some((archive, days)) = self
+            .archive
+            .as_ref()
+            .and_then(|archive| Some((archive, archive.keep_days?)))
+        else {
+            return Ok(());
+        };
+        let ended_before = windlass_store::db::now_ms() - days.saturating_mul(DAY_MS);
+        // What somebody has looked at stays for a day.
+        let before = SystemTime::now() - Duration::from_millis(DAY_MS.unsigned_abs());
+        let mut dropped = 0;
+        for repo in self.store.all_repo_ids().await? {
+            for log in self.store.kept_logs(repo).await? {
+                if log.finished_ms > ended_before {
+                    continue;
+                }
+                match archive.drop_local(log.attempt, before).await {
+                    Ok(logs) => dropped += logs,
+                    Err(error @ ArchiveError::Outage { .. }) => {
+                        tracing::warn!(%error, "logs stay here: the archive can't say now whether it has them");
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        tracing::warn!(attempt = log.attempt, %error, "logs stay here");
+                    }
+                }
+            }
+        }
+        if dropped > 0 {
+            tracing::info!(
+                logs = dropped,
+                "removed logs here of which the archive has copies"
+            );
         }
         Ok(())
     }

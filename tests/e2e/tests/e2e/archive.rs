@@ -273,3 +273,144 @@ killed_at! {
     killed_before_a_copy_is_noted: "before-copy_kept",
     killed_after_a_copy_is_noted: "after-copy_kept",
 }
+
+/// As if what the server has were this many days old.
+async fn age(lab: &Lab, days: i64) {
+    let options = SqliteConnectOptions::new().filename(lab.data().join("windlass.db"));
+    let mut db = options.connect().await.unwrap();
+    for update in [
+        "update attempts set finished_ms = finished_ms - ?1",
+        "update builds set created_ms = created_ms - ?1",
+    ] {
+        let ms = days * 86_400_000;
+        sqlx::query(update).bind(ms).execute(&mut db).await.unwrap();
+    }
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days as u64 * 86_400);
+    for attempt in std::fs::read_dir(lab.data().join("logs")).unwrap() {
+        for file in std::fs::read_dir(attempt.unwrap().path()).unwrap() {
+            let file = std::fs::File::options()
+                .append(true)
+                .open(file.unwrap().path())
+                .unwrap();
+            file.set_modified(then).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_with_copies_go_from_here_and_are_read_and_searched_all_the_same() {
+    let cluster = FakeCluster::start().await;
+    let lab = Lab::new();
+    lab.hooked("r", spec());
+    let refused = lab.run(&["serve", "--keep-local-log-days", "3"]);
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("there is none"), "{words}");
+    let url = cluster.url();
+    let archive = ["--elasticsearch", url.as_str()];
+    let server = lab.serve(&[]);
+    lab.push("r", &["HEAD:main"]);
+    lab.ended(&server, "r", 1).await;
+    let json = lab.data().join("logs/a1/0.json");
+    lab.wait("the log is sealed", || {
+        json.exists() && lab.work().is_empty()
+    });
+    drop(server);
+    age(&lab, 5).await;
+    let server = lab.serve(&archive);
+    until_copies(&lab, &server, "kept", 2).await;
+    drop(server);
+
+    // An archive that is away removes nothing.
+    let local = [archive.as_slice(), &["--keep-local-log-days", "3"]].concat();
+    cluster.fail("/", usize::MAX, Fault::Proxy);
+    let server = lab.serve(&local);
+    lab.wait("the server tells why logs stay", || {
+        server.said().contains("logs stay here")
+    });
+    assert!(json.exists());
+    drop(server);
+    cluster.recover();
+
+    // With it, they go, one after the other, also if the server is killed between the check and the removal.
+    let killing = [("WINDLASS_KILL_AT", "before-local-removal")];
+    let mut server = lab.serve_with(&local, &killing);
+    server.wait();
+    assert!(json.exists());
+    drop(server);
+    let server = lab.serve(&local);
+    let gone = || {
+        let left = |suffix: &str| lab.data().join(format!("logs/a1/{suffix}")).exists();
+        !["0.json", "0.log.zst", "0.idx.zst", "1.json", "1.log"]
+            .iter()
+            .any(|file| left(file))
+    };
+    lab.wait("the logs are not here", gone);
+    assert_eq!(copies(&lab, "kept").await, 2);
+
+    // Searched where they are: as the index here knows them, and line by line.
+    let search = |q: &'static str| {
+        let path = format!("/api/v1/search?q={q}");
+        let (lab, server) = (&lab, &server);
+        async move { lab.json(server, &path).await }
+    };
+    let found = search("line+777+zebra").await;
+    assert_eq!(found["lines"].as_array().unwrap().len(), 1, "{found:#}");
+    assert_eq!(found["lines"][0]["line"], 777);
+    assert_eq!(found["archive"]["not_searched"], serde_json::json!([]));
+    let page = lab.text(&server, "/search?q=line+777+zebra").await;
+    assert!(
+        page.contains("steps/1?") && page.contains("#L777"),
+        "{page}"
+    );
+    let scan = lab.run(&["logs", "r", "--search", "line 778 of"]);
+    let lines = String::from_utf8(scan.stdout).unwrap();
+    assert_eq!(
+        lines,
+        "r/1 attempt 1 step 1:778: line 778 of the zebra log\n"
+    );
+    assert!(gone(), "searching brought a log back");
+
+    // A cluster that is away is told, and what is here is found.
+    cluster.fail("_search", usize::MAX, Fault::Status(503));
+    let found = search("line+777+zebra").await;
+    assert_eq!(found["lines"], serde_json::json!([]));
+    assert!(found["archive"]["away"].is_string(), "{found:#}");
+    assert_eq!(found["archive"]["not_searched"][0]["step"], 1, "{found:#}");
+    let page = lab.text(&server, "/search?q=line+777+zebra").await;
+    assert!(
+        page.contains("were not searched") && page.contains("r #1 step 1"),
+        "{page}"
+    );
+    let scan = lab.run(&["logs", "r", "--search", "line 778 of"]);
+    let said = String::from_utf8(scan.stderr).unwrap();
+    assert!(
+        said.contains("2 logs that are only in the archive were not searched"),
+        "{said}"
+    );
+    let answer = lab
+        .http
+        .get(format!("{}{LOG}", server.url))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 503);
+    cluster.recover();
+
+    // Whoever opens one has it, byte for byte, and it is here again.
+    assert!(lab.bytes(&server, LOG).await == expected());
+    assert!(json.exists());
+
+    // What is erased is erased everywhere, also where it is not here.
+    lab.ok(&["erase", "r/1", "--why", "a key"]);
+    until_copies(&lab, &server, "removed", 2).await;
+    assert!(cluster.documents().is_empty());
+    let found = search("line+777+zebra").await;
+    assert_eq!(found["lines"], serde_json::json!([]));
+    let answer = lab
+        .http
+        .get(format!("{}{LOG}", server.url))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 410);
+}

@@ -230,6 +230,14 @@ pub(super) async fn search(
         number(&sum, "bytes") as f64 / 1e6,
         number(&sum, "ms") as f64 / 1e3,
     ));
+    if let (logs, Some(why)) = (
+        number(&sum, "elsewhere"),
+        sum.get("archive_away").and_then(Value::as_str),
+    ) {
+        complain(format_args!(
+            "{logs} logs that are only in the archive were not searched: {why}"
+        ));
+    }
     if sum.get("more") == Some(&Value::Bool(true)) {
         complain("there may be more in older builds: ask for them with --limit N");
     }
