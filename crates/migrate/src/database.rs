@@ -82,7 +82,7 @@ impl Database {
 
     /// The database of this name on the same server, with everything else of the address (user,
     /// TLS, parameters). SQLite: the file `name`, which begins with `/`.
-    pub(crate) fn named(&self, name: &str) -> Self {
+    pub fn named(&self, name: &str) -> Self {
         let url = if self.dialect == Dialect::Sqlite {
             let rest = &self.url["sqlite:".len()..];
             // Programs differ in how many slashes stand before a path: as many as in the address.

@@ -111,6 +111,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// What would run is not what was allowed to.
+    #[error("the plan {ours:.12} is not the one that was rehearsed ({allowed:.12})")]
+    OtherPlan {
+        /// The hash of what would run.
+        ours: String,
+        /// The hash that was allowed.
+        allowed: String,
+    },
     /// It can't be done as asked.
     #[error("{0}")]
     Refused(String),
@@ -188,6 +196,9 @@ impl Error {
             ),
             Self::NoDown { .. } => {
                 "write what undoes it below a line `-- windlass: down` in its file".to_owned()
+            }
+            Self::OtherPlan { .. } => {
+                "rehearse again: windlass migrate rehearse --from ... --output FILE".to_owned()
             }
             Self::Url(_) => "say --url postgres://user:password@host/database, \
                  mysql://user:password@host/database or sqlite:PATH, or set DATABASE_URL"

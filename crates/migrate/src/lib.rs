@@ -16,6 +16,7 @@
 //! | what is dangerous, and the safe way | [`lint`] |
 //! | databases that are there for a while | [`scratch`], filled by [`load`] |
 //! | old code on the new schema | [`prove`] |
+//! | the plan on a copy, measured | [`rehearse`] |
 //! | what stops it, and hints | [`error`] |
 //!
 //! A program that carries its migrations makes its [`Folder`] of texts (`include_str!`), and uses
@@ -33,6 +34,7 @@ pub mod load;
 pub mod lock;
 pub mod plan;
 pub mod prove;
+pub mod rehearse;
 pub mod release;
 pub mod run;
 pub mod scratch;

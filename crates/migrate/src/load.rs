@@ -149,7 +149,9 @@ impl Script {
                     "is not UTF-8: dump it again with --encoding=UTF8, or --hex-blob for mysqldump",
                 ));
             };
-            let empty = self.buffer.trim().is_empty();
+            // Nothing but comments so far.
+            let mut before = self.buffer.lines().map(str::trim);
+            let empty = before.all(|l| l.is_empty() || l.starts_with("--"));
             if empty && self.dialect == Dialect::Postgres && text.starts_with('\\') {
                 // Newer pg_dump begins and ends with these, against injected commands of psql.
                 if text.starts_with("\\restrict") || text.starts_with("\\unrestrict") {
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_dump_is_cut_where_statements_end_and_nowhere_else() {
-        let text = "\\restrict x\n-- a; comment;\nset a = 1;\n\ncreate function f() returns int as $$\n\
+        let text = "--\n\\restrict x\n-- a; comment;\nset a = 1;\n\ncreate function f() returns int as $$\n\
             begin;\n return 1;\nend $$ language plpgsql;\ninsert into t values ('a;\nb;\n'), (1);\
             select 1; select 2\n;\n/* x;\ny; */ select 3";
         let found = pieces(text, Dialect::Postgres).unwrap();
@@ -357,12 +359,12 @@ mod tests {
         assert_eq!(
             starts,
             [
-                "3: set a = 1",
-                "5: create function f() returns int as $$",
-                "9: insert into t values ('a;",
-                "11: select 1",
-                "11: select 2",
-                "14: select 3"
+                "4: set a = 1",
+                "6: create function f() returns int as $$",
+                "10: insert into t values ('a;",
+                "12: select 1",
+                "12: select 2",
+                "15: select 3"
             ]
         );
         let text = "create trigger x after insert on t begin\n update t set a = 1;\n delete from u;\nend;\nselect 1;";

@@ -21,6 +21,8 @@ use crate::gate::Gate;
 use crate::lock::Holder;
 use crate::plan::{Held, Mismatch, Rules};
 
+pub(crate) use apply::unfit;
+
 pub use adopt::{Adopted, HandedBack, Tool, adopt, hand_back};
 pub use data::{Command, DataReport, How, Progress, Range, check_batches, data};
 pub use down::down;
@@ -48,6 +50,9 @@ pub struct Options {
     pub lease_only: bool,
     /// A lock in Redis to ask for before the database's own.
     pub gate: Option<Gate>,
+    /// Run nothing but the plan with this hash ([`crate::plan::Plan::hash`]), or what is left of it:
+    /// nothing.
+    pub only_plan: Option<String>,
     /// What to allow.
     pub rules: Rules,
 }
@@ -63,6 +68,7 @@ impl Default for Options {
             lease: Duration::from_secs(20),
             lease_only: false,
             gate: None,
+            only_plan: None,
             rules: Rules::default(),
         }
     }

@@ -23,7 +23,7 @@
 //! | 4 | somebody else has the lock |
 //! | 5 | a migration is half done, and a person must look |
 //! | 6 | files and history don't fit, or a check found something |
-//! | 7 | unsafe (lint, prove) |
+//! | 7 | unsafe (lint, prove, rehearse) |
 //! | 8 | the schema is too new for the application |
 
 use std::error::Error;
@@ -168,6 +168,7 @@ impl From<windlass_migrate::Error> for Problem {
             Error::Locked { .. } | Error::Shut { .. } => EXIT_MIGRATE_LOCKED,
             Error::Interrupted { .. } => EXIT_MIGRATE_HALF,
             Error::Mismatch(_) | Error::Verify { .. } => EXIT_MIGRATE_MISMATCH,
+            Error::OtherPlan { .. } => EXIT_MIGRATE_UNSAFE,
             _ => EXIT_MIGRATE_FAILED,
         };
         let problem = Self::new(chain(&error)).code(code);

@@ -121,7 +121,8 @@ impl<'a> Job<'a> {
     }
 }
 
-fn unfit(shape: &Shape) -> Option<&'static str> {
+/// Why no file may hold such a statement.
+pub(crate) fn unfit(shape: &Shape) -> Option<&'static str> {
     Some(match shape {
         Shape::Control => {
             "remove it: the runner begins and commits by itself, so that the file and its row in \

@@ -83,6 +83,15 @@ async fn under_lock<S: Session>(
         ..seen
     };
     let found = checked(plan(&seen, folder, &options.rules, fresh))?;
+    if let Some(allowed) = &options.only_plan
+        && !found.run.is_empty()
+        && found.hash(folder) != *allowed
+    {
+        return Err(Error::OtherPlan {
+            ours: found.hash(folder),
+            allowed: allowed.clone(),
+        });
+    }
     for interrupted in look::interrupted(&mut locked.session, &seen).await? {
         let resumable = interrupted.direction == "up" && found.run.contains(&interrupted.version);
         if !resumable {

@@ -13,6 +13,7 @@ mod new;
 mod old_release;
 mod plan;
 mod prove;
+mod rehearse;
 mod repair;
 mod run;
 pub(super) mod status;
@@ -56,7 +57,7 @@ A file that changes many rows begins with `-- windlass: phase data`: see `windla
 
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 the command line is wrong; 3 migrations are pending;
 4 somebody else has the lock; 5 a migration is half done; 6 files and history don't fit, a check found
-something, or schemas differ; 7 unsafe (lint, prove); 8 the schema is too new for this application.
+something, or schemas differ; 7 unsafe (lint, prove, rehearse); 8 the schema is too new for this application.
 
 More: docs/migrate.md";
 
@@ -104,6 +105,8 @@ enum Command {
     Drift(drift::Args),
     /// Prove that the old release runs on the new schema, and the new one on what it meets
     Prove(prove::Args),
+    /// Run the plan on a copy of the data, under load, and measure its locks
+    Rehearse(Box<rehearse::Args>),
     /// Say what is dangerous in a folder of migrations
     Lint(super::migrate_lint::LintArgs),
     /// Not for people: becomes the command, and dies with its parent
@@ -311,6 +314,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Exec(args) => exec::main(args),
         // It has something to tidy up when it is stopped.
         Command::Prove(args) => return conclude(json, prove::run(&args)),
+        Command::Rehearse(args) => return conclude(json, rehearse::run(&args)),
         other => return finish(json, other.run()),
     };
     end(json, code)
@@ -373,6 +377,7 @@ impl Command {
             Self::Diff(args) => args.json,
             Self::Drift(args) => args.json,
             Self::Prove(args) => args.json,
+            Self::Rehearse(args) => args.json,
             Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
         }
     }
@@ -395,9 +400,11 @@ impl Command {
             Self::Diff(args) => diff::run(&args).await,
             Self::Drift(args) => drift::run(&args).await,
             // Handled before: they become other programs, ask no database, or tidy up.
-            Self::Prove(_) | Self::Exec(_) | Self::RunChild(_) | Self::Lint(_) => {
-                Err(Problem::new("not here").code(EXIT_INTERNAL))
-            }
+            Self::Prove(_)
+            | Self::Rehearse(_)
+            | Self::Exec(_)
+            | Self::RunChild(_)
+            | Self::Lint(_) => Err(Problem::new("not here").code(EXIT_INTERNAL)),
         }
     }
 }

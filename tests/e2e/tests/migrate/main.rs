@@ -13,6 +13,7 @@ mod locks_elsewhere;
 mod partners;
 mod prove;
 mod recipes;
+mod rehearse;
 mod scene;
 mod scratch;
 mod servers;

@@ -1,11 +1,14 @@
 //! `windlass migrate up`: applies what is pending.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args as ClapArgs;
 use serde_json::json;
 use windlass_migrate::run::{self, How, Report};
 
 use super::data::News;
-use super::{Allow, Files, Limits, Lock, Outcome, Where, report, tell};
+use super::{Allow, Files, Limits, Lock, Outcome, Where, duration, rehearse, report, tell};
 use crate::report::Problem;
 
 /// Apply what is pending.
@@ -24,6 +27,12 @@ pub(super) struct Args {
     /// Then run data migrations too, and wait for them; and what waited for those
     #[arg(long)]
     with_data: bool,
+    /// Run only the plan that was rehearsed: a report of `windlass migrate rehearse --output`
+    #[arg(long, value_name = "FILE")]
+    rehearsed: Option<PathBuf>,
+    /// With --rehearsed: how long the rehearsal may have locked a table against reads or writes
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "rehearsed")]
+    max_hold: Option<Duration>,
     /// Print what was done as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -36,6 +45,9 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     options.rules = args.allow.rules();
     args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
+    if let Some(file) = &args.rehearsed {
+        options.only_plan = Some(rehearse::allowed(file, args.max_hold)?);
+    }
     let mut done = run::up(&database, &folder, &options, &mut tell).await?;
     if args.with_data && !done.data.is_empty() {
         let mut news = News::default();
