@@ -91,8 +91,7 @@ pub(crate) async fn listen(state: &AppState) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).await.unwrap();
+        windlass_web::serve(listener, router).await.unwrap();
     });
     address
 }

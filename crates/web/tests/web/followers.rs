@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpSocket;
 use windlass_shim::journal::StepResult;
 
 use crate::ask::{get, listen, open};
-use crate::logs::{STREAM, Shown, running};
+use crate::logs::{LOG, STREAM, Shown, running};
 
 const FOLLOWERS: u64 = 24;
 
@@ -98,4 +100,68 @@ async fn each_sees_all_of_it_wherever_and_whenever_it_begins() {
         }
         assert_eq!(seen.len(), wanted.len(), "follower {n} from {from}");
     }
+}
+
+/// The memory of this process in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<usize>().unwrap() * 1024
+}
+
+/// Asks, and never reads; little of the answer fits into the sockets.
+async fn asleep(address: std::net::SocketAddr, path: &str) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt as _;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_costs_little_and_misses_nothing() {
+    const ASLEEP: usize = 64;
+    let (fixture, mut job) = running().await;
+    let address = listen(&fixture.state).await;
+    job.start(0).await;
+    let line = |n: u64| format!("line {n} {}\n", "of a step that prints a lot ".repeat(4));
+    let text: String = (0..40_000).map(line).collect();
+    job.out(0, &text).await;
+    // One reader first: what it makes the server hold is not what is measured.
+    for path in [STREAM, LOG] {
+        let mut one = open(address, &format!("{path}?from=0&follow=1"), &[]).await;
+        one.until("line 39990 ").await;
+    }
+    let before = resident();
+    let mut streams = Vec::new();
+    for n in 0..ASLEEP {
+        // From other places each, so that they share nothing.
+        let from = n * 60_000;
+        streams.push(asleep(address, &format!("{STREAM}?from={from}")).await);
+        streams.push(asleep(address, &format!("{LOG}?follow=1&from={from}")).await);
+    }
+    // Until nothing moves any more.
+    let mut grown = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = resident().saturating_sub(before);
+        if now <= grown + 100_000 {
+            break;
+        }
+        grown = now;
+    }
+    let each = grown / streams.len();
+    assert!(each < 250_000, "{each} bytes for each of them");
+
+    job.end(0, StepResult::Exited { code: 0 }, 1_000).await;
+    let mut late = streams.swap_remove(1);
+    let mut read = Vec::new();
+    let reading = late.read_to_end(&mut read);
+    let reading = tokio::time::timeout(Duration::from_secs(60), reading);
+    reading.await.expect("all of it within 60 s").unwrap();
+    let read = String::from_utf8(read).unwrap();
+    assert_eq!(read.matches("of a step that prints a lot").count(), 160_000);
 }

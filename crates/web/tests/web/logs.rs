@@ -10,7 +10,7 @@ use windlass_store::ForgeKind;
 use crate::ask::{get, get_with, listen, open};
 use crate::fixture::{Fixture, Job, push};
 
-const LOG: &str = "/repos/demo/builds/1/steps/1/log";
+pub(crate) const LOG: &str = "/repos/demo/builds/1/steps/1/log";
 pub(crate) const STREAM: &str = "/repos/demo/builds/1/steps/1/stream";
 
 pub(crate) async fn running() -> (Fixture, Job) {
