@@ -47,7 +47,6 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "docker-compose",
         "the tests of `windlass migrate` in a composition",
     ),
-    ("sqlite3", "sqlite3", "`cargo xtask bench migrate`"),
     ("strip", "binutils", "the images of the tests"),
     (
         "systemd-analyze",
