@@ -150,7 +150,7 @@ struct Files {
 #[derive(Debug, ClapArgs)]
 struct GateArgs {
     /// A lock in Redis to ask for before the database's own, so that those who wait do not ask the
-    /// database: redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///SOCKET. The
+    /// database: redis://USER:PASSWORD@HOST:PORT/DB (HOST is enough), rediss://... for TLS, unix:///SOCKET. The
     /// database's lock is taken all the same
     #[arg(
         long = "lock",
