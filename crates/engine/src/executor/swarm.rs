@@ -73,7 +73,7 @@ const MISSING: Duration = Duration::from_secs(5);
 /// is removed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(120);
 
-/// The same for one whose shim has not asked for anything lately. It may be about to.
+/// The same for one whose shim has not asked for anything lately.
 const DEAF_CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the log of a service is read for its last words.
@@ -527,16 +527,14 @@ impl Executor for SwarmExecutor {
             place.ask_to_stop()?;
             if place.is_begun() || place.is_carried() {
                 // The shim asks for orders all the time. One that can't ask gets a signal.
-                let heard = self.desk.heard(attempt);
-                let asks = heard.is_some_and(|at| at.elapsed() < SILENCE);
-                let limit = if asks {
-                    CANCEL_LIMIT
-                } else {
-                    DEAF_CANCEL_LIMIT
-                };
                 let (executor, attempt) = (self.clone(), attempt.clone());
                 tokio::spawn(async move {
-                    tokio::time::sleep(limit).await;
+                    // After a start of the server it may be about to ask for the first time.
+                    tokio::time::sleep(DEAF_CANCEL_LIMIT).await;
+                    let heard = executor.desk.heard(&attempt);
+                    if heard.is_some_and(|at| at.elapsed() < SILENCE) {
+                        tokio::time::sleep(CANCEL_LIMIT.saturating_sub(DEAF_CANCEL_LIMIT)).await;
+                    }
                     let name = executor.name_of(&attempt);
                     if Place::of(&executor.local, &attempt).is_here()
                         && let Ok(docker) = executor.docker()

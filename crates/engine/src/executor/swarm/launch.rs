@@ -60,9 +60,9 @@ impl SwarmExecutor {
         start: Start<'_>,
     ) -> Result<(), ExecutorError> {
         let said = start.said;
-        let mut away = false;
+        let (mut away, mut deaf) = (false, false);
         loop {
-            match self.try_launch(attempt, start).await {
+            match self.try_launch(attempt, start, deaf).await {
                 Err(error @ ExecutorError::DaemonGone { .. }) => {
                     if !away {
                         said.line(format!("waiting for a manager of the Swarm: {error}"));
@@ -71,6 +71,7 @@ impl SwarmExecutor {
                     tokio::time::sleep(AWAY_PAUSE).await;
                 }
                 Ok(Launched::Deaf) => {
+                    deaf = true;
                     self.deafness.remember();
                     said.line(format!(
                         "its container can't reach {}: files and output go through the managers now, which is slower \
@@ -88,6 +89,7 @@ impl SwarmExecutor {
         &self,
         attempt: &AttemptId,
         start: Start<'_>,
+        deaf: bool,
     ) -> Result<Launched, ExecutorError> {
         let Start {
             job,
@@ -119,8 +121,13 @@ impl SwarmExecutor {
             let token = new_token()?;
             place.prepare(&order, &token)?;
             let mut carried = Vec::new();
-            if self.deafness.is_known() {
-                let archive = self.archive(&place).await?;
+            let archive = match (deaf, self.deafness.is_known()) {
+                (true, _) => Some(self.archive(&place).await?),
+                // Others could not reach us. This one's node may: what is too large is left to the first way.
+                (false, true) => self.archive(&place).await.ok(),
+                (false, false) => None,
+            };
+            if let Some(archive) = archive {
                 carried = self.carry(&docker, attempt, job, &archive).await?;
                 place.set_carried()?;
             }
