@@ -18,7 +18,7 @@ mod command;
 use serde::Serialize;
 
 pub use self::command::traces;
-use self::command::{Hunk, shows};
+use self::command::{Hunk, depth, shows};
 use crate::error::Result;
 use crate::reader::LogReader;
 use crate::search::{Search, SearchError, SearchOptions};
@@ -104,6 +104,17 @@ pub struct Folds {
     traced: bool,
     /// The last row of the difference that was seen last.
     difference_end: u64,
+    /// The last row of a trace: its number, how deep it lies, and whether a heading stands in it.
+    trace: Option<Near>,
+}
+
+/// A row of a trace, by which `+++ ...` near it is told from a heading.
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    row: u64,
+    depth: usize,
+    /// It is the command that prints a heading: `+ echo '+++ Tests'`.
+    prints: bool,
 }
 
 impl Folds {
@@ -112,7 +123,7 @@ impl Folds {
     /// # Errors
     /// None, unless the pattern within is wrong.
     pub fn new(traced: bool) -> std::result::Result<Self, SearchError> {
-        let pattern = r"^(?:::(?:end)?group::|##\[(?:end)?group\]|section_(?:start|end):|travis_fold:(?:start|end):|--- |\+\+\+ |~~~ |\+ |\$ |@@ -)";
+        let pattern = r"^(?:::(?:end)?group::|##\[(?:end)?group\]|section_(?:start|end):|travis_fold:(?:start|end):|--- |~~~ |\+{1,4} |\$ |@@ -)";
         let options = SearchOptions {
             case_sensitive: true,
             literal: false,
@@ -125,6 +136,7 @@ impl Folds {
             beyond: 0,
             traced,
             difference_end: 0,
+            trace: None,
         })
     }
 
@@ -151,9 +163,11 @@ impl Folds {
                     continue;
                 }
                 let shown = without_colours(&bytes);
+                let begin = group(&bytes);
+                let nested = self.is_nested(reader, number, shown, begin.is_some())?;
                 // A log that begins with a command is a trace, whatever script made it.
-                self.traced |= number == 0 && shows(shown, true);
-                if let Some(group) = group(&bytes) {
+                self.traced |= number == 0 && (nested || shows(shown, true));
+                if let Some(group) = begin.filter(|_| !nested) {
                     self.push(number, row.time_us, group);
                 } else if shows(shown, self.traced) {
                     self.command(number, row.time_us, title(shown));
@@ -163,6 +177,38 @@ impl Folds {
         let any = next > self.next;
         self.next = next;
         Ok(any)
+    }
+
+    /// Whether a row is the trace of a command within another one. Where it could be a heading, too
+    /// (`+++ ...`), the rows near it tell: bash comes back from the third depth to the second, and from
+    /// there to the first.
+    fn is_nested(
+        &mut self,
+        reader: &mut LogReader,
+        number: u64,
+        shown: &[u8],
+        may_be_heading: bool,
+    ) -> Result<bool> {
+        let Some(depth) = depth(shown) else {
+            return Ok(false);
+        };
+        let near = self.trace.filter(|near| number - near.row <= NEAR);
+        let nested = if !may_be_heading {
+            depth > 1
+        } else if near.is_some_and(|near| near.prints && near.row + 1 == number) {
+            false
+        } else {
+            near.is_some_and(|near| near.depth > 1) || comes_back(reader, number)?
+        };
+        if nested || !may_be_heading {
+            let prints = memchr::memmem::find(shown, b"+++ ").is_some_and(|at| at > depth);
+            self.trace = Some(Near {
+                row: number,
+                depth,
+                prints,
+            });
+        }
+        Ok(nested)
     }
 
     /// Takes the next row that means something.
@@ -273,6 +319,30 @@ fn end_of(reader: &mut LogReader, head: u64, mut hunk: Hunk) -> Result<u64> {
         last += 1;
     }
     Ok(last)
+}
+
+/// How many rows before and behind `+++ ...` are looked at: what a command within others prints to the
+/// log is short, or nothing.
+const NEAR: u64 = 20;
+
+/// Whether a row of the second depth of a trace follows, before one of the first.
+fn comes_back(reader: &mut LogReader, number: u64) -> Result<bool> {
+    let mut bytes = Vec::new();
+    for next in number + 1..=number + NEAR {
+        let Some(row) = reader.row(next)? else {
+            break;
+        };
+        if row.flags.continues() {
+            continue;
+        }
+        reader.row_bytes(&row, &mut bytes)?;
+        match depth(without_colours(&bytes)) {
+            Some(1) => break,
+            Some(2) => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 /// The longest title in characters.
@@ -439,6 +509,56 @@ mod tests {
         assert_eq!(commands(&["ok\n", "+ express@4.18.2\n"], false), []);
         let shown = ["$ tsc\n", "a.ts: error\n", "$ jest\n"];
         assert_eq!(commands(&shown, false).len(), 2);
+    }
+
+    #[test]
+    fn a_command_within_two_others_is_no_heading_of_buildkite() {
+        let headings = |rows: &[&str]| -> Vec<u64> {
+            let folds = folds_of(rows, false).into_iter();
+            let groups = folds.filter(|fold| fold.kind == FoldKind::Group);
+            groups.map(|fold| fold.first).collect()
+        };
+        // As bash prints it for `DIR=$(cd "$(dirname "$0")" && pwd)`, `echo "+++ Tests"` and
+        // `x=$(echo $(echo $(id -u)))`.
+        let traced = [
+            "+++ dirname /ci/test.sh\n",
+            "++ cd /ci\n",
+            "++ pwd\n",
+            "+ DIR=/ci\n",
+            "+ echo '+++ Tests'\n",
+            "+++ Tests\n",
+            "+++++ id -u\n",
+            "++++ echo 0\n",
+            "+++ echo 0\n",
+            "++ x=0\n",
+        ];
+        assert_eq!(headings(&traced), [5]);
+        assert_eq!(
+            commands(&traced, false).len(),
+            2,
+            "a log that begins so is a trace"
+        );
+        // A file that is read by one that is read: it never comes back to the second depth.
+        let read = [
+            "++ . ./inner\n",
+            "+++ export A=1\n",
+            "+++ export B=2\n",
+            "+ make\n",
+        ];
+        assert!(headings(&read).is_empty());
+        // A trace that has come back to the top says nothing of what a tool prints then.
+        let quiet = ["++ id -u\n", "+ set +x\n", "+++ Tests\n", "ok\n"];
+        assert_eq!(headings(&quiet), [2]);
+        // Buildkite's own.
+        assert_eq!(
+            headings(&["+++ Tests\n", "ok\n", "+++ More\n", "+ make\n"]),
+            [0, 2]
+        );
+        let far: Vec<&str> = std::iter::once("++ i of C\n")
+            .chain(std::iter::repeat_n("x\n", 30))
+            .chain(["+++ Tests\n"])
+            .collect();
+        assert_eq!(headings(&far), [31]);
     }
 
     #[test]

@@ -227,7 +227,16 @@ impl Perform for Screen {
     }
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _ignore: bool, byte: u8) {
-        if self.block.is_some() && intermediates.is_empty() {
+        if !intermediates.is_empty() {
+            return;
+        }
+        // A full reset: colours and an open link end, too.
+        if byte == b'c' {
+            self.pen = Style::PLAIN;
+            self.link = None;
+            self.link_number = 0;
+        }
+        if self.block.is_some() {
             self.escape_between_lines(byte);
         }
     }

@@ -5,7 +5,7 @@
 //! | `+ cargo build` | `sh -x`, `set -x` (`PS4` as usual) |
 //! | `$ tsc -p .` | Yarn, GitLab, Travis, scripts that show what they do |
 //!
-//! `++ id -u` is a command within another one, and none of the script's own. A `+ ` alone is no proof:
+//! `++ id -u` is a command within another one ([`depth`]), and none of the script's own. A `+ ` alone is no proof:
 //! differences and package managers print it too. So it counts only in a step that traces
 //! ([`traces`]), or in a log that begins with it, and never within a difference ([`Hunk`]).
 
@@ -15,6 +15,13 @@ pub(super) fn shows(row: &[u8], traced: bool) -> bool {
     row.strip_prefix(mark)
         .and_then(<[u8]>::first)
         .is_some_and(|first| !first.is_ascii_whitespace())
+}
+
+/// How many commands deep the trace on this row lies: the number of `+` before a blank and a word.
+pub(super) fn depth(row: &[u8]) -> Option<usize> {
+    let depth = row.iter().take_while(|b| **b == b'+').count();
+    let word = row[depth..].strip_prefix(b" ").and_then(<[u8]>::first);
+    (depth > 0 && word.is_some_and(|first| !first.is_ascii_whitespace())).then_some(depth)
 }
 
 /// How many lines of a difference follow its head `@@ -1,4 +1,6 @@`.

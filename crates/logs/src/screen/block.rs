@@ -184,7 +184,10 @@ impl Screen {
             }
             b'7' => block.saved = Some((at, self.column)),
             b'8' => self.restore(),
-            b'c' => self.erase_lines(2),
+            b'c' => {
+                self.erase_lines(2);
+                self.column = 0;
+            }
             _ => {}
         }
     }

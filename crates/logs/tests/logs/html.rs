@@ -54,6 +54,13 @@ pub(crate) fn check(html: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// The same for a line of a block: there several lines of the screen may stand under one number (the
+/// row that put them there), each whole in itself, with line feeds between them.
+pub(crate) fn check_lines(html: &str) -> Result<String, String> {
+    let lines: Result<Vec<String>, String> = html.split('\n').map(check).collect();
+    Ok(lines?.join("\n"))
+}
+
 fn attribute<'a>(tag: &'a str, before: &str) -> Option<&'a str> {
     tag.strip_prefix(before)?.strip_suffix('"')
 }

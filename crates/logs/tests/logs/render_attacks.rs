@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use windlass_logs::{Renderer, strip};
 
-use crate::html::check;
+use crate::html::{check, check_lines};
 
 /// Bytes as an attacker would choose them.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
@@ -138,11 +138,8 @@ proptest! {
         for line in lines {
             prop_assert!(line.number >= below && line.number < rows.len() as u64);
             below = line.number + 1;
-            // Several lines under one number have line ends between them.
-            for html in line.html.split('\n') {
-                if let Err(wrong) = check(html) {
-                    prop_assert!(false, "{} in {:?}", wrong, html);
-                }
+            if let Err(wrong) = check_lines(&line.html) {
+                prop_assert!(false, "{} in {:?}", wrong, line.html);
             }
         }
         for row in &rows {
@@ -172,6 +169,40 @@ proptest! {
         let mut html = String::new();
         Renderer::new().row(row.as_bytes(), &mut html);
         prop_assert_eq!(check(&html).unwrap(), row);
+    }
+}
+
+/// Found by `fuzz/fuzz_targets/terminal.rs`: a row that clears the screen between its words is two
+/// lines of the screen. The log has one row there, so both stand under its number, each whole.
+#[test]
+fn lines_under_one_number_are_each_whole() {
+    let inverse = |text: &str| format!("<span class=\"t-inverse\">{text}</span>");
+    for (row, on_screen, alone) in [
+        // A reset ends colours, and the cursor goes home.
+        (
+            &b"\x1b[7m\xff\x1bc\xff"[..],
+            format!("{}\n\u{fffd}", inverse("\u{fffd}")),
+            format!("{}\u{fffd}", inverse("\u{fffd}")),
+        ),
+        // A cleared screen keeps both.
+        (
+            b"\x1b[7m\xff\x1b[2J\xff",
+            format!("{}\n {}", inverse("\u{fffd}"), inverse("\u{fffd}")),
+            inverse("\u{fffd}\u{fffd}"),
+        ),
+    ] {
+        let lines = Renderer::new().block(1, std::iter::once(row), 16_384);
+        let [line] = lines.as_slice() else {
+            panic!("{lines:?}");
+        };
+        assert_eq!((line.number, &line.html), (1, &on_screen));
+        check_lines(&line.html).unwrap();
+        // Nothing but a block may hold a line feed: any other row is one line.
+        check(&line.html).unwrap_err();
+        let mut html = String::new();
+        Renderer::new().row(row, &mut html);
+        assert_eq!(html, alone);
+        check(&html).unwrap();
     }
 }
 
