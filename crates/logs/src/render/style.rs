@@ -201,15 +201,73 @@ fn rgb(number: u8) -> [u8; 3] {
 /// The CSS of the classes `c0`..`c255` (text) and `b0`..`b255` (background), a rule per line.
 /// The renderer uses them from 16 on; below, it says `fg-0`..`fg-15` and `bg-0`..`bg-15`, which the
 /// page's theme must define.
+///
+/// Programs think of other grounds than the page's: bright yellow can't be read on white, dark blue not
+/// on black. So the colour of text is made darker for a light page, and lighter for a dark one, until it
+/// can be read (WCAG 2.2, 1.4.3: 4.5 to 1). Grounds are as they are, with black or white text on them,
+/// whatever its own colour.
 pub fn palette_css() -> String {
     let mut css = String::new();
+    // Writing to a String can't fail.
+    for number in 0..=255 {
+        let [[r, g, b], [x, y, z]] = readable(rgb(number));
+        let _ = writeln!(
+            css,
+            ".c{number}{{color:light-dark(#{r:02x}{g:02x}{b:02x},#{x:02x}{y:02x}{z:02x})}}"
+        );
+    }
+    // Behind those of text, whose colour they decide.
     for number in 0..=255 {
         let [r, g, b] = rgb(number);
-        // Writing to a String can't fail.
-        let _ = writeln!(css, ".c{number}{{color:#{r:02x}{g:02x}{b:02x}}}");
-        let _ = writeln!(css, ".b{number}{{background-color:#{r:02x}{g:02x}{b:02x}}}");
+        let text = if luminance([r, g, b]) > 0.179 {
+            "#000"
+        } else {
+            "#fff"
+        };
+        let _ = writeln!(
+            css,
+            ".b{number}{{background-color:#{r:02x}{g:02x}{b:02x};color:{text}}}"
+        );
     }
     css
+}
+
+/// The luminance (0 to 1) that text must not exceed on any light ground of the log page: 4.5 to 1
+/// against one of 0.88.
+const LIGHT_PAGE: f64 = 0.155;
+/// The luminance that text must reach on any dark ground of the log page: 4.5 to 1 against one of 0.036.
+const DARK_PAGE: f64 = 0.34;
+
+/// A colour for a light page, and for a dark one.
+fn readable(colour: [u8; 3]) -> [[u8; 3]; 2] {
+    let mixed = |with: u32, percent: u32| {
+        colour.map(|v| ((u32::from(v) * (100 - percent) + with * percent) / 100) as u8)
+    };
+    let darker = (0..100).map(|percent| mixed(0, percent));
+    let lighter = (0..100).map(|percent| mixed(255, percent));
+    [
+        darker
+            .into_iter()
+            .find(|c| luminance(*c) <= LIGHT_PAGE)
+            .unwrap_or([0; 3]),
+        lighter
+            .into_iter()
+            .find(|c| luminance(*c) >= DARK_PAGE)
+            .unwrap_or([255; 3]),
+    ]
+}
+
+/// Relative luminance as WCAG defines it, from 0 for black to 1 for white.
+fn luminance(colour: [u8; 3]) -> f64 {
+    let [r, g, b] = colour.map(|value| {
+        let value = f64::from(value) / 255.0;
+        if value <= 0.04045 {
+            value / 12.92
+        } else {
+            ((value + 0.055) / 1.055).powf(2.4)
+        }
+    });
+    0.2126 * r + 0.7152 * g + 0.0722 * b
 }
 
 #[cfg(test)]
@@ -242,7 +300,15 @@ mod tests {
     fn the_palette_is_all_there() {
         let css = palette_css();
         assert_eq!(css.lines().count(), 512);
-        assert!(css.contains(".c196{color:#ff0000}\n"));
-        assert!(css.contains(".b244{background-color:#808080}\n"));
+        // Red is readable on white with a little less of it, and on black with a little white.
+        let red = css.lines().find(|line| line.starts_with(".c196{")).unwrap();
+        assert_eq!(red, ".c196{color:light-dark(#dd0000,#ff7070)}");
+        assert!(css.contains(".c16{color:light-dark(#000000,"));
+        assert!(
+            css.contains(",#ffffff)}\n.c232{"),
+            "white stays white on a dark page"
+        );
+        assert!(css.contains(".b244{background-color:#808080;color:#000}\n"));
+        assert!(css.contains(".b17{background-color:#00005f;color:#fff}\n"));
     }
 }

@@ -7,7 +7,7 @@ const KEYS = [
   ["Space, PgDn / PgUp", "a screen down / up"],
   ["g, Home / G, End", "to the beginning / the end"],
   ["f", "follow the end"],
-  [":", "go to a line"],
+  [":", "go to a line, or to lines: 120-140"],
   ["/", "search"],
   ["n / p, N", "next / previous hit, or error"],
   ["e / E", "next / previous error or warning"],
@@ -237,6 +237,8 @@ function showKeys() {
 
 function askLine() {
   const dialog = button("line-dialog");
+  // Left with Escape it keeps the answer of the last time.
+  dialog.returnValue = "";
   dialog.showModal();
   button("line").select();
 }
@@ -335,9 +337,9 @@ function startKeys() {
   });
   for (const id of ["case", "literal"]) button(id).addEventListener("change", runSearch);
   button("line-dialog").addEventListener("close", () => {
-    const n = Number(button("line").value);
-    if (button("line-dialog").returnValue === "go" && n >= 1) {
-      history.replaceState(null, "", `#L${Math.min(n, store.total)}`);
+    const asked = button("line").value.split("-").map((n) => Math.min(Number(n), store.total));
+    if (button("line-dialog").returnValue === "go" && asked.every((n) => n >= 1)) {
+      history.replaceState(null, "", `#${asked.map((n) => `L${n}`).join("-")}`);
       pointAt(true);
     }
     log.focus({ preventScroll: true });

@@ -172,6 +172,10 @@ function itemElement(n, look) {
   const anchor = element("a", "", n);
   anchor.id = `L${n}`;
   anchor.href = `#L${n}`;
+  anchor.setAttribute("aria-label", `line ${n}`);
+  // Who goes on with the tabulator reaches links, groups and the end of the page, not every line of the
+  // log: `:` points at lines.
+  anchor.tabIndex = -1;
   const time = element("span", "t", row && times !== "off" ? timeText(row, look.previous) : "");
   const text = element("span", "x");
   if (!row) {

@@ -312,6 +312,8 @@ function followEnd(on) {
   view.following = on;
   const button = document.getElementById("follow");
   if (button) button.setAttribute("aria-pressed", String(on));
+  // The end of the log comes by itself now, or no more: who does not see it is told.
+  if (log.dataset.stream) say(on ? "Following the end" : "Not following");
   if (on) draw();
 }
 const unfollow = () => followEnd(false);

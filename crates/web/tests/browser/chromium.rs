@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     /// Of the whole page, as with Ctrl and +.
     pub(crate) zoom: u32,
     pub(crate) dark: bool,
+    /// A phone or tablet: fingers, and no mouse.
+    pub(crate) touch: bool,
 }
 
 impl Default for Setup {
@@ -30,6 +32,7 @@ impl Default for Setup {
             height: 800,
             zoom: 1,
             dark: false,
+            touch: false,
         }
     }
 }
@@ -37,6 +40,8 @@ impl Default for Setup {
 /// A running browser; it is stopped when this is dropped.
 pub(crate) struct Browser {
     driver: Child,
+    /// Where the driver takes commands of Chromium's own protocol.
+    own_protocol: String,
     _profile: tempfile::TempDir,
     pub(crate) client: Client,
 }
@@ -99,11 +104,57 @@ impl Browser {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        Self {
+        let session = client.session_id().await.unwrap().unwrap();
+        let browser = Self {
             driver,
+            own_protocol: format!("http://127.0.0.1:{port}/session/{session}/goog/cdp/execute"),
             _profile: profile,
             client,
+        };
+        if setup.touch {
+            let screen = json!({"width": setup.width, "height": setup.height, "deviceScaleFactor": 1, "mobile": true});
+            browser
+                .cdp("Emulation.setDeviceMetricsOverride", screen)
+                .await;
+            let touch = json!({"enabled": true, "maxTouchPoints": 5});
+            browser
+                .cdp("Emulation.setTouchEmulationEnabled", touch)
+                .await;
         }
+        browser
+    }
+
+    /// A command of Chromium's own protocol: for what WebDriver has no words.
+    pub(crate) async fn cdp(&self, command: &str, params: Value) -> Value {
+        use http_body_util::BodyExt as _;
+
+        let http =
+            hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+                .build::<_, axum::body::Body>(HttpConnector::new());
+        let order = json!({"cmd": command, "params": params}).to_string();
+        let request = axum::http::Request::post(&self.own_protocol)
+            .header("content-type", "application/json")
+            .body(axum::body::Body::from(order))
+            .unwrap();
+        let answer = http.request(request).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let mut answer: Value = serde_json::from_slice(&body).unwrap();
+        assert!(status.is_success(), "{command}: {answer}");
+        answer["value"].take()
+    }
+
+    /// Puts a finger at the first place, moves it over the others, and lifts it.
+    pub(crate) async fn finger(&self, places: &[(f64, f64)]) {
+        for (n, (x, y)) in places.iter().enumerate() {
+            let kind = if n == 0 { "touchStart" } else { "touchMove" };
+            let points = json!({"type": kind, "touchPoints": [{"x": x, "y": y}]});
+            self.cdp("Input.dispatchTouchEvent", points).await;
+            // As fast as a finger: it is no tap, and no fling.
+            tokio::time::sleep(Duration::from_millis(16)).await;
+        }
+        let lifted = json!({"type": "touchEnd", "touchPoints": []});
+        self.cdp("Input.dispatchTouchEvent", lifted).await;
     }
 
     /// What a piece of script returns.

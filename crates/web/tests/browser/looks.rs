@@ -7,7 +7,7 @@ use crate::chromium::{Browser, Setup, serve};
 use crate::viewer::{STEP, failed};
 
 /// The log of a test run as it happens every day.
-fn everyday() -> (String, Value) {
+pub(crate) fn everyday() -> (String, Value) {
     let mut text = String::from("::group::Install the toolchain\n");
     for n in 1..40 {
         text += &format!("\x1b[1m\x1b[32m  Downloading\x1b[0m crate-{n} v0.{n}.1\n");

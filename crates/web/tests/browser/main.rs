@@ -7,6 +7,7 @@
 // clippy.toml allows it in test functions only, not in what they call.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod attacks;
 mod chromium;
 #[expect(dead_code, reason = "other tests use more of it")]

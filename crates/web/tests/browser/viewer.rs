@@ -40,7 +40,7 @@ pub(crate) async fn failed(text: &str) -> Fixture {
     fixture
 }
 
-async fn goto(browser: &Browser, address: std::net::SocketAddr, path: &str) {
+pub(crate) async fn goto(browser: &Browser, address: std::net::SocketAddr, path: &str) {
     let url = format!("http://{address}{path}");
     browser.client.goto(&url).await.unwrap();
     browser

@@ -5,6 +5,7 @@
 mod access;
 mod artifacts;
 mod ask;
+mod contrast;
 mod findings;
 mod fixture;
 mod followers;
