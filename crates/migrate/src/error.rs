@@ -257,6 +257,14 @@ pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
         || is_sqlite(error) && error.to_string().contains("no such table")
 }
 
+/// Something that the statement names is not there: a table, a column, a function, a type.
+pub(crate) fn is_missing_name(error: &sqlx::Error) -> bool {
+    is_missing_table(error)
+        || matches!(code(error).as_str(), "42703" | "42704" | "42883")
+        || matches!(mysql_number(error), 1054 | 1305)
+        || is_sqlite(error) && error.to_string().contains("no such column")
+}
+
 /// MySQL: there is no such database, or this user may not use or make it.
 pub(crate) fn is_refused_database(error: &sqlx::Error) -> bool {
     matches!(mysql_number(error), 1044 | 1049)

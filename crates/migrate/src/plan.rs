@@ -54,6 +54,16 @@ impl History {
         let at = self.rows.binary_search_by_key(&version, |r| r.version);
         at.ok().and_then(|at| self.rows.get(at))
     }
+
+    /// Whether a contract migration was applied after this version was: it may have removed what the
+    /// version's checks name.
+    pub fn contracted_since(&self, version: i64) -> bool {
+        self.find(version).is_some_and(|row| {
+            let at = (row.applied_ms, row.version);
+            let later = |r: &Row| r.phase == "contract" && (r.applied_ms, r.version) > at;
+            self.rows.iter().any(later)
+        })
+    }
 }
 
 /// What is wrong between history and folder.

@@ -92,6 +92,12 @@ impl StoreError {
         }
     }
 
+    /// Whether the database did not answer, or not yet: worth waiting for. A wrong password, or a name
+    /// that the server does not know, is an answer.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Migrate { source, .. } if source.is_unreachable())
+    }
+
     pub(crate) fn db(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { doing, source }
     }

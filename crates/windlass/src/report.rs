@@ -114,7 +114,7 @@ impl fmt::Display for Problem {
 }
 
 /// The message with those of its causes, each once.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {

@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) private: bool,
     pub(crate) drain: bool,
     pub(crate) on_pending: OnPending,
+    /// How long the start waits for a database that does not answer. Zero: it fails at once.
+    pub(crate) database_wait: std::time::Duration,
 }
 
 /// A server that listens, but does not work yet.
@@ -88,7 +90,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Takes the data folder, listens, opens the store. `None`: it was told to stop while it waited
-    /// for the store's schema.
+    /// for the store, or for its schema.
     pub(crate) async fn open(
         settings: Settings,
         folders: Folders,
@@ -104,7 +106,18 @@ impl Server {
             .public_url
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
+        let postgres = folders.store().database.is_some();
         let store = loop {
+            if postgres {
+                let schema = Schema::of(&folders.store())?;
+                let when_not = || say(format_args!("windlass waits at {public_url}"));
+                let limit = settings.database_wait;
+                let waits = waiting::until_reachable(&listener, &schema, limit, when_not);
+                tokio::select! {
+                    waited = waits => waited?,
+                    () = until_stopped() => return Ok(None),
+                }
+            }
             match Store::open(folders.store(), settings.on_pending).await {
                 Err(pending @ StoreError::MigrationPending { .. }) => {
                     let schema = Schema::of(&folders.store())?;
@@ -114,6 +127,11 @@ impl Server {
                         waited = waits => waited?,
                         () = until_stopped() => return Ok(None),
                     }
+                }
+                // It went away in between.
+                Err(error) if postgres && error.is_unreachable() => {
+                    tracing::warn!("{error}; trying again");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                 }
                 opened => break opened?,
             }

@@ -12,8 +12,8 @@ use super::sampler::{Sampler, Seen};
 use super::{Measured, Rehearsal, TableLock};
 use crate::database::postgres::Postgres;
 use crate::database::{Conn as _, Database, Limits, Session as _, Texts};
-use crate::error::{Error, answer, is_lock_wait};
-use crate::folder::{File, Folder};
+use crate::error::{Error, answer, is_lock_wait, is_missing_name};
+use crate::folder::{File, Folder, Phase};
 use crate::run::{Event, Options, Tell, status, unfit};
 use crate::sql::{Dialect, Outside, Shape, Statement, shape};
 
@@ -119,7 +119,8 @@ pub(super) async fn run(
         .iter()
         .filter(|f| status.history.find(f.version).is_some())
         .collect();
-    stage.report.checks_before = stage.checks(&applied).await?;
+    let contracted = |file: &File| status.history.contracted_since(file.version);
+    stage.report.checks_before = stage.checks(&applied, contracted).await?;
     let generator = if generate_load {
         let targets = stage.targets(&files).await?;
         let generator = Generator::start(&connect, targets).await?;
@@ -143,8 +144,14 @@ pub(super) async fn run(
         stage.file(file, tell).await?;
     }
     stage.report.load = generator.map(Generator::stop);
-    let all: Vec<&File> = applied.into_iter().chain(files).collect();
-    stage.report.checks_after = stage.checks(&all).await?;
+    let newly = files.iter().rposition(|f| f.phase == Phase::Contract);
+    let all: Vec<&File> = applied.into_iter().chain(files.iter().copied()).collect();
+    // All applied files were before the new ones.
+    let contracted = |file: &File| {
+        let at = files.iter().position(|f| f.version == file.version);
+        contracted(file) || newly.is_some_and(|last| at.is_none_or(|at| at < last))
+    };
+    stage.report.checks_after = stage.checks(&all, contracted).await?;
     Ok(stage.report)
 }
 
@@ -221,8 +228,12 @@ impl Stage<'_> {
         Ok(targets)
     }
 
-    /// What the checks of these files find, in words.
-    async fn checks(&mut self, files: &[&File]) -> Result<Vec<String>, Error> {
+    /// What the checks of these files find, in words. `contracted`: what a query names may be gone.
+    async fn checks(
+        &mut self,
+        files: &[&File],
+        contracted: impl Fn(&File) -> bool,
+    ) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
         for file in files {
             let Some(section) = &file.verify else {
@@ -231,6 +242,7 @@ impl Stage<'_> {
             for query in section.statements(Dialect::Postgres)? {
                 match self.session.conn().texts(&query.text).await {
                     Ok(rows) if rows.is_empty() => {}
+                    Err(error) if contracted(file) && is_missing_name(&error) => {}
                     Ok(rows) => found.push(format!(
                         "{}, line {}: {} row(s)",
                         section.file,

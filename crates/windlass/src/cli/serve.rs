@@ -77,6 +77,10 @@ pub(crate) struct Args {
     /// server waits until somebody ran `windlass db migrate` [env: WINDLASS_MIGRATE=1]
     #[arg(long)]
     migrate: bool,
+    /// How long to wait for a database (WINDLASS_DATABASE_URL) that does not answer: 30s, 5min, 2h; 0: fail at once.
+    /// A wrong password, or a database that the server does not have, is an error at once
+    #[arg(long, value_name = "TIME", default_value = "5min", value_parser = super::migrate::duration, env = "WINDLASS_DATABASE_WAIT")]
+    database_wait: std::time::Duration,
     /// Make a sample repository, push commits to it and print what to open; uses a data folder of
     /// its own
     #[arg(long)]
@@ -152,6 +156,7 @@ pub(crate) async fn run(args: Args, mut folders: Folders) -> Result<u8, Problem>
         github_api: args.github_api,
         private: args.private,
         drain: args.drain,
+        database_wait: args.database_wait,
         on_pending: if args.migrate {
             OnPending::Migrate
         } else {

@@ -8,6 +8,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::lab::Lab;
+use crate::servers::{Postgres, free_port};
 
 /// Runs SQL on the data folder's database, which is made if it is not there.
 async fn sql(lab: &Lab, text: &str) {
@@ -115,4 +116,82 @@ async fn a_fresh_folder_needs_no_command_and_a_schema_that_is_too_new_is_said() 
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(4), "{said}");
     assert!(said.contains("release 99.0 or newer"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_waits_for_a_database_that_starts_later() {
+    let mut lab = Lab::new();
+    let port = free_port();
+    lab.database = Some(format!("postgres://windlass@127.0.0.1:{port}/postgres"));
+    let mut server = lab.serve_waiting(&[]);
+    for path in ["/healthz", "/", "/api/v1/builds"] {
+        let answer = lab.http.get(format!("{}{path}", server.url)).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status().as_u16(), 503, "{path}");
+        let words = answer.text().await.unwrap();
+        assert!(words.contains("refused"), "{words}");
+        assert!(words.contains("start the database"), "{words}");
+    }
+    assert!(
+        server.said().contains("The server waits for the database"),
+        "{}",
+        server.said()
+    );
+    let _postgres = Postgres::start_at(port, &[]).await;
+    lab.until(&server, "/api/v1/builds", |v| v["builds"].is_array())
+        .await;
+    assert!(
+        server.said().contains("the database answers after"),
+        "{}",
+        server.said()
+    );
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_its_database_stops_when_told_to_and_gives_up_in_time() {
+    let mut lab = Lab::new();
+    lab.database = Some(format!("postgres://windlass@127.0.0.1:{}/app", free_port()));
+    let mut server = lab.serve_waiting(&[]);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    for (wait, waits) in [("1s", true), ("0", false)] {
+        let refused = lab.run(&["serve", "--listen", "127.0.0.1:0", "--database-wait", wait]);
+        let said = [refused.stdout, refused.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!refused.status.success(), "{said}");
+        assert!(
+            said.contains("give it longer with --database-wait"),
+            "{said}"
+        );
+        assert_eq!(said.contains("windlass waits at"), waits, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_database_are_errors_at_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut lab = Lab::new();
+    let dir = tempfile::tempdir().unwrap();
+    let hba = dir.path().join("hba");
+    let rules = "host all windlass all trust\nhost all all all scram-sha-256\n";
+    std::fs::write(&hba, rules).unwrap();
+    for path in [dir.path(), &hba] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let setting = format!("hba_file={}", hba.display());
+    let server = Postgres::start_with(&[&setting]).await;
+    let port = server.port;
+    for (who, name, words) in [
+        ("ada:wrong", "app", "password authentication failed"),
+        ("windlass", "nothing", "does not exist"),
+    ] {
+        lab.database = Some(format!("postgres://{who}@127.0.0.1:{port}/{name}"));
+        // It would wait for 5 minutes, longer than a test may take.
+        let refused = lab.run(&["serve", "--listen", "127.0.0.1:0"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(words), "{said}");
+        assert!(!said.contains("waits"), "{said}");
+    }
 }

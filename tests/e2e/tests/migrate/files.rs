@@ -73,6 +73,61 @@ fn a_life(scene: &Scene) {
     scene.run(&["up"]).code(0);
 }
 
+/// Checks of applied files go on, but for those whose column a contract has removed.
+fn checks_after_a_contract(scene: &Scene) {
+    scene
+        .file("0001_users.sql", "create table users (id int primary key, name varchar(20), mail varchar(20));\ninsert into users values (1, 'a', 'b');")
+        .file("0002_checked.sql", "update users set mail = 'c';\n-- windlass: verify\n\
+             select id from users where name is null;\nselect id from users where mail is null;");
+    scene.run(&["up"]).code(0);
+    // No contract took it away: that is told.
+    scene.file("0003_lost.sql", "alter table users drop column name;");
+    scene.run(&["up"]).code(0);
+    scene.run(&["verify"]).code(6).says("0002_checked.sql");
+    scene.file(
+        "0004_back.sql",
+        "alter table users add column name varchar(20) default 'a';",
+    );
+    scene.run(&["up"]).code(0);
+    scene.run(&["verify"]).code(0);
+    scene.file(
+        "0005_no_name.sql",
+        "-- windlass: phase contract\nalter table users drop column name;\n\
+         -- windlass: verify\nselect id from users where mail = 'x'",
+    );
+    scene.run(&["up", "--oldest-running", "this"]).code(0);
+    scene.run(&["verify"]).code(0);
+    // The other query of that file, and the contract's own, still find what is wrong.
+    for (n, wrong, file) in [
+        (6, "null", "0002_checked.sql"),
+        (7, "'x'", "0005_no_name.sql"),
+    ] {
+        scene.file(
+            &format!("000{n}_wrong.sql"),
+            &format!("update users set mail = {wrong};"),
+        );
+        scene.run(&["up"]).code(0);
+        scene.run(&["verify"]).code(6).says(file);
+    }
+}
+
+#[tokio::test]
+async fn checks_end_with_a_contract_on_postgres() {
+    let server = Postgres::start().await;
+    checks_after_a_contract(&Scene::new(&server.url));
+}
+
+#[tokio::test]
+async fn checks_end_with_a_contract_on_sqlite() {
+    checks_after_a_contract(&Scene::sqlite());
+}
+
+#[tokio::test]
+async fn checks_end_with_a_contract_on_mariadb() {
+    let server = Mariadb::start().await;
+    checks_after_a_contract(&Scene::new(&server.url));
+}
+
 #[tokio::test]
 async fn a_folder_lives_on_postgres() {
     let server = Postgres::start().await;

@@ -88,6 +88,11 @@ impl Postgres {
 
     /// `settings`: such as `log_statement=all`.
     pub(crate) async fn start_with(settings: &[&str]) -> Self {
+        Self::start_at(free_port(), settings).await
+    }
+
+    /// At an address that others know already.
+    pub(crate) async fn start_at(port: u16, settings: &[&str]) -> Self {
         let bin = postgres_bin();
         let dir = folder("postgres", "postgresql");
         let data = dir.path().join("data");
@@ -106,7 +111,6 @@ impl Postgres {
                 .arg("-D")
                 .arg(&data),
         );
-        let port = free_port();
         let mut server = command("postgres", &bin.join("postgres"), "postgresql");
         server
             .arg("-D")

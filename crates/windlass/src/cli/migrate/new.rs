@@ -82,14 +82,16 @@ fn next(folder: &Folder) -> String {
     }
 }
 
+/// Nothing follows its last line, and no section is begun: what is appended is what the file does.
 fn template(contract: bool) -> &'static str {
     if contract {
         "-- windlass: phase contract\n\
          -- The oldest release that no longer needs what this removes:\n\
-         -- windlass: requires-release 0.0.0\n\n\n\
-         -- windlass: down\n"
+         -- windlass: requires-release 0.0.0\n\
+         -- What undoes it goes to the end, below a line `-- windlass: down`.\n\n"
     } else {
-        "-- Only adds: code that runs now goes on working.\n\n\n-- windlass: down\n"
+        "-- Only adds: code that runs now goes on working.\n\
+         -- What undoes it goes to the end, below a line `-- windlass: down`.\n\n"
     }
 }
 
@@ -124,8 +126,15 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         for contract in [true, false] {
-            let text = template(contract).to_owned();
-            Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
+            let text = template(contract).to_owned() + "create table a (b int);\n";
+            let folder = Folder::from_texts([("1_a.sql".to_owned(), text.clone())]).unwrap();
+            let file = &folder.files[0];
+            assert!(file.up.text.contains("create table a"), "{text}");
+            assert!(file.down.is_none(), "{text}");
+            let text = text + "-- windlass: down\ndrop table a;\n";
+            let folder = Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
+            let down = folder.files[0].down.as_ref().unwrap();
+            assert!(down.text.contains("drop table a"), "{down:?}");
         }
         let text = data_template("users.id");
         let folder = Folder::from_texts([("1_a.sql".to_owned(), text)]).unwrap();
