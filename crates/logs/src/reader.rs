@@ -218,6 +218,17 @@ impl LogReader {
         Ok(at.saturating_sub(range.start))
     }
 
+    /// Gives back the memory that reading took: for who keeps many readers and reads with few at a
+    /// time. A sealed log takes about a megabyte, which is decoded again for the next reading.
+    pub fn release(&mut self) {
+        self.buffer = Vec::new();
+        for source in [&mut self.log, &mut self.index] {
+            if let Source::Sealed(sealed) = source {
+                sealed.release();
+            }
+        }
+    }
+
     /// What happened between the lines, in order; at most about a thousand.
     pub fn notes(&self) -> &[Note] {
         &self.notes

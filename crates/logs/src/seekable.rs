@@ -69,7 +69,8 @@ pub struct SeekableReader {
     path: PathBuf,
     /// Per frame: its first byte in the file and in the content; one more for the end.
     starts: Vec<(u64, u64)>,
-    decompressor: zstd::bulk::Decompressor<'static>,
+    /// Made when it is needed: it takes some 150 kB.
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
     compressed: Vec<u8>,
     content: Vec<u8>,
     /// The frame in `content`.
@@ -94,7 +95,7 @@ impl SeekableReader {
         let size = file.metadata().doing("read", path)?.len();
         Ok(Self {
             starts: read_table(&file, size, path)?,
-            decompressor: zstd::bulk::Decompressor::new().doing("decompress", path)?,
+            decompressor: None,
             file,
             path: path.to_owned(),
             compressed: Vec::new(),
@@ -131,6 +132,15 @@ impl SeekableReader {
         Ok(&self.content[(offset - self.starts[index].1) as usize..])
     }
 
+    /// Gives back the memory that reading took, half a megabyte and more. What is read next is decoded
+    /// again.
+    pub fn release(&mut self) {
+        self.current = None;
+        self.decompressor = None;
+        self.compressed = Vec::new();
+        self.content = Vec::new();
+    }
+
     fn decode(&mut self, index: usize) -> Result<()> {
         let ((from, begin), (to, end)) = (self.starts[index], self.starts[index + 1]);
         self.compressed.resize((to - from) as usize, 0);
@@ -140,8 +150,11 @@ impl SeekableReader {
         let expected = (end - begin) as usize;
         self.content.clear();
         self.content.reserve(expected);
-        let decoded = self
-            .decompressor
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            empty => empty.insert(zstd::bulk::Decompressor::new().doing("decompress", &self.path)?),
+        };
+        let decoded = decompressor
             .decompress_to_buffer(&self.compressed, &mut self.content)
             .map_err(|e| LogError::damaged(&self.path, format!("frame {index}: {e}")))?;
         if decoded != expected {
@@ -235,6 +248,7 @@ mod tests {
                 back.extend_from_slice(piece);
             }
             assert_eq!(back, content);
+            reader.release();
             assert!(reader.frame_from(len as u64 + 5).unwrap().is_empty());
             if len > FRAME {
                 assert_eq!(reader.frame_from(7).unwrap()[0], content[7]);

@@ -171,6 +171,9 @@ pub(crate) struct Tables {
     pub(crate) progress: String,
     /// What the schema was when a run ended.
     pub(crate) recorded: String,
+    /// The type of a version, which is a key. SQLite keeps an `integer` key in the table itself, and
+    /// any other in an index beside it: one page more to write for each file.
+    version: &'static str,
 }
 
 /// The lock of everything that changes the schema or the history.
@@ -222,6 +225,10 @@ impl Tables {
             journal: full("_journal"),
             progress: full("_progress"),
             recorded: full("_schema"),
+            version: match dialect {
+                Dialect::Sqlite => "integer",
+                _ => "bigint",
+            },
             name: name.to_owned(),
             lane,
             schema,
@@ -246,15 +253,15 @@ impl Tables {
         self.bare_names().map(|name| format!("'{name}'")).join(", ")
     }
 
-    /// The tables' definitions: the same for every database. The last gives the lock its row.
+    /// The tables' definitions: nearly the same for every database. The last gives the lock its row.
     pub(crate) fn definitions(&self) -> [String; 5] {
         [
             format!(
-                "create table if not exists {} (version bigint not null primary key, \
+                "create table if not exists {} (version {} not null primary key, \
                  name text not null, phase varchar(16) not null, checksum varchar(64) not null, \
                  app_floor text, how varchar(16) not null, applied_ms bigint not null, \
                  duration_ms bigint not null, applied_by text not null, token bigint not null)",
-                self.history
+                self.history, self.version
             ),
             format!(
                 "create table if not exists {} (id smallint not null primary key, \
@@ -271,11 +278,11 @@ impl Tables {
                 self.journal
             ),
             format!(
-                "create table if not exists {} (version bigint not null primary key, \
+                "create table if not exists {} (version {} not null primary key, \
                  hash varchar(64) not null, last_key text, batches bigint not null, \
                  seen bigint not null, part integer, eta_ms bigint, busy_ms bigint not null, \
                  started_ms bigint not null, updated_ms bigint not null, token bigint not null)",
-                self.progress
+                self.progress, self.version
             ),
             format!(
                 "insert into {lock} (id, token) select 1, 0 where not exists \

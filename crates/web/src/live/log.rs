@@ -262,6 +262,8 @@ impl Follower {
                 .take_while(|note| look.at_end || note.after <= sent)
                 .collect();
             let sent_notes = look.notes.last().map_or(first_note, |note| note.k + 1);
+            // Sealed under two hundred followers, a log would take two hundred decoded frames.
+            rows.reader.release();
             Ok((Some(rows), look, end, Some(sent_notes)))
         });
         let (rows, look, offset, notes) = done
