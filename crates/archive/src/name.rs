@@ -1,6 +1,7 @@
 //! What names a log in an archive, without the database that it came from.
 
 use windlass_logs::LogMeta;
+use windlass_model::plan::log_words;
 
 /// Everything that is said about a step's log beside its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +16,9 @@ pub struct LogName {
     pub attempt: i64,
     /// The job's name; may be empty.
     pub job: String,
-    /// The step, from 0.
+    /// The step, from 0; from `windlass_model::plan::FIRST_SERVICE_LOG` on, a service of the job.
     pub step: u32,
-    /// The step's name.
+    /// The step's or the service's name.
     pub step_name: String,
     /// When the build was made, milliseconds since 1970: it never changes, and chooses the index.
     pub started_ms: i64,
@@ -64,7 +65,7 @@ impl Selector {
             text.push_str(&format!(", attempt {attempt}"));
         }
         if let Some(step) = self.step {
-            text.push_str(&format!(", step {}", step + 1));
+            text.push_str(&format!(", {}", log_words(step)));
         }
         text
     }

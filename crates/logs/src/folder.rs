@@ -11,6 +11,8 @@
 //! | `recorder.json` | how far the recorder is, for going on after a crash |
 //! | `recorder.lock` | held with `flock` by the recorder, or while sealing |
 //!
+//! A step is a number here. From `windlass_model::plan::FIRST_SERVICE_LOG` on, the numbers are those of services.
+//!
 //! A row is a line with its `\n`, or a piece of [`MAX_ROW`] bytes of a longer line.
 
 use std::fs::{self, File};

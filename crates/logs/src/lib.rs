@@ -19,6 +19,7 @@
 //! | what went wrong, first: findings, and what is new | [`findings`] |
 //! | where a text stands in a whole log | [`grep`] |
 //! | what a copy elsewhere is made of; a log that comes back from one | [`copy`] |
+//! | what a service printed, made a log like a step's | [`service`] |
 //! | waking live viewers | [`hub`] |
 //! | what can go wrong; "the disk is full" | [`error`] |
 //!
@@ -48,6 +49,7 @@ mod screen;
 pub mod seal;
 pub mod search;
 pub mod seekable;
+pub mod service;
 pub mod strip;
 pub mod words;
 

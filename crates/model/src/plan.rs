@@ -16,6 +16,18 @@ pub const DEFAULT_JOB: &str = "build";
 /// The limit of a job whose spec names none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// The logs of an attempt are numbered. Below this, the number is a step's index; from here on, it is this plus
+/// the index of a service in its job. No job has so many steps, and no shim may speak of them.
+pub const FIRST_SERVICE_LOG: u32 = 10_000;
+
+/// What people call a log by its number: `step 2` (from 1), or `service 1`.
+pub fn log_words(number: u32) -> String {
+    match number.checked_sub(FIRST_SERVICE_LOG) {
+        Some(service) => format!("service {}", service.saturating_add(1)),
+        None => format!("step {}", number + 1),
+    }
+}
+
 /// What to do for one build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -289,6 +301,15 @@ pub struct MountPlan {
     /// It can't be written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_only: bool,
+}
+
+impl Plan {
+    /// The numbers of the logs of the services beside the job of an attempt's plan, and the services' names.
+    pub fn service_logs(&self) -> impl Iterator<Item = (u32, &str)> {
+        let services = self.jobs.first().map_or(&[][..], |job| &job.services);
+        let names = services.iter().map(|service| service.name.as_str());
+        (FIRST_SERVICE_LOG..).zip(names)
+    }
 }
 
 /// A container beside the job (spec key `services`).

@@ -10,11 +10,12 @@
 //! | `removed` | it is gone | - |
 //!
 //! A step's row is made in the transaction that closes its attempt, for every sink that the server
-//! was started with. What was done before a sink was there follows when it comes.
+//! was started with, and one for each service beside its job. What was done before a sink was there follows when it comes.
 
-use windlass_model::RepoName;
+use windlass_model::plan::FIRST_SERVICE_LOG;
+use windlass_model::{Plan, RepoName};
 
-use crate::builds::parsed;
+use crate::builds::{json, parsed};
 use crate::db::{WriteTx, now_ms};
 use crate::seal::random;
 use crate::sql::{Row, query, query_scalar};
@@ -29,7 +30,7 @@ pub struct ArchiveCopy {
     pub sink: String,
     /// The attempt's row.
     pub attempt_id: i64,
-    /// The step, from 0.
+    /// The step, from 0, or the number of a service's log.
     pub step: i64,
     /// See the head of this module.
     pub state: String,
@@ -59,7 +60,7 @@ pub struct ArchiveCopy {
     pub attempt: i64,
     /// The job's name; empty if the attempt had none.
     pub job: String,
-    /// The step's name.
+    /// The step's or the service's name.
     pub step_name: String,
 }
 
@@ -98,15 +99,20 @@ pub struct ArchiveCount {
 const COLUMNS: &str = "select c.id, c.sink, c.attempt_id, c.step, c.state, c.tries, c.next_ms,
     c.last_error, c.place, c.bytes, c.sha256, c.parts, c.kept_ms, r.name as repo,
     b.number as build, b.created_ms as build_ms, a.number as attempt,
-    coalesce(j.name, '') as job, s.name as step_name
+    coalesce(j.name, '') as job, s.name as step_name,
+    case when s.name is null then a.plan end as plan
     from archive_copies c
     join builds b on b.id = c.build_id
     join repos r on r.id = b.repo_id
     join attempts a on a.id = c.attempt_id
-    join steps s on s.attempt_id = c.attempt_id and s.idx = c.step
+    left join steps s on s.attempt_id = c.attempt_id and s.idx = c.step
     left join jobs j on j.id = a.job_id";
 
 fn copy(row: &Row) -> Result<ArchiveCopy, StoreError> {
+    let step_name = match row.get::<Option<String>, _>("step_name") {
+        Some(name) => name,
+        None => service_name(row)?,
+    };
     Ok(ArchiveCopy {
         id: row.get("id"),
         sink: row.get("sink"),
@@ -126,8 +132,21 @@ fn copy(row: &Row) -> Result<ArchiveCopy, StoreError> {
         build_ms: row.get("build_ms"),
         attempt: row.get("attempt"),
         job: row.get("job"),
-        step_name: row.get("step_name"),
+        step_name,
     })
+}
+
+/// Whose a log is that is no step's.
+fn service_name(row: &Row) -> Result<String, StoreError> {
+    let plan: Option<&str> = row.get("plan");
+    let plan: Option<Plan> = plan.map(|plan| json("a plan", plan)).transpose()?;
+    let number: i64 = row.get("step");
+    let all = plan.iter().flat_map(Plan::service_logs);
+    let name = all
+        .filter(|(log, _)| i64::from(*log) == number)
+        .map(|(_, name)| name.to_owned())
+        .next();
+    Ok(name.unwrap_or_default())
 }
 
 /// ?1 = now. Rows for the steps of done attempts that began, one for each active sink.
@@ -138,8 +157,47 @@ const ENLIST: &str = "insert into archive_copies
     where k.active = 1 and a.phase = 'done' and s.started_us is not null
     and a.logs_removed_ms is null";
 
+/// The same for the logs of services, of one attempt or of all that lack some: their names are in the plan only.
+async fn enlist_services(tx: &mut WriteTx, attempt: Option<i64>) -> Result<(), StoreError> {
+    let failed = "note the logs of services for the archive";
+    let first = i64::from(FIRST_SERVICE_LOG);
+    let attempts = query(
+        "select a.id, a.build_id, a.plan from attempts a
+         where a.phase = 'done' and a.logs_removed_ms is null and a.plan like '%\"services\":[{%'
+         and (?1 is null or a.id = ?1) and exists (select 1 from archive_sinks k
+         where k.active = 1 and not exists (select 1 from archive_copies c
+         where c.sink = k.name and c.attempt_id = a.id and c.step = ?2))",
+    )
+    .bind(attempt)
+    .bind(first)
+    .fetch_all(tx.conn())
+    .await
+    .map_err(StoreError::db(failed))?;
+    let now = now_ms();
+    for row in attempts {
+        let plan: Plan = json("a plan", row.get("plan"))?;
+        for (number, _) in plan.service_logs() {
+            query(
+                "insert into archive_copies
+                 (sink, attempt_id, build_id, step, state, next_ms, created_ms)
+                 select k.name, ?1, ?2, ?3, 'waiting', ?4, ?4 from archive_sinks k
+                 where k.active = 1 on conflict do nothing",
+            )
+            .bind(row.get::<i64, _>("id"))
+            .bind(row.get::<i64, _>("build_id"))
+            .bind(i64::from(number))
+            .bind(now)
+            .execute(tx.conn())
+            .await
+            .map_err(StoreError::db(failed))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the rows of an attempt that was just closed, in the same transaction.
 pub(crate) async fn enlist(tx: &mut WriteTx, attempt: i64) -> Result<(), StoreError> {
+    enlist_services(tx, Some(attempt)).await?;
     query(format!("{ENLIST} and a.id = ?2 on conflict do nothing"))
         .bind(now_ms())
         .bind(attempt)
@@ -230,6 +288,7 @@ impl Store {
                 .execute(tx.conn())
                 .await
                 .map_err(StoreError::db(failed))?;
+            enlist_services(&mut tx, None).await?;
             query(
                 "update archive_copies set next_ms = ?1,
                  state = case state when 'refused' then 'waiting' else state end

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use windlass_model::plan::{FIRST_SERVICE_LOG, log_words};
 use windlass_model::status::CommitStatus;
-use windlass_model::{BuildNumber, BuildState, RepoName};
+use windlass_model::{BuildNumber, BuildState, Plan, RepoName};
 
 use crate::builds::{json, parsed, to_json};
 use crate::db::now_ms;
@@ -61,6 +62,32 @@ pub struct AttemptPlace {
     pub job: String,
     /// The names of its steps.
     pub steps: Vec<String>,
+    /// The names of the services beside its job.
+    pub services: Vec<String>,
+}
+
+impl AttemptPlace {
+    /// The service whose log has this number; `None` for a step's.
+    pub fn service(&self, log: i64) -> Option<&str> {
+        let index = log.checked_sub(i64::from(FIRST_SERVICE_LOG))?;
+        let index = usize::try_from(index).ok()?;
+        self.services.get(index).map(String::as_str)
+    }
+
+    /// The name of the step or service whose log has this number; empty if there is none.
+    pub fn log_name(&self, log: i64) -> &str {
+        let step = || self.steps.get(usize::try_from(log).ok()?);
+        let step = || step().map_or("", String::as_str);
+        self.service(log).unwrap_or_else(step)
+    }
+
+    /// What people call the log with this number: `step 2` (from 1), or `service db`.
+    pub fn log_words(&self, log: i64) -> String {
+        match self.service(log) {
+            Some(name) => format!("service {name}"),
+            None => log_words(u32::try_from(log).unwrap_or(u32::MAX)),
+        }
+    }
 }
 
 impl Store {
@@ -275,7 +302,8 @@ impl Store {
         let list = self.dialect().numbers_of_list();
         let rows = query(format!(
             "select a.id, a.number as attempt, b.number as build, b.state, r.name as repo,
-             coalesce(j.name, '') as job
+             coalesce(j.name, '') as job,
+             case when a.plan like '%\"services\":[{{%' then a.plan end as plan
              from attempts a join builds b on b.id = a.build_id join repos r on r.id = b.repo_id
              left join jobs j on j.id = a.job_id
              where a.id in ({list}) and a.logs_removed_ms is null"
@@ -286,6 +314,9 @@ impl Store {
         .map_err(StoreError::db("look up attempts"))?;
         let mut places = HashMap::with_capacity(rows.len());
         for row in rows {
+            let plan: Option<&str> = row.get("plan");
+            let plan: Option<Plan> = plan.map(|plan| json("a plan", plan)).transpose()?;
+            let services = plan.iter().flat_map(Plan::service_logs);
             let place = AttemptPlace {
                 repo: parsed(&row, "repo")?,
                 build: row.get("build"),
@@ -293,6 +324,7 @@ impl Store {
                 attempt: row.get("attempt"),
                 job: row.get("job"),
                 steps: Vec::new(),
+                services: services.map(|(_, name)| name.to_owned()).collect(),
             };
             places.insert(row.get("id"), place);
         }

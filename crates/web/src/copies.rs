@@ -9,17 +9,17 @@ use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use windlass_logs::copy::is_here;
 use windlass_model::{AttemptId, RepoName};
-use windlass_store::StoreError;
 use windlass_store::logs::AttemptPlace;
 use windlass_store::queue::Phase;
+use windlass_store::{Attempt, Step, StoreError};
 
 use crate::error::WebError;
-use crate::places::Place;
+use crate::places::service_index;
 use crate::state::{App, AppState};
 
 /// Who has copies of logs.
 pub trait LogCopies: Send + Sync {
-    /// Puts the log of a step into the folder of logs, if there is a copy of it; says whether there
+    /// Puts the log of a step, or of a service, into the folder of logs, if there is a copy of it; says whether there
     /// was. The error is for people.
     fn restore<'a>(
         &'a self,
@@ -71,24 +71,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A search waits no longer for the archive.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Sees to it that the log of a place is here, if it is anywhere.
-pub(crate) async fn bring_back(app: &App, place: &Place) -> Result<(), WebError> {
+/// Sees to it that the log of a step, or of a service, is here, if it is anywhere.
+pub(crate) async fn bring_back(app: &App, of: &Attempt, step: &Step) -> Result<(), WebError> {
     let Some(copies) = &app.copies else {
         return Ok(());
     };
-    let wrote = place
-        .step()
-        .is_some_and(|step| step.output_bytes.is_some_and(|bytes| bytes > 0));
-    let attempt = place.attempt.attempt_id();
-    if !wrote
-        || place.attempt.phase != Phase::Done
-        || is_here(&app.log_folder(&attempt), place.log_step())
-    {
+    // How much a service printed, nobody knows.
+    let wrote = service_index(step.index).is_some() || step.output_bytes.is_some_and(|n| n > 0);
+    let attempt = of.attempt_id();
+    let number = u32::try_from(step.index).unwrap_or(u32::MAX);
+    if !wrote || of.phase != Phase::Done || is_here(&app.log_folder(&attempt), number) {
         return Ok(());
     }
-    let (copies, step) = (Arc::clone(copies), place.log_step());
+    let copies = Arc::clone(copies);
     // It goes on when nobody waits any longer.
-    let restoring = tokio::spawn(async move { copies.restore(&attempt, step).await });
+    let restoring = tokio::spawn(async move { copies.restore(&attempt, number).await });
     let away = |words: String| WebError::new(StatusCode::SERVICE_UNAVAILABLE, words);
     match tokio::time::timeout(PATIENCE, restoring).await {
         Ok(Ok(Ok(true))) => Ok(()),

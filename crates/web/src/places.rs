@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use windlass_model::{BuildNumber, RepoName, StepPlan};
+use windlass_model::plan::FIRST_SERVICE_LOG;
+use windlass_model::{BuildNumber, Outcome, Plan, RepoName, StepPlan};
 use windlass_store::{Attempt, Build, Step};
 
 use crate::error::WebError;
@@ -179,16 +180,47 @@ pub(crate) async fn find_attempt(
     Ok((build, attempt))
 }
 
-/// A step and everything that it belongs to.
+/// Which service of its job a log is of, from 0; `None` for a step's.
+pub(crate) fn service_index(log: i64) -> Option<i64> {
+    log.checked_sub(i64::from(FIRST_SERVICE_LOG))
+        .filter(|index| *index >= 0)
+}
+
+/// The services beside an attempt's job, once their logs are there, as what has a log. They are neither passed nor
+/// failed, and have no times of their own.
+pub(crate) fn service_steps(attempt: &Attempt) -> Vec<Step> {
+    if !attempt.state.is_final() {
+        return Vec::new();
+    }
+    let all = attempt.plan.iter().flat_map(Plan::service_logs);
+    all.map(|(number, name)| Step {
+        index: number.into(),
+        name: name.to_owned(),
+        outcome: Some(Outcome::Skipped),
+        started_us: None,
+        ended_us: None,
+        duration_us: None,
+        output_bytes: None,
+        leftovers: 0,
+    })
+    .collect()
+}
+
+/// A step, or a service that has a log, and everything that it belongs to.
 pub(crate) struct Place {
     pub(crate) build: Build,
     pub(crate) attempt: Attempt,
     pub(crate) steps: Vec<Step>,
-    /// Which of `steps`, from 0.
+    /// Which of `steps`, from 0, or the number of a service's log.
     pub(crate) index: i64,
 }
 
 impl Place {
+    /// Whether this is no step, but a service beside the job.
+    pub(crate) fn is_service(&self) -> bool {
+        service_index(self.index).is_some()
+    }
+
     /// The step, or `None` while the plan is not known.
     pub(crate) fn step(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.index == self.index)
@@ -211,6 +243,13 @@ impl Place {
     }
 
     pub(crate) fn no_step(&self) -> WebError {
+        if self.is_service() {
+            return WebError::not_found(format!(
+                "log of such a service in build {} of {}",
+                self.build.number, self.build.repo
+            ))
+            .hint("the logs of services are kept when their job is over");
+        }
         let error = WebError::not_found(format!(
             "step {} in build {} of {}",
             self.index + 1,
@@ -225,6 +264,18 @@ impl Place {
     }
 }
 
+/// The tombstone of removed logs, as an answer.
+pub(crate) fn still_kept(attempt: &Attempt) -> Result<(), WebError> {
+    match &attempt.logs_removed {
+        Some((ms, why)) => Err(WebError::new(
+            StatusCode::GONE,
+            format!("the output was removed on {}", crate::text::utc(ms)),
+        )
+        .hint(why.clone())),
+        None => Ok(()),
+    }
+}
+
 /// Finds the place of a step; the step itself may not be known yet.
 pub(crate) async fn find_place(
     app: &App,
@@ -232,20 +283,19 @@ pub(crate) async fn find_place(
     attempt: Option<&String>,
 ) -> Result<Place, WebError> {
     let (build, attempt) = find_attempt(app, &path.build, attempt).await?;
-    if let Some((ms, why)) = &attempt.logs_removed {
-        return Err(WebError::new(
-            StatusCode::GONE,
-            format!("the output was removed on {}", crate::text::utc(ms)),
-        )
-        .hint(why.clone()));
+    still_kept(&attempt)?;
+    let mut steps = app.store.steps(attempt.id).await?;
+    if service_index(path.step).is_some() {
+        steps.extend(service_steps(&attempt));
     }
-    let steps = app.store.steps(attempt.id).await?;
     let place = Place {
         build,
         attempt,
         steps,
         index: path.step,
     };
-    crate::copies::bring_back(app, &place).await?;
+    if let Some(step) = place.step() {
+        crate::copies::bring_back(app, &place.attempt, step).await?;
+    }
     Ok(place)
 }

@@ -35,18 +35,17 @@ pub(crate) struct Asked {
     limit: Option<String>,
 }
 
-/// Lines of one step.
+/// Lines of one step, or of a service.
 pub(crate) struct Group {
     pub(crate) place: AttemptPlace,
-    /// The step's index.
+    /// The step's index, or the number of the service's log.
     pub(crate) step: i64,
     pub(crate) lines: Vec<Line>,
 }
 
 impl Group {
     pub(crate) fn step_name(&self) -> &str {
-        let index = usize::try_from(self.step).unwrap_or(usize::MAX);
-        self.place.steps.get(index).map_or("", String::as_str)
+        self.place.log_name(self.step)
     }
 
     /// Where a line is in its log.
@@ -272,6 +271,7 @@ pub(crate) async fn api(
                 "job": place.job,
                 "step": group.step + 1,
                 "step_name": group.step_name(),
+                "service": place.service(group.step),
                 "line": line.row + 1,
                 "time_us": line.time_us,
                 "text": line.text,
@@ -287,6 +287,7 @@ pub(crate) async fn api(
             "build": place.build,
             "attempt": place.attempt,
             "step": step + 1,
+            "service": place.service(*step),
             "url": format!("{}{page}", app.public_url),
         })
     });

@@ -1,7 +1,7 @@
 //! The logs of a job's services as text: each alone, or all of them with the job's own steps, in the order of
 //! time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -9,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use windlass_logs::LogReader;
+use windlass_logs::copy::is_here;
+use windlass_logs::service::stamped;
+use windlass_store::queue::Phase;
 use windlass_store::{Attempt, Step};
 
+use crate::copies::bring_back;
 use crate::error::WebError;
-use crate::places::{BuildPath, find_attempt};
+use crate::places::{BuildPath, find_attempt, service_index, service_steps, still_kept};
 use crate::state::App;
-
-/// The folder in an attempt's logs in which they lie.
-const FOLDER: &str = "services";
 
 /// More is not put into an order at once.
 const MOST: u64 = 32 << 20;
@@ -31,17 +32,27 @@ pub(crate) struct Asked {
     service: Option<String>,
 }
 
-/// The services of an attempt whose logs were kept.
-pub(crate) fn kept(app: &App, attempt: &Attempt) -> Vec<String> {
-    let folder = app.log_folder(&attempt.attempt_id()).join(FOLDER);
-    let jobs = attempt.plan.iter().flat_map(|plan| &plan.jobs);
-    let names = jobs
-        .flat_map(|job| &job.services)
-        .map(|service| &service.name);
-    names
-        .filter(|name| folder.join(format!("{name}.log")).is_file())
-        .cloned()
-        .collect()
+/// The services of an attempt whose logs are kept, here or elsewhere: the numbers of their logs, and their names.
+pub(crate) fn kept(app: &App, attempt: &Attempt) -> Vec<(i64, String)> {
+    if attempt.logs_removed.is_some() {
+        return Vec::new();
+    }
+    let folder = app.log_folder(&attempt.attempt_id());
+    let may_be_elsewhere = app.copies.is_some() && attempt.phase == Phase::Done;
+    let kept = |step: &Step| {
+        may_be_elsewhere || is_here(&folder, number(step)) || old_file(&folder, &step.name).is_file()
+    };
+    let all = service_steps(attempt).into_iter().filter(kept);
+    all.map(|step| (step.index, step.name)).collect()
+}
+
+/// Where servers before this kept what a service printed, each line with the engine's time stamp.
+fn old_file(folder: &Path, service: &str) -> PathBuf {
+    folder.join("services").join(format!("{service}.log"))
+}
+
+fn number(step: &Step) -> u32 {
+    u32::try_from(step.index).unwrap_or(u32::MAX)
 }
 
 /// `GET /repos/{repo}/builds/{number}/services`
@@ -51,30 +62,54 @@ pub(crate) async fn log(
     Query(asked): Query<Asked>,
 ) -> Result<Response, WebError> {
     let (_, attempt) = find_attempt(&app, &path, asked.attempt.as_ref()).await?;
-    let steps = app.store.steps(attempt.id).await?;
+    still_kept(&attempt)?;
     // Only names of the plan lead to files.
-    let all = kept(&app, &attempt);
+    let kept = kept(&app, &attempt);
+    let mut sources = service_steps(&attempt);
+    sources.retain(|step| kept.iter().any(|(index, _)| *index == step.index));
     let wanted = asked.service.filter(|name| !name.is_empty());
-    if let Some(name) = &wanted
-        && !all.contains(name)
-    {
-        return Err(WebError::not_found(format!("log of a service {name} here"))
-            .hint("the logs of services are kept when their job is over"));
+    match &wanted {
+        Some(name) => {
+            sources.retain(|step| step.name == *name);
+            if sources.is_empty() {
+                return Err(WebError::not_found(format!("log of a service {name} here"))
+                    .hint("the logs of services are kept when their job is over"));
+            }
+        }
+        None => sources.splice(0..0, app.store.steps(attempt.id).await?).for_each(drop),
     }
-    let folder = app.log_folder(&attempt.attempt_id());
-    let text = tokio::task::spawn_blocking(move || match wanted {
-        Some(name) => Ok(std::fs::read(
-            folder.join(FOLDER).join(format!("{name}.log")),
-        )?),
-        None => interleaved(&folder, &all, &steps),
-    })
-    .await?
-    .map_err(|e| match e.kind() {
-        std::io::ErrorKind::FileTooLarge => WebError::new(
+    let too_large = || {
+        WebError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the logs are too large to be put into one order",
         )
-        .hint("read each alone: `?service=NAME`, and the steps' own logs"),
+        .hint("read each alone: `?service=NAME`, and the steps' own logs")
+    };
+    let known = sources.iter().filter_map(|step| step.output_bytes);
+    if known.sum::<i64>() > MOST as i64 {
+        return Err(too_large());
+    }
+    let folder = app.log_folder(&attempt.attempt_id());
+    let mut missing = Vec::new();
+    for step in &sources {
+        if old_file(&folder, &step.name).is_file() && service_index(step.index).is_some() {
+            continue;
+        }
+        match bring_back(&app, &attempt, step).await {
+            // One that is lost hides no other.
+            Err(error) if error.status() == StatusCode::GONE && wanted.is_none() => {
+                missing.push(format!("{}: {}\n", who(step), error.into_words().0));
+            }
+            done => done?,
+        }
+    }
+    let text = tokio::task::spawn_blocking(move || match wanted {
+        Some(_) => alone(&folder, &sources),
+        None => interleaved(&folder, &sources, &missing),
+    })
+    .await?
+    .map_err(|e| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => too_large(),
         _ => WebError::internal(&e),
     })?;
     let headers = [
@@ -84,42 +119,25 @@ pub(crate) async fn log(
     Ok((headers, text).into_response())
 }
 
+/// Who printed a line.
+fn who(step: &Step) -> String {
+    match service_index(step.index) {
+        Some(_) => step.name.clone(),
+        None => format!("step {}", step.index + 1),
+    }
+}
+
 /// A line with its time in microseconds since 1970, and whose it is.
 type Line = (i64, String, Vec<u8>);
 
-fn interleaved(folder: &Path, services: &[String], steps: &[Step]) -> std::io::Result<Vec<u8>> {
+/// Adds the lines of a log, and counts its bytes.
+fn read(folder: &Path, step: &Step, lines: &mut Vec<Line>, bytes: &mut u64) -> std::io::Result<()> {
     let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
-    let mut lines: Vec<Line> = Vec::new();
-    let mut bytes = 0;
-    for step in steps {
-        let number = u32::try_from(step.index).unwrap_or(u32::MAX);
-        let mut reader = LogReader::open(folder, number).map_err(std::io::Error::other)?;
-        bytes += reader.len();
-        if bytes > MOST {
-            return Err(too_large());
-        }
-        let mut next = 0;
-        loop {
-            let rows = reader
-                .row_range(next, ROWS)
-                .map_err(std::io::Error::other)?;
-            if rows.is_empty() {
-                break;
-            }
-            next += rows.len() as u64;
-            for row in rows {
-                let mut text = Vec::new();
-                reader
-                    .row_bytes(&row, &mut text)
-                    .map_err(std::io::Error::other)?;
-                lines.push((row.time_us, format!("step {}", step.index + 1), text));
-            }
-        }
-    }
-    for name in services {
-        let text = std::fs::read(folder.join(FOLDER).join(format!("{name}.log")))?;
-        bytes += text.len() as u64;
-        if bytes > MOST {
+    let old = old_file(folder, &step.name);
+    if service_index(step.index).is_some() && old.is_file() {
+        let text = std::fs::read(old)?;
+        *bytes += text.len() as u64;
+        if *bytes > MOST {
             return Err(too_large());
         }
         let mut last = 0;
@@ -127,46 +145,69 @@ fn interleaved(folder: &Path, services: &[String], steps: &[Step]) -> std::io::R
             let (stamp, rest) = stamped(line);
             // A line without a time belongs to the one before.
             last = stamp.unwrap_or(last);
-            lines.push((last, name.clone(), rest.to_vec()));
+            lines.push((last, who(step), rest.to_vec()));
+        }
+        return Ok(());
+    }
+    let mut reader = LogReader::open(folder, number(step)).map_err(std::io::Error::other)?;
+    *bytes += reader.len();
+    if *bytes > MOST {
+        return Err(too_large());
+    }
+    let mut next = 0;
+    loop {
+        let rows = reader
+            .row_range(next, ROWS)
+            .map_err(std::io::Error::other)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        next += rows.len() as u64;
+        for row in rows {
+            let mut text = Vec::new();
+            reader
+                .row_bytes(&row, &mut text)
+                .map_err(std::io::Error::other)?;
+            lines.push((row.time_us, who(step), text));
         }
     }
-    // Lines of one time stay in the order in which they were read.
-    lines.sort_by_key(|(time, ..)| *time);
-    let width = lines.iter().map(|(_, who, _)| who.len()).max().unwrap_or(0);
+}
+
+/// Logs one after the other, each line with its time.
+fn alone(folder: &Path, sources: &[Step]) -> std::io::Result<Vec<u8>> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for step in sources {
+        read(folder, step, &mut lines, &mut bytes)?;
+    }
     let mut out = Vec::new();
-    for (time, who, text) in &lines {
-        let at = Timestamp::from_microsecond(*time).unwrap_or_default();
-        let at = at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
-        out.extend_from_slice(format!("{at} {who:<width$} | ").as_bytes());
+    for (time, _, text) in &lines {
+        out.extend_from_slice(format!("{} ", clock(*time)).as_bytes());
         out.extend_from_slice(text.strip_suffix(b"\n").unwrap_or(text));
         out.push(b'\n');
     }
     Ok(out)
 }
 
-/// The engine's time stamp at the begin of a line, and the rest.
-fn stamped(line: &[u8]) -> (Option<i64>, &[u8]) {
-    let space = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
-    let stamp = std::str::from_utf8(&line[..space]).ok();
-    match stamp.and_then(|text| text.parse::<Timestamp>().ok()) {
-        Some(time) => {
-            let rest = line.get(space + 1..).unwrap_or_default();
-            (Some(time.as_microsecond()), rest)
-        }
-        None => (None, line),
-    }
+fn clock(time_us: i64) -> String {
+    let at = Timestamp::from_microsecond(time_us).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_s_time_is_taken_off() {
-        let (time, rest) = stamped(b"2026-11-27T22:45:46.442332123Z up and running");
-        assert_eq!(time, Some(1_795_819_546_442_332));
-        assert_eq!(rest, b"up and running");
-        assert_eq!(stamped(b"no time here"), (None, &b"no time here"[..]));
-        assert_eq!(stamped(b"2026-11-27T22:45:46.442332123Z").1, b"");
+/// All lines in the order of time, behind what is said of logs that are missing.
+fn interleaved(folder: &Path, sources: &[Step], missing: &[String]) -> std::io::Result<Vec<u8>> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for step in sources {
+        read(folder, step, &mut lines, &mut bytes)?;
     }
+    // Lines of one time stay in the order in which they were read.
+    lines.sort_by_key(|(time, ..)| *time);
+    let width = lines.iter().map(|(_, who, _)| who.len()).max().unwrap_or(0);
+    let mut out = missing.concat().into_bytes();
+    for (time, who, text) in &lines {
+        let at = clock(*time);
+        out.extend_from_slice(format!("{at} {who:<width$} | ").as_bytes());
+        out.extend_from_slice(text.strip_suffix(b"\n").unwrap_or(text));
+        out.push(b'\n');
+    }
+    Ok(out)
 }

@@ -13,7 +13,7 @@ use super::ExecutorError;
 use super::process;
 
 /// The folder of an attempt on this machine in which the logs lie, as `NAME.log`.
-pub const FOLDER: &str = "services";
+const FOLDER: &str = "services";
 
 /// More of one service is cut off.
 const MOST: usize = 16 << 20;
@@ -45,8 +45,8 @@ pub(super) fn not_ready(service: &str, reason: &str, log: &str) -> ExecutorError
     }
 }
 
-/// Where the log of a service is kept.
-pub(super) fn file(folder: &Path, service: &str) -> PathBuf {
+/// Where the log of a service is kept in an attempt's folder.
+pub fn file(folder: &Path, service: &str) -> PathBuf {
     folder.join(FOLDER).join(format!("{service}.log"))
 }
 

@@ -21,7 +21,9 @@ use windlass_store::{Build, BuildFilter, Step};
 
 use crate::error::WebError;
 use crate::findings::{FindError, look};
-use crate::places::{Place, RepoPath, StepPath, find_place, number_in};
+use crate::places::{
+    Place, RepoPath, StepPath, find_place, number_in, service_index, service_steps,
+};
 use crate::state::App;
 use crate::urls;
 
@@ -282,12 +284,14 @@ impl Scan {
             let attempts = self.app.store.attempts(build.id).await?;
             let kept = attempts.iter().rev();
             for attempt in kept.filter(|attempt| attempt.logs_removed.is_none()) {
-                for step in self.app.store.steps(attempt.id).await? {
+                let steps = self.app.store.steps(attempt.id).await?;
+                for step in steps.into_iter().chain(service_steps(attempt)) {
                     if self.left == 0 || self.lines.is_closed() {
                         return Ok(());
                     }
                     // A log that is empty, as most are of steps that never ran.
-                    if step.started_us.is_some() && step.output_bytes != Some(0) {
+                    let is_service = service_index(step.index).is_some();
+                    if is_service || (step.started_us.is_some() && step.output_bytes != Some(0)) {
                         self.one(&build, attempt, step).await?;
                     }
                 }
@@ -324,13 +328,13 @@ impl Scan {
                     continue;
                 }
                 self.left -= 1;
-                let index = usize::try_from(step).unwrap_or(usize::MAX);
                 let path = urls::line(&place.repo, place.build, place.attempt, step, found.line);
                 let hit = json!({
                     "build": place.build,
                     "attempt": place.attempt,
                     "step": step + 1,
-                    "name": place.steps.get(index),
+                    "name": place.log_name(step),
+                    "service": place.service(step),
                     "line": found.line,
                     "text": found.text,
                     "url": format!("{}{path}", self.app.public_url),
@@ -360,6 +364,7 @@ impl Scan {
             "attempt": attempt.number,
             "step": step.index + 1,
             "name": step.name,
+            "service": service_index(step.index).map(|_| &step.name),
         });
         let page = (build.repo.clone(), build.number, attempt.number, step.index);
         let url = self.app.public_url.clone();

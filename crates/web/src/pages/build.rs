@@ -280,8 +280,8 @@ struct BuildPage {
     started_ms: Option<i64>,
     finished_ms: Option<i64>,
     steps: Vec<Step>,
-    /// Those whose logs were kept.
-    services: Vec<String>,
+    /// Those whose logs were kept: their numbers and names.
+    services: Vec<(i64, String)>,
     artifacts: Vec<Artifact>,
     /// Per job: the shown attempt's, or those of all jobs where no attempt was asked for.
     tested: Vec<Tested>,

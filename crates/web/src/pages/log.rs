@@ -112,6 +112,7 @@ struct LogPage {
     attempt: Attempt,
     steps: Vec<Step>,
     step: Step,
+    is_service: bool,
     script: Option<String>,
     state: &'static str,
     words: String,
@@ -227,6 +228,7 @@ pub(crate) async fn page(
     // The log may know the end a moment before the store does.
     let (state, words) = match (&step.outcome, &window.ended) {
         (None, Some(outcome)) => (text::outcome_state(outcome), outcome.to_string()),
+        _ if place.is_service() => (text::step_state(&step), "beside the job".to_owned()),
         _ => (text::step_state(&step), text::step_words(&step)),
     };
     let first_row = window.items.iter().find_map(|item| match item {
@@ -244,6 +246,7 @@ pub(crate) async fn page(
     render(&LogPage {
         frame: Frame::of(&visitor, state).refreshing(!is_over),
         log_js: assets::log_js(),
+        is_service: place.is_service(),
         script,
         start_us: step.started_us.or(first_row).unwrap_or(0),
         state,

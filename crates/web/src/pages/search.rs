@@ -40,7 +40,7 @@ impl SearchPage {
             let (repo, build) = (&place.repo, place.build);
             (
                 urls::attempt_step(repo, build, place.attempt, *step),
-                format!("{repo} #{build} step {}", step + 1),
+                format!("{repo} #{build} {}", place.log_words(*step)),
             )
         };
         all.map(link).collect()

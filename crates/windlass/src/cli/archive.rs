@@ -8,6 +8,7 @@ use windlass_archive::elasticsearch::{LogDocument, SearchQuery};
 use windlass_archive::{ArchiveError, LogName, Selector};
 use windlass_logs::LogReader;
 use windlass_model::RepoName;
+use windlass_model::plan::log_words;
 use windlass_store::{ArchiveCopy, Store};
 
 use super::{complain, open_store, say};
@@ -301,9 +302,9 @@ async fn fetch(args: &Fetch) -> Result<u8, Problem> {
             None => (0, String::new()),
         };
         let about = format!(
-            "attempt {}, step {} ({}): {bytes} bytes, SHA-256 {sha256}",
+            "attempt {}, {} ({}): {bytes} bytes, SHA-256 {sha256}",
             name.attempt,
-            name.step + 1,
+            log_words(name.step),
             name.step_name
         );
         if args.into.is_some() {
@@ -349,11 +350,11 @@ async fn search(args: &Search) -> Result<u8, Problem> {
         .await?;
     for hit in answer.hits.iter().take(args.limit) {
         say(format_args!(
-            "{}/{} attempt {} step {} line {}: {}",
+            "{}/{} attempt {} {} line {}: {}",
             hit.repo,
             hit.build,
             hit.attempt,
-            hit.step + 1,
+            log_words(hit.step),
             hit.line,
             hit.text
         ));

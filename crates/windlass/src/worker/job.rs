@@ -11,7 +11,7 @@ use windlass_engine::executor::{Executor as _, ExecutorError, service_log};
 use windlass_engine::order;
 use windlass_engine::schedule::decide;
 use windlass_model::board::AttemptEnd;
-use windlass_model::{AttemptId, BuildState, Event, JobPlan};
+use windlass_model::{AttemptId, BuildState, Event, JobPlan, Plan};
 use windlass_store::queue::{Finish, Phase};
 use windlass_store::steps::Told;
 use windlass_store::{BuildEnd, Claim, Judge, Step, StoreError, failpoint};
@@ -201,31 +201,32 @@ impl Worker {
             return Ok(());
         }
         let attempt = claim.attempt.attempt_id();
-        let from = self
-            .executors
-            .process
-            .folder(&attempt)
-            .join(service_log::FOLDER);
-        let into = self.logs.join(attempt.as_str()).join(service_log::FOLDER);
+        let into = self.logs.join(attempt.as_str());
+        let plan = claim.attempt.plan.iter();
+        let logs: Vec<(u32, PathBuf)> = plan
+            .flat_map(Plan::service_logs)
+            .map(|(number, name)| (number, service_log::file(&self.executors.process.folder(&attempt), name)))
+            .collect();
         let secrets = self
             .store
             .secret_values(claim.build.repo_id, &job.secrets)
             .await?;
         let kept = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-            if !from.is_dir() {
-                return Ok(());
-            }
-            std::fs::create_dir_all(&into)?;
-            for entry in std::fs::read_dir(&from)? {
-                let entry = entry?;
-                let mut text = String::from_utf8_lossy(&std::fs::read(entry.path())?).into_owned();
+            for (number, path) in logs {
+                let bytes = match std::fs::read(&path) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                    bytes => bytes?,
+                };
+                std::fs::create_dir_all(&into)?;
+                let mut text = String::from_utf8_lossy(&bytes).into_owned();
                 for secret in secrets
                     .values()
                     .filter(|s| s.expose().len() >= SHORTEST_MASKED)
                 {
                     text = text.replace(secret.expose(), "***");
                 }
-                std::fs::write(into.join(entry.file_name()), text)?;
+                windlass_logs::service::write(&into, number, text.as_bytes())
+                    .map_err(std::io::Error::other)?;
             }
             Ok(())
         });

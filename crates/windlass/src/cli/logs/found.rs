@@ -204,11 +204,14 @@ pub(super) async fn search(
             return;
         }
         hits += 1;
+        let log = match row.get("service").and_then(Value::as_str) {
+            Some(service) => format!("service {service}"),
+            None => format!("step {}", number(row, "step")),
+        };
         let place = format!(
-            "{repo}/{} attempt {} step {}:{}:",
+            "{repo}/{} attempt {} {log}:{}:",
             number(row, "build"),
             number(row, "attempt"),
-            number(row, "step"),
             number(row, "line")
         );
         say(format_args!(
