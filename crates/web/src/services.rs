@@ -40,7 +40,9 @@ pub(crate) fn kept(app: &App, attempt: &Attempt) -> Vec<(i64, String)> {
     let folder = app.log_folder(&attempt.attempt_id());
     let may_be_elsewhere = app.copies.is_some() && attempt.phase == Phase::Done;
     let kept = |step: &Step| {
-        may_be_elsewhere || is_here(&folder, number(step)) || old_file(&folder, &step.name).is_file()
+        may_be_elsewhere
+            || is_here(&folder, number(step))
+            || old_file(&folder, &step.name).is_file()
     };
     let all = service_steps(attempt).into_iter().filter(kept);
     all.map(|step| (step.index, step.name)).collect()
@@ -76,7 +78,9 @@ pub(crate) async fn log(
                     .hint("the logs of services are kept when their job is over"));
             }
         }
-        None => sources.splice(0..0, app.store.steps(attempt.id).await?).for_each(drop),
+        None => sources
+            .splice(0..0, app.store.steps(attempt.id).await?)
+            .for_each(drop),
     }
     let too_large = || {
         WebError::new(

@@ -1,7 +1,8 @@
 //! The outbox to the archive: a row per step and sink, made with the end of the attempt, and settled
 //! once.
 
-use windlass_model::BuildState;
+use windlass_model::plan::{FIRST_SERVICE_LOG, ServicePlan};
+use windlass_model::{BuildState, Plan};
 use windlass_store::queue::Willing;
 use windlass_store::steps::Told;
 use windlass_store::{ArchiveCopy, KeptCopy};
@@ -12,6 +13,10 @@ const ES: &str = "elasticsearch";
 
 /// An attempt of two steps, of which the first began.
 async fn attempt(lab: &Lab) -> i64 {
+    attempt_of(lab, &plan()).await
+}
+
+async fn attempt_of(lab: &Lab, plan: &Plan) -> i64 {
     lab.manual().await;
     let store = &lab.store;
     let claim = store
@@ -21,7 +26,7 @@ async fn attempt(lab: &Lab) -> i64 {
         .unwrap();
     let id = claim.attempt.id;
     store
-        .launched(id, "w", "process", "windlass.yml", &plan())
+        .launched(id, "w", "process", "windlass.yml", plan)
         .await
         .unwrap();
     let started = Told::Started {
@@ -185,4 +190,55 @@ async fn what_is_to_go_goes_also_if_it_was_just_written() {
             .unwrap(),
         1
     );
+}
+
+#[tokio::test]
+async fn services_have_copies_as_steps_have_also_in_a_sink_that_comes_later() {
+    let lab = Lab::new().await;
+    let store = &lab.store;
+    store.set_archive_sinks(&[ES]).await.unwrap();
+    let mut plan = plan();
+    for name in ["db", "cache"] {
+        plan.jobs[0].services.push(ServicePlan {
+            name: name.to_owned(),
+            image: "x".to_owned(),
+            env: Default::default(),
+            command: None,
+            ready: None,
+        });
+    }
+    let attempt = attempt_of(&lab, &plan).await;
+    store.done(attempt).await.unwrap();
+    let first = i64::from(FIRST_SERVICE_LOG);
+    let found = |copies: Vec<ArchiveCopy>| -> Vec<(i64, String)> {
+        let mut all: Vec<_> = copies.into_iter().map(|c| (c.step, c.step_name)).collect();
+        all.sort();
+        all.split_off(1)
+    };
+    let services = [(first, "db".to_owned()), (first + 1, "cache".to_owned())];
+    assert_eq!(found(due(&lab, ES).await), services);
+    store.set_archive_sinks(&[ES, "s3"]).await.unwrap();
+    store.set_archive_sinks(&[ES, "s3"]).await.unwrap();
+    assert_eq!(found(due(&lab, "s3").await), services);
+    assert_eq!(found(due(&lab, ES).await), services);
+    let place = store
+        .attempt_places(&[attempt])
+        .await
+        .unwrap()
+        .remove(&attempt)
+        .unwrap();
+    assert_eq!(place.log_words(first), "service db");
+    assert_eq!(place.log_words(1), "step 2");
+    assert_eq!(
+        (place.log_name(first + 1), place.log_name(first + 2)),
+        ("cache", "")
+    );
+    // With the attempt's logs go the copies of all.
+    store
+        .bury_logs(&[(attempt, "old".to_owned())])
+        .await
+        .unwrap();
+    let all = store.copies(ES, None).await.unwrap();
+    assert_eq!(all.len(), 3);
+    assert!(all.iter().all(|copy| copy.state == "removing"));
 }

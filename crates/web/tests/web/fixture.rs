@@ -211,13 +211,17 @@ impl Fixture {
 
     /// A worker takes the oldest queued build and starts a job with these steps.
     pub(crate) async fn job(&self, steps: &[&str]) -> Job {
+        self.job_of(plan(steps)).await
+    }
+
+    /// The same for a whole plan.
+    pub(crate) async fn job_of(&self, plan: Plan) -> Job {
         let store = &self.state.store;
         let claim = store
             .claim(WORKER, HOUR, Willing::Anything)
             .await
             .unwrap()
             .unwrap();
-        let plan = plan(steps);
         store
             .launched(claim.attempt.id, WORKER, "process", "windlass.yml", &plan)
             .await

@@ -15,3 +15,4 @@ mod log_find;
 mod logs;
 mod pages;
 mod search;
+mod services;

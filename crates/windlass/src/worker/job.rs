@@ -205,7 +205,12 @@ impl Worker {
         let plan = claim.attempt.plan.iter();
         let logs: Vec<(u32, PathBuf)> = plan
             .flat_map(Plan::service_logs)
-            .map(|(number, name)| (number, service_log::file(&self.executors.process.folder(&attempt), name)))
+            .map(|(number, name)| {
+                (
+                    number,
+                    service_log::file(&self.executors.process.folder(&attempt), name),
+                )
+            })
             .collect();
         let secrets = self
             .store

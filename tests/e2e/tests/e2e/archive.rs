@@ -46,7 +46,7 @@ async fn copies(lab: &Lab, state: &str) -> i64 {
         .unwrap()
 }
 
-async fn until_copies(lab: &Lab, server: &Server, state: &str, wanted: i64) {
+pub(crate) async fn until_copies(lab: &Lab, server: &Server, state: &str, wanted: i64) {
     let deadline = std::time::Instant::now() + crate::lab::PATIENCE;
     while copies(lab, state).await != wanted {
         assert!(
@@ -275,7 +275,7 @@ killed_at! {
 }
 
 /// As if what the server has were this many days old.
-async fn age(lab: &Lab, days: i64) {
+pub(crate) async fn age(lab: &Lab, days: i64) {
     let options = SqliteConnectOptions::new().filename(lab.data().join("windlass.db"));
     let mut db = options.connect().await.unwrap();
     for update in [
@@ -413,4 +413,55 @@ async fn logs_with_copies_go_from_here_and_are_read_and_searched_all_the_same() 
         .await
         .unwrap();
     assert_eq!(answer.status(), 410);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_of_which_only_object_storage_has_a_copy_go_from_here_and_come_back() {
+    let moto = Moto::start(&partners()).await;
+    let lab = Lab::new();
+    lab.hooked("r", spec());
+    let credentials = lab.path("credentials");
+    let keys = "aws_access_key_id = AKIATEST\naws_secret_access_key = s3cret\n";
+    std::fs::write(&credentials, keys).unwrap();
+    let s3 = [
+        "--s3-endpoint",
+        moto.url.as_str(),
+        "--s3-bucket",
+        "logs",
+        "--s3-credentials-file",
+        credentials.to_str().unwrap(),
+    ];
+    let server = lab.serve(&s3);
+    lab.push("r", &["HEAD:main"]);
+    lab.ended(&server, "r", 1).await;
+    until_copies(&lab, &server, "kept", 2).await;
+    drop(server);
+    age(&lab, 5).await;
+    let local = [s3.as_slice(), &["--keep-local-log-days", "3"]].concat();
+    let server = lab.serve(&local);
+    let here = |file: &str| lab.data().join("logs/a1").join(file).exists();
+    lab.wait("the logs are not here", || {
+        !["0.json", "0.log.zst", "1.json", "1.log"]
+            .iter()
+            .any(|file| here(file))
+    });
+    // Nothing there can search: the page names what was not looked into.
+    let found = lab.json(&server, "/api/v1/search?q=zebra+777").await;
+    assert_eq!(found["lines"], serde_json::json!([]), "{found:#}");
+    assert_eq!(found["archive"]["not_searched"][0]["step"], 1, "{found:#}");
+    assert!(lab.bytes(&server, LOG).await == expected());
+    assert!(here("0.json") && !here("1.json"));
+    // Erased while it is there only: nothing is left, and nobody gets it.
+    lab.ok(&["erase", "r/1", "--why", "a key"]);
+    until_copies(&lab, &server, "removed", 2).await;
+    let (code, said) = {
+        let output = lab.run(&[&["archive", "fetch", "r/1"], s3.as_slice()].concat());
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(code, Some(4), "{said}");
+    let answer = lab.http.get(format!("{}{LOG}", server.url));
+    assert_eq!(answer.send().await.unwrap().status(), 410);
 }

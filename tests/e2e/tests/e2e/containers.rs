@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::lab::{Lab, Server};
 
 /// The daemon that `cargo xtask lab up` starts.
-fn daemon() -> String {
+pub(crate) fn daemon() -> String {
     let socket = std::env::temp_dir().join("windlass-lab/docker.sock");
     assert!(
         std::os::unix::net::UnixStream::connect(&socket).is_ok(),

@@ -35,6 +35,7 @@ mod search;
 #[expect(dead_code, reason = "the tests of migrations use more of it")]
 #[path = "../migrate/servers.rs"]
 mod servers;
+mod service_logs;
 mod swarm;
 mod swarm_cut_off;
 mod swarm_lab;
