@@ -2,6 +2,8 @@
 //! machine's busybox: there is no registry. They have a folder and sockets of their own and do not touch
 //! a daemon that is installed.
 
+mod packages;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const TINY: &str = "windlass-test/tiny:1";
 /// One program that is no shell, and no user at all.
 const BARE: &str = "windlass-test/bare:1";
+/// PostgreSQL's server and, for a service that uses it, Python with its driver and git.
+const POSTGRES: &str = "windlass-test/postgres:1";
 
 /// Where everything of the daemon lies. The tests know the same place.
 fn folder() -> PathBuf {
@@ -41,7 +45,7 @@ pub(crate) fn up() -> Result<()> {
         start()?;
     }
     if !works(docker(&["image", "inspect", TINY])) {
-        image(TINY, true)?;
+        image(TINY, Inside::Shell)?;
     }
     if !works(docker(&["run", "--rm", "--network=none", TINY, "true"])) {
         bail!(
@@ -51,7 +55,10 @@ pub(crate) fn up() -> Result<()> {
         );
     }
     if !works(docker(&["image", "inspect", BARE])) {
-        image(BARE, false)?;
+        image(BARE, Inside::Sleep)?;
+    }
+    if !works(docker(&["image", "inspect", POSTGRES])) {
+        image(POSTGRES, Inside::Packages)?;
     }
     println!("the tests' Docker daemon: {}", host());
     swarm_up()
@@ -203,9 +210,25 @@ fn start() -> Result<()> {
     Ok(())
 }
 
-/// Makes an image of the static busybox: with a shell and users, or with `sleep` alone.
-fn image(name: &str, with_shell: bool) -> Result<()> {
-    let dir = folder().join(if with_shell { "tiny" } else { "bare" });
+/// What an image has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// One program that is no shell.
+    Sleep,
+    /// A shell, the usual tools, and users.
+    Shell,
+    /// These, and packages of this machine.
+    Packages,
+}
+
+/// Makes an image of the static busybox.
+fn image(name: &str, inside: Inside) -> Result<()> {
+    let with_shell = inside != Inside::Sleep;
+    let dir = folder().join(match inside {
+        Inside::Sleep => "bare",
+        Inside::Shell => "tiny",
+        Inside::Packages => "postgres",
+    });
     let bin = dir.join("bin");
     std::fs::create_dir_all(&bin)?;
     std::fs::create_dir_all(dir.join("tmp"))?;
@@ -225,8 +248,16 @@ fn image(name: &str, with_shell: bool) -> Result<()> {
             dir.join("etc/passwd"),
             "root:x:0:0:root:/root:/bin/sh\nci:x:1000:1000::/tmp:/bin/sh\n",
         )?;
-        std::fs::write(dir.join("etc/group"), "root:x:0:\nci:x:1000:\n")?;
+        std::fs::write(
+            dir.join("etc/group"),
+            "root:x:0:\nci:x:1000:\npostgres:x:999:\n",
+        )?;
     }
+    let path = match inside {
+        Inside::Packages => packages::fill(&dir)?,
+        Inside::Sleep | Inside::Shell => "/bin".to_owned(),
+    };
+    let environment = format!("ENV PATH={path} FROM_IMAGE=yes");
     let archive = dir.with_extension("tar");
     let (dir, archive) = (dir.to_string_lossy(), archive.to_string_lossy());
     run(program(
@@ -236,7 +267,7 @@ fn image(name: &str, with_shell: bool) -> Result<()> {
     run(docker(&[
         "import",
         "--change",
-        "ENV PATH=/bin FROM_IMAGE=yes",
+        &environment,
         &archive,
         name,
     ]))

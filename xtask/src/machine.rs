@@ -77,6 +77,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "pgbouncer",
         "the tests of `windlass migrate` behind a pooler",
     ),
+    (
+        "/usr/lib/python3/dist-packages/psycopg2/__init__.py",
+        "python3-psycopg2",
+        "the example with PostgreSQL is run",
+    ),
     ("sqlite3", "sqlite3", "the tests of `windlass migrate dump`"),
     (
         "/usr/sbin/mariadbd",

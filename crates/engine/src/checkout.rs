@@ -14,6 +14,7 @@
 //! | how git runs | `../git.rs`, `checkout/process.rs` |
 //! | the workspace | `checkout/workspace.rs` |
 //! | submodules | `checkout/submodules.rs` |
+//! | tags of a whole history | `checkout/tags.rs` |
 //! | reading the spec out of a workspace | `checkout/root_file.rs` |
 
 use windlass_model::Secret;
@@ -27,6 +28,7 @@ mod mirror;
 pub(crate) mod process;
 mod root_file;
 mod submodules;
+mod tags;
 mod url;
 mod workspace;
 

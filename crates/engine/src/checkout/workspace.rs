@@ -23,7 +23,8 @@ use crate::git::{Access, Git, Output};
 /// turns out to be damaged is removed and fetched anew, once.
 ///
 /// Afterwards `.git` has a detached `HEAD` at the revision, exactly as much history as the plan
-/// says, and a remote `origin` without credentials. It needs the mirror to stay where it is.
+/// says, with its tags if that is all of it, and a remote `origin` without credentials. It needs the
+/// mirror to stay where it is.
 ///
 /// # Errors
 /// Everything in [`CheckoutError`]. The workspace is then empty or gone.
@@ -46,6 +47,9 @@ pub async fn checkout(
     };
     let result = async {
         job.fill(mirror, &origin, revision, workspace).await?;
+        if plan.depth.is_none() {
+            job.tags(mirror, &origin, revision, workspace).await?;
+        }
         if plan.submodules {
             submodules::checkout(&job, mirror, &origin, revision, workspace).await?;
         }

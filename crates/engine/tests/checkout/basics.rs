@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use windlass_engine::checkout::{CheckoutError, resolve_head};
+use windlass_engine::checkout::{CheckoutError, own_objects, resolve_head};
 use windlass_model::Revision;
 use windlass_model::plan::ClonePlan;
 
@@ -100,6 +100,65 @@ async fn the_history_is_as_deep_as_the_plan_says_whatever_the_mirror_has() {
             expected.to_string()
         );
     }
+}
+
+#[tokio::test]
+async fn a_whole_history_has_its_tags_also_those_of_later() {
+    let lab = Lab::new();
+    let repo = lab.repo("a.git");
+    let old = repo.commit(&[("f", "1")]);
+    let now = repo.commit(&[("f", "2")]);
+    let later = repo.commit(&[("f", "3")]);
+    repo.run(&["update-ref", "refs/tags/v1", old.as_str()]);
+    repo.run(&["update-ref", "refs/tags/v3", later.as_str()]);
+    let describe = ["describe", "--tags", "--abbrev=0"];
+    let source = repo.source();
+    let ws = lab
+        .checkout(&source, &now, &depth(None), "a")
+        .await
+        .unwrap();
+    assert_eq!(lab.ask(&ws, &describe), "v1");
+    // Nothing stands here of what is not in the history.
+    assert_eq!(lab.ask(&ws, &["tag"]), "v1");
+    // The mirror has the commit, so only the tag is new.
+    let annotated = [
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@b",
+        "tag",
+        "-a",
+        "-m",
+        "2",
+        "v2",
+    ];
+    repo.run(&[&annotated[..], &[now.as_str()]].concat());
+    let ws = lab
+        .checkout(&source, &now, &depth(None), "b")
+        .await
+        .unwrap();
+    assert_eq!(lab.ask(&ws, &describe), "v2");
+    // While the server is away, those count that were seen last.
+    let gone = lab.path("gone");
+    std::fs::rename(&repo.path, &gone).unwrap();
+    let away = lab
+        .checkout(&source, &now, &depth(None), "away")
+        .await
+        .unwrap();
+    assert_eq!(lab.ask(&away, &describe), "v2");
+    std::fs::rename(&gone, &repo.path).unwrap();
+    // A workspace that leaves this machine keeps them.
+    own_objects(&lab.git, &ws).await.unwrap();
+    lab.ask(&ws, &["fsck"]);
+    assert_eq!(
+        lab.ask(&ws, &["describe", "--tags", "--abbrev=0", "HEAD^"]),
+        "v1"
+    );
+    let ws = lab
+        .checkout(&source, &now, &depth(Some(2)), "c")
+        .await
+        .unwrap();
+    assert_eq!(lab.ask(&ws, &["tag"]), "");
 }
 
 #[tokio::test]

@@ -41,8 +41,8 @@ const DEPTH: Key<ClonePlan> = Key {
         name: "depth",
         required: false,
         summary: "how many commits of history are fetched",
-        details: "A number from 1, or `full` for all of them. Default: 1. Programs \
-                  that look at the history, such as `git describe`, need more.",
+        details: "A number from 1, or `full` for all of them with their tags. Default: 1. Programs \
+                  that look at the history, such as `git describe`, need that.",
         example: "clone:\n  depth: 50\nsteps:\n  - git log --oneline\n",
         schema: || {
             json!({

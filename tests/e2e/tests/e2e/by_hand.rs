@@ -355,14 +355,13 @@ const EXAMPLES: &[(&str, &[&str], &[&str])] = &[
     // The folder has only the spec.
     ("go", &["a module"], &[]),
     ("make", &["make"], &[]),
-    ("migration-rehearsal", &["python3"], &["--branch", "topic"]),
+    // PostgreSQL runs beside its jobs.
+    ("migrations", &["containers"], &[]),
     ("monorepo", &["make"], &["--changed", "api/x.c"]),
     // It pushes to a registry.
     ("multi-arch-image", &["a registry"], &[]),
     ("nightly", &["make"], &["--schedule", "nightly"]),
     ("node", &["npm"], &[]),
-    // It needs a container beside it.
-    ("postgres", &["containers"], &[]),
     ("python", &["python3"], &["--job", "build (-OO)"]),
     ("release", &["tar"], &["--tag", "v1.2.3", "--job", "test"]),
     ("rust", &["cargo", "cargo-clippy", "cargo-fmt"], &[]),
@@ -429,7 +428,6 @@ examples! {
     example_c_cmake: "c-cmake",
     example_docs_site: "docs-site",
     example_make: "make",
-    example_migration_rehearsal: "migration-rehearsal",
     example_monorepo: "monorepo",
     example_nightly: "nightly",
     example_node: "node",

@@ -24,7 +24,7 @@ pub(crate) fn daemon() -> String {
 }
 
 #[track_caller]
-fn docker(host: &str, args: &[&str]) -> String {
+pub(crate) fn docker(host: &str, args: &[&str]) -> String {
     let output = Command::new("docker")
         .args(args)
         .env("DOCKER_HOST", host)

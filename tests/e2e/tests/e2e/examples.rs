@@ -26,14 +26,6 @@ const RUN: &[(&str, &[&str], &[&str])] = &[
     ),
     ("make", &[], &["made", "checked"]),
     (
-        "migration-rehearsal",
-        &["--branch", "topic"],
-        &[
-            "A second start changes nothing",
-            "artifact \"copy\": 1 file put in",
-        ],
-    ),
-    (
         "monorepo",
         &["--branch", "main", "--changed", "api/x.c"],
         &["api is good", "all is good", "`paths: web/**, shared/**"],
@@ -63,7 +55,7 @@ pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -130,12 +122,11 @@ examples! {
     c_cmake: 0,
     docs_site: 1,
     make: 2,
-    migration_rehearsal: 3,
-    monorepo: 4,
-    nightly_at_night: 5,
-    nightly_by_day: 6,
-    python: 7,
-    release: 8,
-    rust: 9,
-    toml: 10,
+    monorepo: 3,
+    nightly_at_night: 4,
+    nightly_by_day: 5,
+    python: 6,
+    release: 7,
+    rust: 8,
+    toml: 9,
 }

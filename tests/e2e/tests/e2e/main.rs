@@ -14,6 +14,7 @@ mod by_hand;
 mod command_line;
 mod containers;
 mod demo;
+mod example_migrations;
 mod examples;
 mod findings;
 mod forge;
