@@ -1,17 +1,27 @@
 //! A rehearsal: the plan, run on a copy under load, and measured statement by statement.
 //!
-//! PostgreSQL. The session that runs the statements says what it holds before it commits; a second
-//! one watches it every few milliseconds: since when it has each lock, whether it waits, who waits
-//! for it.
+//! The session that runs the statements says what it holds before it commits; a second one watches
+//! it every few milliseconds: since when it has each lock, whether it waits, who waits for it. What
+//! a database is asked for that differs, and what it can't tell is in the report's notes.
+//!
+//! | I look for | it is in |
+//! | --- | --- |
+//! | the run, and what it asks of a database | `stage` |
+//! | what each database says | `postgres`, `mysql`, `sqlite` |
+//! | the generated load | `load` |
+//! | the second session | `sampler` |
 
 mod load;
+mod mysql;
 mod postgres;
 mod sampler;
+mod sqlite;
+mod stage;
 
 use crate::database::Database;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::run::{Options, Tell};
+use crate::run::{Options, Tell, status};
 use crate::sql::Dialect;
 
 /// A lock on a table.
@@ -19,7 +29,8 @@ use crate::sql::Dialect;
 pub struct TableLock {
     /// The table, as SQL.
     pub table: String,
-    /// The server's word, such as `AccessExclusiveLock`.
+    /// The server's word: `AccessExclusiveLock`; MySQL and MariaDB: `SHARED_NO_WRITE`; SQLite:
+    /// `RESERVED`, `EXCLUSIVE`.
     pub mode: String,
     /// From the moment that it was got to the end of the transaction.
     pub held_ms: u64,
@@ -29,8 +40,15 @@ impl TableLock {
     /// What it keeps applications from doing.
     pub fn blocks(&self) -> Option<&'static str> {
         match self.mode.as_str() {
-            "AccessExclusiveLock" => Some("reads and writes"),
-            "ExclusiveLock" | "ShareRowExclusiveLock" | "ShareLock" => Some("writes"),
+            "AccessExclusiveLock" | "EXCLUSIVE" | "SHARED_NO_READ_WRITE" => {
+                Some("reads and writes")
+            }
+            "ExclusiveLock"
+            | "ShareRowExclusiveLock"
+            | "ShareLock"
+            | "RESERVED"
+            | "SHARED_NO_WRITE"
+            | "SHARED_READ_ONLY" => Some("writes"),
             _ => None,
         }
     }
@@ -53,7 +71,10 @@ pub struct Measured {
     pub rows: u64,
     /// The strongest new lock for each table that was there before.
     pub locks: Vec<TableLock>,
-    /// Tables that got new files.
+    /// How MySQL and MariaDB altered the table, as it was seen: `INSTANT`, `INPLACE`, `COPY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// Tables whose rows were written anew.
     pub rewritten: Vec<String>,
     /// Tables that were read from end to end.
     pub scanned: Vec<String>,
@@ -103,6 +124,13 @@ pub struct Rehearsal {
     pub checks_after: Vec<String>,
     /// The server's version number.
     pub server: u32,
+    /// The kind of database: `postgresql`, `mysql` (MariaDB, too), `sqlite`. Empty in reports of
+    /// older releases, which knew PostgreSQL only.
+    #[serde(default)]
+    pub database: String,
+    /// What this database could not tell, in sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl Rehearsal {
@@ -137,12 +165,31 @@ impl Rehearsal {
     }
 }
 
+/// [`Rehearsal::database`] for a kind of database.
+fn word(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "postgresql",
+        Dialect::Mysql => "mysql",
+        Dialect::Sqlite => "sqlite",
+    }
+}
+
+impl Rehearsal {
+    /// Whether it was made on another kind of database than this: then its locks say nothing here.
+    pub fn is_of_another_kind(&self, database: &Database) -> bool {
+        let kind = match self.database.as_str() {
+            "" => word(Dialect::Postgres),
+            kind => kind,
+        };
+        kind != word(database.dialect())
+    }
+}
+
 /// Runs on `copy` what [`crate::run::up`] would, and measures it. The copy is of no use afterwards:
 /// the history is not written.
 ///
 /// # Errors
-/// [`Error::Mismatch`], [`Error::Statement`], [`Error::Verify`] as in the real run;
-/// [`Error::Refused`] for databases other than PostgreSQL.
+/// [`Error::Mismatch`], [`Error::Statement`], [`Error::Verify`] as in the real run.
 pub async fn rehearse(
     copy: &Database,
     folder: &Folder,
@@ -150,12 +197,22 @@ pub async fn rehearse(
     generate_load: bool,
     tell: Tell<'_>,
 ) -> Result<Rehearsal, Error> {
-    match copy.dialect() {
-        Dialect::Postgres => postgres::run(copy, folder, options, generate_load, tell).await,
-        _ => Err(Error::Refused(
-            "a rehearsal needs PostgreSQL: locks of other databases are not measured".to_owned(),
-        )),
+    let status = status(copy, folder, options).await?;
+    if !status.plan.stops.is_empty() {
+        return Err(Error::Mismatch(status.plan.stops));
     }
+    macro_rules! run {
+        ($probe:expr) => {
+            stage::run($probe, &status, folder, options, generate_load, tell).await
+        };
+    }
+    let mut report = match copy.dialect() {
+        Dialect::Postgres => run!(postgres::Server::open(copy, options).await?),
+        Dialect::Mysql => run!(mysql::Server::open(copy, options).await?),
+        Dialect::Sqlite => run!(sqlite::File::open(copy, options).await?),
+    }?;
+    word(copy.dialect()).clone_into(&mut report.database);
+    Ok(report)
 }
 
 #[cfg(test)]
@@ -182,6 +239,12 @@ mod tests {
         );
         assert!(with("AccessExclusiveLock", 501).problem(None).is_none());
         assert!(with("ShareLock", 500).problem(Some(500)).is_none());
+        for other in ["EXCLUSIVE", "SHARED_NO_WRITE", "RESERVED"] {
+            assert!(with(other, 501).problem(Some(500)).is_some(), "{other}");
+        }
+        for other in ["SHARED_UPGRADABLE", "SHARED_WRITE"] {
+            assert!(with(other, 9999).problem(Some(500)).is_none(), "{other}");
+        }
         assert!(
             with("ShareUpdateExclusiveLock", 9999)
                 .problem(Some(500))

@@ -63,7 +63,7 @@ impl Scratch {
             Dialect::Postgres => postgres::copy(source, false).await,
             Dialect::Sqlite => sqlite::copy(source).await,
             Dialect::Mysql => Err(Error::Refused(
-                "MySQL and MariaDB can't copy a database: give a dump".to_owned(),
+                "MySQL and MariaDB can't copy a database by themselves: give its address, or a dump".to_owned(),
             )),
         }
     }

@@ -1,23 +1,46 @@
 //! A second session that watches the first.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 
-use crate::database::Conn as _;
+use crate::database::{Conn, Texts};
 
 /// Between two looks. A lock that is held for less may be missed; the session itself says what it
 /// holds before it commits.
-const EVERY: Duration = Duration::from_millis(5);
+pub(super) const EVERY: Duration = Duration::from_millis(5);
+
+/// Whoever looks. Each row is one of: table, mode, `t` (we have this lock); nothing, anything, `f`
+/// (we wait); nothing, number, nothing (so many wait for us).
+pub(super) trait Eye: Send + 'static {
+    /// `None`: it can't any more.
+    fn look(&mut self) -> impl Future<Output = Option<Texts>> + Send;
+}
+
+/// Asks a server.
+pub(super) struct Asking<C> {
+    pub(super) conn: C,
+    pub(super) queries: Vec<String>,
+}
+
+impl<C: Conn> Eye for Asking<C> {
+    async fn look(&mut self) -> Option<Texts> {
+        let mut all = Texts::new();
+        for sql in &self.queries {
+            all.extend(self.conn.texts(sql).await.ok()?);
+        }
+        Some(all)
+    }
+}
 
 /// What was seen since the last [`Sampler::take`].
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
-    /// Relation and mode: first and last time that it was held.
-    pub(super) held: HashMap<(i64, String), (Instant, Instant)>,
+    /// Table and mode: first and last time that it was held.
+    pub(super) held: HashMap<(String, String), (Instant, Instant)>,
     pub(super) waited: Duration,
     pub(super) blocked: Duration,
     pub(super) blocked_sessions: u64,
@@ -37,23 +60,15 @@ impl Drop for Sampler {
 }
 
 impl Sampler {
-    pub(super) fn start(mut conn: PgConnection, pid: i64) -> Self {
+    pub(super) fn start(mut eye: impl Eye) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ours = Arc::clone(&seen);
-        let sql = format!(
-            "select relation::text, mode, granted::text from pg_catalog.pg_locks \
-             where pid = {pid} and (locktype = 'relation' or not granted) \
-             union all select null, count(*)::text, null from \
-             (select pid from pg_catalog.pg_stat_activity where wait_event_type = 'Lock' \
-             and datname = current_database() and pid <> {pid} offset 0) waiting \
-             where {pid} = any(pg_catalog.pg_blocking_pids(waiting.pid))"
-        );
         let task = tokio::spawn(async move {
             // If this session breaks, what the other one says itself remains.
-            while let Ok(rows) = conn.texts(&sql).await {
+            while let Some(rows) = eye.look().await {
                 let now = Instant::now();
                 if let Ok(mut seen) = ours.lock() {
-                    seen.add(&rows, now);
+                    seen.add(rows, now);
                 }
                 tokio::time::sleep(EVERY).await;
             }
@@ -76,29 +91,25 @@ impl Sampler {
 }
 
 impl Seen {
-    fn add(&mut self, rows: &[Vec<Option<String>>], now: Instant) {
+    fn add(&mut self, rows: Texts, now: Instant) {
         let since = self.last.map_or(Duration::ZERO, |last| now - last);
         self.last = Some(now);
-        let mut waits = false;
+        let (mut waits, mut waiting) = (false, 0);
         for row in rows {
-            match &row[..] {
-                [None, Some(count), None] => {
-                    let count = count.parse().unwrap_or(0);
-                    self.blocked_sessions = self.blocked_sessions.max(count);
-                    if count > 0 {
-                        self.blocked += since;
-                    }
-                }
-                [relation, Some(mode), Some(granted)] => {
-                    if !granted.starts_with('t') {
-                        waits = true;
-                    } else if let Some(relation) = relation.as_ref().and_then(|r| r.parse().ok()) {
-                        let entry = self.held.entry((relation, mode.clone()));
-                        entry.or_insert((now, now)).1 = now;
-                    }
+            let mut row = row.into_iter();
+            match [(); 3].map(|()| row.next().flatten()) {
+                [None, Some(count), None] => waiting += count.parse().unwrap_or(0),
+                [_, Some(_), Some(granted)] if !granted.starts_with('t') => waits = true,
+                [Some(table), Some(mode), Some(_)] => {
+                    let entry = self.held.entry((table, mode));
+                    entry.or_insert((now, now)).1 = now;
                 }
                 _ => {}
             }
+        }
+        self.blocked_sessions = self.blocked_sessions.max(waiting);
+        if waiting > 0 {
+            self.blocked += since;
         }
         if waits {
             self.waited += since;

@@ -16,6 +16,7 @@ mod partners_rust;
 mod prove;
 mod recipes;
 mod rehearse;
+mod rehearse_elsewhere;
 mod scene;
 mod scratch;
 mod servers;

@@ -14,7 +14,7 @@ use crate::report::Problem;
 /// Write the schema as SQL text that builds it again. Needs no pg_dump, mysqldump or sqlite3.
 ///
 /// The text is canonical: the same schema gives the same bytes. Our own tables (history, lock,
-/// journal), owners, grants and counters are left out. What can't be written is named on standard
+/// journal; without --history), owners, grants and counters are left out. What can't be written is named on standard
 /// error. Load it with `psql -f`, `mysql`, `sqlite3`, or as the first file of a folder of migrations.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// Rows as well, as they are in one moment
     #[arg(long)]
     rows: bool,
+    /// Our own tables as well: with their rows, what `rehearse --from` this dump needs
+    #[arg(long)]
+    history: bool,
     /// Write into this file, which appears when it is complete; otherwise to standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,7 +39,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let options = dump::Options {
         table: args.place.table.clone(),
         rows: args.rows,
-        ..dump::Options::default()
+        ours: args.history,
     };
     if args.json {
         let schema = dump::schema(&database, &options).await?;

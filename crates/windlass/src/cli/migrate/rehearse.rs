@@ -1,5 +1,6 @@
 //! `windlass migrate rehearse`: the plan on a copy, under load, measured.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::json;
 use windlass_migrate::rehearse::{Rehearsal, rehearse};
 use windlass_migrate::run::Options;
 use windlass_migrate::scratch::Scratches;
+use windlass_migrate::sql::Dialect;
 use windlass_migrate::{Database, Folder, dump, load};
 
 use super::trial::{Trial, stopped};
@@ -18,14 +20,18 @@ use crate::report::{EXIT_MIGRATE_UNSAFE, EXIT_OK, Problem};
 const HELP: &str = "\
 What `up` would run is run on a copy of the data, under load, and each statement is measured: which locks on
 which tables it took, how long it held them and waited for them, whether it rewrote or read whole tables, and
-who had to wait for it. PostgreSQL.
+who had to wait for it. PostgreSQL, MySQL, MariaDB and SQLite; the report says what each can't tell.
 
   windlass migrate rehearse --from backup.sql --output rehearsal.json
   windlass migrate up --rehearsed rehearsal.json --max-hold 500ms
 
---from: a plain SQL dump (pg_dump, windlass migrate dump --rows), the address of a database (copied in one
-snapshot, while it works), or template:NAME, a database on the server of --url that nobody uses meanwhile. The
-copy is made on that server (or that of --scratch) and removed afterwards.
+--from: a plain SQL dump (pg_dump, mysqldump, sqlite3 .dump, windlass migrate dump --rows --history), the address
+of a database (copied in one snapshot, while it works), a file of SQLite, or template:NAME (PostgreSQL), a database
+on the server of --url that nobody uses meanwhile. The copy is made on that server (or that of --scratch), for SQLite
+in the temporary folder, and removed afterwards.
+
+MariaDB shows locks only with a plugin: INSTALL SONAME 'metadata_lock_info' on the server where the copy is made.
+SQLite locks the whole database: measured is how long nobody else could write, or read.
 
 Without --load, sessions of ours read and write the tables that the plan names. With it, your command does, with
 DATABASE_URL; it is ended when the plan has run.
@@ -46,7 +52,7 @@ pub(super) struct Args {
     allow: Allow,
     #[command(flatten)]
     limits: Limits,
-    /// What to copy: a dump's file, a database's address, or template:NAME
+    /// What to copy: a dump's file, a database's address, an SQLite file, or template:NAME
     #[arg(long, value_name = "SOURCE")]
     from: String,
     /// Make the copy on the server of this address instead
@@ -145,11 +151,28 @@ async fn copy(
     scratches: &mut Scratches,
 ) -> Result<Database, Problem> {
     if let Some(name) = args.from.strip_prefix("template:") {
+        if place.dialect() != Dialect::Postgres {
+            return Err(refused(
+                "only PostgreSQL has templates: give the database's address as --from".to_owned(),
+            ));
+        }
         return Ok(scratches.copy_of(&place.named(name)).await?);
     }
+    let source = source(&args.from)?;
+    if let Some(source) = &source
+        && source.dialect() != place.dialect()
+    {
+        return Err(refused(format!(
+            "{source} is another kind of database than {place}: rehearse on the kind that is migrated"
+        )));
+    }
+    if let Some(source) = &source
+        && source.dialect() == Dialect::Sqlite
+    {
+        return Ok(scratches.copy_of(source).await?);
+    }
     let copy = scratches.create(place).await?;
-    if args.from.contains("://") {
-        let source = Database::parse(&args.from)?;
+    if let Some(source) = source {
         let how = dump::Options {
             table: options.table.clone(),
             rows: true,
@@ -165,6 +188,19 @@ async fn copy(
         }
     }
     Ok(copy)
+}
+
+/// The database that is copied; `None`: it is a dump's file.
+fn source(from: &str) -> Result<Option<Database>, Problem> {
+    if from.contains("://") || from.starts_with("sqlite:") || from.starts_with("sqlite3:") {
+        return Ok(Some(Database::parse(from)?));
+    }
+    let mut magic = [0; 16];
+    let read = std::fs::File::open(from).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_ok() && &magic == b"SQLite format 3\0" {
+        return Ok(Some(Database::sqlite(Path::new(from))?));
+    }
+    Ok(None)
 }
 
 fn outcome(args: &Args, report: &Rehearsal) -> Result<Outcome, Problem> {
@@ -215,6 +251,7 @@ fn words(report: &Rehearsal) -> Vec<String> {
         if one.rows > 0 {
             facts.push(format!("{} rows", one.rows));
         }
+        facts.extend(one.algorithm.clone());
         if !one.rewritten.is_empty() {
             facts.push(format!("rewrites {}", one.rewritten.join(", ")));
         }
@@ -281,12 +318,18 @@ fn words(report: &Rehearsal) -> Vec<String> {
             lock.held_ms, lock.table, statement.file, statement.line
         ));
     }
+    text.extend(report.notes.iter().map(|n| format!("note: {n}")));
     text.push(format!("plan {}", report.hash));
     text
 }
 
-/// Reads a report for `up`, and refuses it if it is over the budget. The plan's hash that it is for.
-pub(super) fn allowed(file: &Path, max_hold: Option<Duration>) -> Result<String, Problem> {
+/// Reads a report for `up`, and refuses it if it is over the budget, or about another kind of
+/// database. The plan's hash that it is for.
+pub(super) fn allowed(
+    file: &Path,
+    max_hold: Option<Duration>,
+    database: &Database,
+) -> Result<String, Problem> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| refused(format!("could not read {}: {e}", file.display())))?;
     let report: Rehearsal = serde_json::from_str(&text).map_err(|e| {
@@ -295,6 +338,14 @@ pub(super) fn allowed(file: &Path, max_hold: Option<Duration>) -> Result<String,
             file.display()
         ))
     })?;
+    if report.is_of_another_kind(database) {
+        return Err(refused(format!(
+            "{} was rehearsed on another kind of database than {database}: its locks say nothing \
+             here; rehearse again",
+            file.display()
+        ))
+        .code(EXIT_MIGRATE_UNSAFE));
+    }
     let max = max_hold.map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX));
     match report.problem(max) {
         Some(problem) => {

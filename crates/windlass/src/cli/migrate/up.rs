@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
     if let Some(file) = &args.rehearsed {
-        options.only_plan = Some(rehearse::allowed(file, args.max_hold)?);
+        options.only_plan = Some(rehearse::allowed(file, args.max_hold, &database)?);
     }
     let mut done = run::up(&database, &folder, &options, &mut tell).await?;
     if args.with_data && !done.data.is_empty() {
