@@ -133,8 +133,18 @@ impl Session for Sqlite {
         };
         let ended = self.conn.execute(end).await;
         let taken = taken?;
-        ended.map_err(Error::database("write the lock's row"))?;
-        Ok(taken)
+        match ended {
+            Ok(_) => Ok(taken),
+            Err(error) => {
+                // The transaction is still open then.
+                self.conn.execute("rollback").await.unwrap_or(0);
+                // Without a write-ahead log, readers are in the way of a commit.
+                if is_busy(&error) {
+                    return Ok(Attempt::Held(None));
+                }
+                Err(Error::database("write the lock's row")(error))
+            }
+        }
     }
 
     async fn holder(&mut self) -> Result<Option<Holder>, Error> {

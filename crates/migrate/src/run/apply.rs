@@ -275,6 +275,11 @@ impl<S: Session> Locked<S> {
     async fn end(&mut self, job: &Job<'_>, worked: Result<(), Error>) -> Result<(), Error> {
         let end = if worked.is_ok() { "commit" } else { "rollback" };
         let ended = self.session.conn().execute(end).await;
+        if worked.is_ok() && ended.is_err() {
+            // SQLite without a write-ahead log: readers were in the way. The transaction is still
+            // open, and the next try begins another.
+            self.session.conn().execute("rollback").await.unwrap_or(0);
+        }
         let settled = self.session.settle(&job.limits).await;
         worked?;
         ended.map_err(|e| lost_or("commit", e))?;

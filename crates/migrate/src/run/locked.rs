@@ -164,6 +164,10 @@ impl<S: Session> Locked<S> {
             "rollback"
         };
         let ended = self.session.conn().execute(end).await;
+        if written.is_ok() && ended.is_err() {
+            // SQLite keeps the transaction open when readers are in the way of a commit.
+            self.session.conn().execute("rollback").await.unwrap_or(0);
+        }
         written?;
         ended.map_err(|e| lost_or("commit", e))?;
         Ok(())

@@ -164,3 +164,38 @@ async fn l9_a_paused_holder_on_mariadb_can_not_write_after_it_lost_the_lock() {
     holder.signal(Signal::SIGCONT);
     holder.end().code(1).says("the lock was lost");
 }
+
+/// Without a write-ahead log a reader is in the way of every commit: it is waited for, whether it
+/// was there before us or comes in the middle.
+#[tokio::test]
+async fn a_long_reader_of_sqlite_is_waited_for() {
+    let scene = Scene::sqlite();
+    scene.file("0001_a.sql", "create table a (x int);");
+    scene.run(&["up"]).code(0);
+    let mut reader = SqliteConnection::connect(&scene.url).await.unwrap();
+    let mut read = async |sql| {
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(String::from(sql)));
+        done.fetch_all(&mut reader).await.unwrap();
+    };
+    read("begin; select * from a").await;
+    scene.file("0002_b.sql", "create table b (x int);");
+    let mut waiting = scene.spawn(&["up"]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(!waiting.is_over(), "{:#?}", waiting.end());
+    read("commit").await;
+    waiting.end().code(0).says("applied 0002_b.sql");
+
+    // So slow that the reader comes while it runs.
+    scene.file(
+        "0003_c.sql",
+        "create table c as with recursive n(i) as \
+         (select 1 union all select i + 1 from n where i < 10000000) select count(*) as n from n;",
+    );
+    let slow = scene.spawn(&["up"]);
+    slow.until_says("0003_c.sql ...").await;
+    read("begin; select * from a").await;
+    slow.until_says("database is locked").await;
+    read("commit").await;
+    slow.end().code(0).says("applied 0003_c.sql");
+    scene.run(&["verify"]).code(0);
+}
