@@ -45,6 +45,8 @@ pub(super) struct Server {
     locks: Option<String>,
     /// What else the second session asks.
     watches: Vec<String>,
+    /// What it asks InnoDB's tables of transactions.
+    seldom: Vec<String>,
     /// Where tables and indexes are; `None`: this user may not see it.
     places: Option<String>,
     /// Sizes before the plan. Sizes of later are estimates of the past, too.
@@ -85,14 +87,15 @@ impl Server {
             session,
             locks: None,
             watches: Vec::new(),
+            seldom: Vec::new(),
             places: None,
             bytes: BTreeMap::new(),
             notes: vec![
                 "locks are seen by a second session every 5 ms: shorter ones may be missed, except \
                  that every DDL statement counts as EXCLUSIVE for a moment"
                     .to_owned(),
-                "row locks are not told by table; who waits for one is looked up in a table that \
-                 InnoDB renews every 100 ms"
+                "row locks are not told by table; who waits for one is looked up every 150 ms: InnoDB \
+                 renews what it says of that no sooner"
                     .to_owned(),
                 "what is read is what EXPLAIN says of a statement, and new indexes; sizes are \
                  InnoDB's estimates"
@@ -163,6 +166,8 @@ impl Server {
                 "select null, count(*), null from information_schema.processlist \
                  where db = {home} and id <> {id} and state like 'Waiting for %lock'"
             ),
+        ];
+        let seldom = [
             format!(
                 "select null, trx_state, 'f' from information_schema.innodb_trx \
                  where trx_mysql_thread_id = {id} and trx_state = 'LOCK WAIT'"
@@ -173,6 +178,13 @@ impl Server {
         for sql in watches {
             if self.works(&sql).await {
                 self.watches.push(sql);
+            } else {
+                shown = false;
+            }
+        }
+        for sql in seldom {
+            if self.works(&sql).await {
+                self.seldom.push(sql);
             } else {
                 shown = false;
             }
@@ -249,7 +261,7 @@ impl Probe for Server {
 
     async fn eye(&mut self, conn: MySqlConnection, _: Arc<AtomicU64>) -> Result<Self::Eye, Error> {
         let queries = self.locks.iter().chain(&self.watches).cloned().collect();
-        Ok(Asking { conn, queries })
+        Ok(Asking::new(conn, queries, self.seldom.clone()))
     }
 
     async fn tables(&mut self) -> Result<BTreeMap<String, Table>, Error> {

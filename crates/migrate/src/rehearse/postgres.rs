@@ -79,10 +79,7 @@ impl Probe for Server {
              and datname = current_database() and pid <> {pid} offset 0) waiting \
              where {pid} = any(pg_catalog.pg_blocking_pids(waiting.pid))"
         );
-        Ok(Asking {
-            conn,
-            queries: vec![sql],
-        })
+        Ok(Asking::new(conn, vec![sql], Vec::new()))
     }
 
     async fn tables(&mut self) -> Result<BTreeMap<String, Table>, Error> {
