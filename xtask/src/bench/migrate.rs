@@ -1,5 +1,8 @@
 //! 1,000 small migrations on PostgreSQL and SQLite, beside psql and sqlite3 that get the same in one
 //! file, and beside other migrators from their registries, in turns. Nothing pending. The linter.
+//!
+//! Flyway is not among them: it is on Maven Central alone, and what npm and PyPI have by that name
+//! fetches it from there when it is installed.
 
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -155,7 +158,7 @@ fn statement(n: usize) -> String {
 
 /// The same history for everybody, in each one's own way.
 fn write(dir: &Path) -> Result<()> {
-    for name in ["ours", "dbmate", "alembic/versions"] {
+    for name in ["ours", "dbmate", "refinery", "alembic/versions"] {
         std::fs::create_dir_all(dir.join(name))?;
     }
     let mut all = String::new();
@@ -163,6 +166,8 @@ fn write(dir: &Path) -> Result<()> {
         let sql = statement(n);
         write!(all, "begin;\n{sql}commit;\n")?;
         std::fs::write(dir.join(format!("ours/{n:04}_t.sql")), &sql)?;
+        // sqlx reads the same names as we do.
+        std::fs::write(dir.join(format!("refinery/V{n}__t.sql")), &sql)?;
         let text = format!("-- migrate:up\n{sql}\n-- migrate:down\ndrop table t{n};\n");
         std::fs::write(dir.join(format!("dbmate/{n:04}_t.sql")), text)?;
         let below = if n == 1 {
@@ -191,30 +196,120 @@ fn write(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Who applies the history, and how long each try took.
+/// An empty database.
+enum Target {
+    Postgres { port: u16, url: String },
+    Sqlite { file: PathBuf },
+}
+
+impl Target {
+    fn url(&self) -> String {
+        match self {
+            Self::Postgres { url, .. } => url.clone(),
+            Self::Sqlite { file } => format!("sqlite:{}", file.display()),
+        }
+    }
+}
+
+/// Who applies the history.
+#[derive(Clone, Copy)]
+enum Peer {
+    Dbmate,
+    Sqlx,
+    Refinery,
+    Alembic,
+}
+
+impl Peer {
+    const ALL: [Self; 4] = [Self::Dbmate, Self::Sqlx, Self::Refinery, Self::Alembic];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dbmate => "dbmate",
+            Self::Sqlx => "sqlx",
+            Self::Refinery => "refinery",
+            Self::Alembic => "alembic",
+        }
+    }
+
+    /// Its program with all that it is told; each has a transaction for every file.
+    fn command(self, dir: &Path, target: &Target) -> Result<Command> {
+        let partners = crate::root().join("tests/e2e/partners");
+        let program = |name: &str| Command::new(partners.join(name));
+        Ok(match self {
+            Self::Dbmate => {
+                let url = match target {
+                    Target::Postgres { url, .. } => format!("{url}?sslmode=disable"),
+                    Target::Sqlite { .. } => target.url(),
+                };
+                let mut dbmate = program("node_modules/.bin/dbmate");
+                dbmate.args(["--no-dump-schema", "--url", &url, "--migrations-dir"]);
+                dbmate.arg(dir.join("dbmate")).arg("up");
+                dbmate
+            }
+            Self::Sqlx => {
+                let url = match target {
+                    Target::Postgres { url, .. } => url.clone(),
+                    Target::Sqlite { .. } => format!("{}?mode=rwc", target.url()),
+                };
+                let mut sqlx = program("cargo/bin/sqlx");
+                sqlx.args(["migrate", "run", "--database-url", &url, "--source"]);
+                sqlx.arg(dir.join("ours"));
+                sqlx
+            }
+            Self::Refinery => {
+                let config = dir.join("refinery.toml");
+                let text = match target {
+                    Target::Postgres { port, .. } => format!(
+                        "[main]\ndb_type = \"Postgres\"\ndb_host = \"127.0.0.1\"\ndb_port = \"{port}\"\n\
+                         db_user = \"bench\"\ndb_name = \"app\"\n"
+                    ),
+                    Target::Sqlite { file } => {
+                        // It opens a file, and makes none.
+                        std::fs::write(file, "")?;
+                        let file = file.display();
+                        format!("[main]\ndb_type = \"Sqlite\"\ndb_path = \"{file}\"\n")
+                    }
+                };
+                std::fs::write(&config, text)?;
+                let mut refinery = program("cargo/bin/refinery");
+                refinery.arg("migrate").arg("-c").arg(config);
+                refinery.arg("-p").arg(dir.join("refinery"));
+                refinery
+            }
+            Self::Alembic => {
+                let url = match target {
+                    Target::Postgres { url, .. } => {
+                        url.replacen("postgres:", "postgresql+psycopg2:", 1)
+                    }
+                    Target::Sqlite { file } => format!("sqlite:///{}", file.display()),
+                };
+                let mut alembic = program("venv/bin/alembic");
+                alembic.arg("-c").arg(dir.join("alembic.ini"));
+                alembic.args(["upgrade", "head"]).env("URL", url);
+                alembic
+            }
+        })
+    }
+}
+
+/// How long each try took.
+#[derive(Default)]
 struct Times {
     ours: Vec<Duration>,
     client: Vec<Duration>,
-    dbmate: Vec<Duration>,
-    alembic: Vec<Duration>,
+    peers: [Vec<Duration>; Peer::ALL.len()],
 }
 
-/// `fresh`: an empty database, as everybody's address of it. `client`: the database's own, with the
-/// one file.
+/// `fresh` makes an empty database. `client`: the database's own program, with the one file.
 fn turns(
     dir: &Path,
-    fresh: &dyn Fn() -> Result<[String; 3]>,
+    fresh: &dyn Fn() -> Result<Target>,
     client: &dyn Fn() -> Result<Duration>,
 ) -> Result<Times> {
-    let partners = crate::root().join("tests/e2e/partners");
-    let mut times = Times {
-        ours: Vec::new(),
-        client: Vec::new(),
-        dbmate: Vec::new(),
-        alembic: Vec::new(),
-    };
+    let mut times = Times::default();
     for _ in 0..ROUNDS {
-        let [url, ..] = fresh()?;
+        let url = fresh()?.url();
         times.ours.push(timed(
             windlass()
                 .args(["up", "--url", &url, "--dir"])
@@ -222,18 +317,9 @@ fn turns(
         )?);
         fresh()?;
         times.client.push(client()?);
-        let [_, url, _] = fresh()?;
-        let mut dbmate = Command::new(partners.join("node_modules/.bin/dbmate"));
-        dbmate.args(["--no-dump-schema", "--url", &url, "--migrations-dir"]);
-        times
-            .dbmate
-            .push(timed(dbmate.arg(dir.join("dbmate")).arg("up"))?);
-        let [.., url] = fresh()?;
-        let mut alembic = Command::new(partners.join("venv/bin/alembic"));
-        alembic.arg("-c").arg(dir.join("alembic.ini"));
-        times
-            .alembic
-            .push(timed(alembic.args(["upgrade", "head"]).env("URL", url))?);
+        for (peer, times) in Peer::ALL.into_iter().zip(&mut times.peers) {
+            times.push(timed(&mut peer.command(dir, &fresh()?)?)?);
+        }
     }
     Ok(times)
 }
@@ -259,11 +345,11 @@ fn rows(database: &str, client: &str, mut times: Times) -> Vec<Row> {
             value: ratio,
         }
     };
-    vec![
-        row(median(&mut times.client), client, 1.5, "x"),
-        row(median(&mut times.dbmate), "dbmate", 1.0, "x"),
-        row(median(&mut times.alembic), "alembic", 1.0, "x"),
-    ]
+    let mut rows = vec![row(median(&mut times.client), client, 1.5, "x")];
+    for (peer, times) in Peer::ALL.into_iter().zip(&mut times.peers) {
+        rows.push(row(median(times), peer.name(), 1.0, "x"));
+    }
+    rows
 }
 
 fn alone(what: &str, time: Duration, most: f64, beside: String) -> Row {
@@ -279,8 +365,10 @@ fn alone(what: &str, time: Duration, most: f64, beside: String) -> Row {
 }
 
 pub(super) fn run() -> Result<Vec<Row>> {
-    let install = crate::root().join("tests/e2e/partners/install");
-    run_command(program(&install.to_string_lossy(), &[]))?;
+    for install in ["install", "install-cargo"] {
+        let install = crate::root().join("tests/e2e/partners").join(install);
+        run_command(program(&install.to_string_lossy(), &[]))?;
+    }
     let name = format!("windlass-bench-{}-migrate", std::process::id());
     let folder = Folder(std::env::temp_dir().join(name));
     let dir = folder.0.as_path();
@@ -290,8 +378,10 @@ pub(super) fn run() -> Result<Vec<Row>> {
     let server = Postgres::start(dir)?;
     let fresh = || {
         let url = server.fresh()?;
-        let alembic = url.replacen("postgres:", "postgresql+psycopg2:", 1);
-        Ok([url.clone(), format!("{url}?sslmode=disable"), alembic])
+        Ok(Target::Postgres {
+            port: server.port,
+            url,
+        })
     };
     let client = || timed(server.psql("app").arg("-f").arg(&all));
     let mut table = rows("PostgreSQL", "psql", turns(dir, &fresh, &client)?);
@@ -304,12 +394,7 @@ pub(super) fn run() -> Result<Vec<Row>> {
                 std::fs::remove_file(file)?;
             }
         }
-        let path = file.display();
-        Ok([
-            format!("sqlite:{path}"),
-            format!("sqlite:{path}"),
-            format!("sqlite:///{path}"),
-        ])
+        Ok(Target::Sqlite { file: file.clone() })
     };
     let client = || {
         let read = format!(".read {}", all.display());

@@ -183,7 +183,7 @@ pub async fn hand_back(
     if matches!(tool, Tool::Sqlx | Tool::Refinery | Tool::Flyway) {
         return Err(Error::Refused(
             "sqlx, refinery and Flyway keep checksums and ranks of their own, which are not written \
-             here: record the files with `sqlx migrate skip`, refinery's `--fake` or Flyway's `baseline`"
+             here: record the files with `sqlx migrate override skip`, `refinery migrate -f` or `flyway baseline`"
                 .to_owned(),
         ));
     }
