@@ -123,7 +123,7 @@ async fn pages_say_what_happened() {
     let log = get(&fixture.state, "/repos/demo/builds/1/steps/1")
         .await
         .body;
-    assert!(log.contains("<a id=\"L1\" href=\"#L1\">1</a>"));
+    assert!(log.contains("<a id=\"L1\" href=\"#L1\" aria-label=\"line 1\">1</a>"));
     assert!(log.contains("class=\"note\"") && log.contains("exit code 3"));
     let note = log.find("class=\"note\"").unwrap();
     assert!(log.find("id=\"L2\"").unwrap() < note && note < log.find("id=\"L3\"").unwrap());
