@@ -7,6 +7,8 @@
 mod batch;
 mod directives;
 
+use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -212,22 +214,7 @@ impl Folder {
             }
         }
         names.sort();
-        let mut texts = Vec::new();
-        for name in names {
-            let path = dir.join(&name);
-            let bytes = std::fs::metadata(&path).map_err(failed(&path))?.len();
-            let content = |problem| FolderError::Content {
-                file: name.clone(),
-                problem,
-            };
-            if bytes > MAX_FILE_BYTES {
-                return Err(content("is longer than 64 MiB: load data in another way"));
-            }
-            let bytes = std::fs::read(&path).map_err(failed(&path))?;
-            let text =
-                String::from_utf8(bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
-            texts.push((name, text));
-        }
+        let texts = texts(dir, &names)?;
         Self::from_texts(texts)
     }
 
@@ -239,6 +226,7 @@ impl Folder {
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, FolderError> {
         let mut files: Vec<File> = Vec::new();
+        let mut places = HashMap::new();
         let mut downs = Vec::new();
         for (file, text) in texts {
             let (version, name, is_down) = parse_name(&file)?;
@@ -247,16 +235,16 @@ impl Folder {
                 downs.push((version, file, text));
                 continue;
             }
-            if let Some(other) = files.iter().find(|f| f.version == version) {
+            if let Some(other) = places.insert(version, files.len()) {
                 return Err(FolderError::Twice {
-                    a: other.file.clone(),
+                    a: files[other].file.clone(),
                     b: file,
                 });
             }
             files.push(directives::read(version, name, file, &text)?);
         }
         for (version, file, text) in downs {
-            let Some(up) = files.iter_mut().find(|f| f.version == version) else {
+            let Some(up) = places.get(&version).map(|at| &mut files[*at]) else {
                 return Err(FolderError::DownAlone { file });
             };
             if up.down.is_some() {
@@ -285,6 +273,55 @@ impl Folder {
         let at = self.files.binary_search_by_key(&version, |f| f.version);
         at.ok().and_then(|at| self.files.get(at))
     }
+}
+
+/// Files that one thread reads: fewer are not worth another one.
+const FEW: usize = 100;
+/// Threads that read: each takes a processor, and a database is waiting, too.
+const READERS: usize = 4;
+
+/// The files' texts. A thousand of them cost more than all else that `up` does when nothing is pending,
+/// so several threads read.
+fn texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, FolderError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (names.len() / FEW).min(processors).clamp(1, READERS);
+    let mut parts = names.chunks(names.len().div_ceil(threads).max(1));
+    let mine = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts
+            .map(|part| scope.spawn(move || some_texts(dir, part)))
+            .collect();
+        let mut all = some_texts(dir, mine)?;
+        for other in others {
+            let part = other.join();
+            all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
+}
+
+fn some_texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, FolderError> {
+    // One for all: it costs more to get memory for each than to copy what it holds. With room from the
+    // start, a file is not asked first how long it is.
+    let mut bytes = Vec::with_capacity(64 * 1024);
+    let text = |name: &String| {
+        let path = dir.join(name);
+        let content = |problem| FolderError::Content {
+            file: name.clone(),
+            problem,
+        };
+        bytes.clear();
+        std::fs::File::open(&path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|source| FolderError::Io { path, source })?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(content("is longer than 64 MiB: load data in another way"));
+        }
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
+        Ok((name.clone(), text.to_owned()))
+    };
+    names.iter().map(text).collect()
 }
 
 /// Without the byte order mark, and with Unix line ends.

@@ -29,6 +29,25 @@ pub struct Step {
 }
 
 impl Step {
+    /// A step without times: one that never ran, or of which more is not known.
+    pub fn untimed(index: i64, name: String, outcome: Option<Outcome>) -> Self {
+        Self {
+            index,
+            name,
+            outcome,
+            started_us: None,
+            ended_us: None,
+            duration_us: None,
+            output_bytes: None,
+            leftovers: 0,
+        }
+    }
+
+    /// The number of its log in the attempt's folder; one that no log has, if its index is none.
+    pub fn log_number(&self) -> u32 {
+        u32::try_from(self.index).unwrap_or(u32::MAX)
+    }
+
     /// Whether it has begun and not ended.
     pub fn is_running(&self) -> bool {
         self.started_us.is_some() && self.outcome.is_none()

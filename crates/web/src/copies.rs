@@ -79,7 +79,7 @@ pub(crate) async fn bring_back(app: &App, of: &Attempt, step: &Step) -> Result<(
     // How much a service printed, nobody knows.
     let wrote = service_index(step.index).is_some() || step.output_bytes.is_some_and(|n| n > 0);
     let attempt = of.attempt_id();
-    let number = u32::try_from(step.index).unwrap_or(u32::MAX);
+    let number = step.log_number();
     if !wrote || of.phase != Phase::Done || is_here(&app.log_folder(&attempt), number) {
         return Ok(());
     }

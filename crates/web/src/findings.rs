@@ -41,7 +41,7 @@ pub async fn look(
     step: &Step,
 ) -> Result<Findings, FindError> {
     let folder = logs.join(attempt.attempt_id().as_str());
-    let number = u32::try_from(step.index).unwrap_or(u32::MAX);
+    let number = step.log_number();
     let kept = {
         let folder = folder.clone();
         tokio::task::spawn_blocking(move || findings::read(&folder, number)).await??

@@ -193,17 +193,8 @@ pub(crate) fn service_steps(attempt: &Attempt) -> Vec<Step> {
         return Vec::new();
     }
     let all = attempt.plan.iter().flat_map(Plan::service_logs);
-    all.map(|(number, name)| Step {
-        index: number.into(),
-        name: name.to_owned(),
-        outcome: Some(Outcome::Skipped),
-        started_us: None,
-        ended_us: None,
-        duration_us: None,
-        output_bytes: None,
-        leftovers: 0,
-    })
-    .collect()
+    all.map(|(number, name)| Step::untimed(number.into(), name.to_owned(), Some(Outcome::Skipped)))
+        .collect()
 }
 
 /// A step, or a service that has a log, and everything that it belongs to.

@@ -41,7 +41,7 @@ pub(crate) fn kept(app: &App, attempt: &Attempt) -> Vec<(i64, String)> {
     let may_be_elsewhere = app.copies.is_some() && attempt.phase == Phase::Done;
     let kept = |step: &Step| {
         may_be_elsewhere
-            || is_here(&folder, number(step))
+            || is_here(&folder, step.log_number())
             || old_file(&folder, &step.name).is_file()
     };
     let all = service_steps(attempt).into_iter().filter(kept);
@@ -51,10 +51,6 @@ pub(crate) fn kept(app: &App, attempt: &Attempt) -> Vec<(i64, String)> {
 /// Where servers before this kept what a service printed, each line with the engine's time stamp.
 fn old_file(folder: &Path, service: &str) -> PathBuf {
     folder.join("services").join(format!("{service}.log"))
-}
-
-fn number(step: &Step) -> u32 {
-    u32::try_from(step.index).unwrap_or(u32::MAX)
 }
 
 /// `GET /repos/{repo}/builds/{number}/services`
@@ -67,20 +63,19 @@ pub(crate) async fn log(
     still_kept(&attempt)?;
     // Only names of the plan lead to files.
     let kept = kept(&app, &attempt);
-    let mut sources = service_steps(&attempt);
-    sources.retain(|step| kept.iter().any(|(index, _)| *index == step.index));
+    let services = service_steps(&attempt).into_iter();
+    let services = services.filter(|step| kept.iter().any(|(index, _)| *index == step.index));
     let wanted = asked.service.filter(|name| !name.is_empty());
-    match &wanted {
-        Some(name) => {
-            sources.retain(|step| step.name == *name);
-            if sources.is_empty() {
-                return Err(WebError::not_found(format!("log of a service {name} here"))
-                    .hint("the logs of services are kept when their job is over"));
-            }
+    let sources: Vec<Step> = match &wanted {
+        Some(name) => services.filter(|step| step.name == *name).collect(),
+        None => {
+            let steps = app.store.steps(attempt.id).await?;
+            steps.into_iter().chain(services).collect()
         }
-        None => sources
-            .splice(0..0, app.store.steps(attempt.id).await?)
-            .for_each(drop),
+    };
+    if let (Some(name), []) = (&wanted, &sources[..]) {
+        return Err(WebError::not_found(format!("log of a service {name} here"))
+            .hint("the logs of services are kept when their job is over"));
     }
     let too_large = || {
         WebError::new(
@@ -153,7 +148,7 @@ fn read(folder: &Path, step: &Step, lines: &mut Vec<Line>, bytes: &mut u64) -> s
         }
         return Ok(());
     }
-    let mut reader = LogReader::open(folder, number(step)).map_err(std::io::Error::other)?;
+    let mut reader = LogReader::open(folder, step.log_number()).map_err(std::io::Error::other)?;
     *bytes += reader.len();
     if *bytes > MOST {
         return Err(too_large());

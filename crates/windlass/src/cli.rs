@@ -29,7 +29,7 @@ mod secret;
 mod serve;
 mod shell;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -272,9 +272,13 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 }
 
 /// Prints to standard error, beside what a command is asked for.
-#[expect(clippy::print_stderr, reason = "this is where problems are told")]
 pub(crate) fn complain(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+    // In one piece: `eprintln` writes each part of a text by itself, so that the lines of two programs
+    // mix. There is nobody to tell of an error.
+    let line = format!("{text}\n");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .unwrap_or_default();
 }
 
 /// Whether standard output is a terminal that wants colours (<https://no-color.org>).

@@ -184,16 +184,7 @@ mod tests {
         outcomes
             .iter()
             .enumerate()
-            .map(|(i, outcome)| Step {
-                index: i as i64,
-                name: format!("s{i}"),
-                outcome: outcome.clone(),
-                started_us: None,
-                ended_us: None,
-                duration_us: None,
-                output_bytes: None,
-                leftovers: 0,
-            })
+            .map(|(i, outcome)| Step::untimed(i as i64, format!("s{i}"), outcome.clone()))
             .collect()
     }
 

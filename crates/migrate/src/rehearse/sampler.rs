@@ -92,7 +92,7 @@ impl Sampler {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ours = Arc::clone(&seen);
         let task = tokio::spawn(async move {
-            // If this session breaks, what the other one says itself remains.
+            // It ends only if this session breaks: see `is_blind`.
             while let Some(rows) = eye.look().await {
                 let now = Instant::now();
                 if let Ok(mut seen) = ours.lock() {
@@ -102,6 +102,12 @@ impl Sampler {
             }
         });
         Self { seen, task }
+    }
+
+    /// Whether it has stopped watching: what it would have seen is missing, and a budget that is kept
+    /// without it is none.
+    pub(super) fn is_blind(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// What was seen since the last time.

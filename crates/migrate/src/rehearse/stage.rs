@@ -200,6 +200,13 @@ pub(super) async fn run<P: Probe>(
         });
         stage.file(file, tell).await?;
     }
+    if stage.sampler.is_blind() {
+        return Err(Error::Refused(
+            "the session that watched for locks was ended, so who waited for how long is not known: \
+             rehearse again, on a server where nobody ends it"
+                .to_owned(),
+        ));
+    }
     if let Some(generator) = generator {
         stage.report.load = Some(generator.stop().await);
     }

@@ -354,7 +354,7 @@ impl Scan {
         step: Step,
     ) -> Result<(), FindError> {
         let folder = self.app.log_folder(&attempt.attempt_id());
-        let number = u32::try_from(step.index).unwrap_or(u32::MAX);
+        let number = step.log_number();
         if self.app.copies.is_some() && !windlass_logs::copy::is_here(&folder, number) {
             self.elsewhere += 1;
             return Ok(());

@@ -74,6 +74,26 @@ fn assert_whole(cluster: &FakeCluster) {
     assert_eq!(documents.len() as u64, blocks + 2);
 }
 
+/// A file of keys that moto takes.
+fn credentials(lab: &Lab) -> String {
+    let file = lab.path("credentials");
+    let keys = "[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = s3cret\n";
+    std::fs::write(&file, keys).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// The options of a server whose logs go to moto.
+fn s3<'a>(moto: &'a Moto, credentials: &'a str) -> [&'a str; 6] {
+    [
+        "--s3-endpoint",
+        &moto.url,
+        "--s3-bucket",
+        "logs",
+        "--s3-credentials-file",
+        credentials,
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_go_to_both_archives_and_come_back_from_each() {
     let cluster = FakeCluster::start().await;
@@ -83,13 +103,8 @@ async fn logs_go_to_both_archives_and_come_back_from_each() {
     let lab = Lab::new();
     lab.hooked("r", spec());
     std::fs::write(lab.path("password"), "secret word\n").unwrap();
-    std::fs::write(
-        lab.path("credentials"),
-        "[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = s3cret\n",
-    )
-    .unwrap();
     let (url, password) = (cluster.url(), lab.path("password"));
-    let credentials = lab.path("credentials");
+    let credentials = credentials(&lab);
     let es = [
         "--elasticsearch",
         url.as_str(),
@@ -98,14 +113,7 @@ async fn logs_go_to_both_archives_and_come_back_from_each() {
         "--elasticsearch-password-file",
         password.to_str().unwrap(),
     ];
-    let s3 = [
-        "--s3-endpoint",
-        moto.url.as_str(),
-        "--s3-bucket",
-        "logs",
-        "--s3-credentials-file",
-        credentials.to_str().unwrap(),
-    ];
+    let s3 = s3(&moto, &credentials);
     let both = [es.as_slice(), &s3].concat();
     let server = lab.serve(&both);
     lab.push("r", &["HEAD:main"]);
@@ -420,17 +428,8 @@ async fn logs_of_which_only_object_storage_has_a_copy_go_from_here_and_come_back
     let moto = Moto::start(&partners()).await;
     let lab = Lab::new();
     lab.hooked("r", spec());
-    let credentials = lab.path("credentials");
-    let keys = "aws_access_key_id = AKIATEST\naws_secret_access_key = s3cret\n";
-    std::fs::write(&credentials, keys).unwrap();
-    let s3 = [
-        "--s3-endpoint",
-        moto.url.as_str(),
-        "--s3-bucket",
-        "logs",
-        "--s3-credentials-file",
-        credentials.to_str().unwrap(),
-    ];
+    let credentials = credentials(&lab);
+    let s3 = s3(&moto, &credentials);
     let server = lab.serve(&s3);
     lab.push("r", &["HEAD:main"]);
     lab.ended(&server, "r", 1).await;

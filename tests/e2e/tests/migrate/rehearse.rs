@@ -164,3 +164,20 @@ async fn rehearse_on_a_dump_of_pg_dump_with_a_load_of_ones_own() {
         .code(7)
         .says("longest lock");
 }
+
+#[tokio::test]
+async fn a_rehearsal_that_nobody_watched_is_none() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    production(&server, &scene).await;
+    scene.file(
+        "0002_ends_the_watcher.sql",
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = current_database() and pid <> pg_backend_pid();\n\
+         select pg_sleep(0.2);",
+    );
+    scene
+        .run(&["rehearse", "--from", "template:app", "--no-load"])
+        .code(1)
+        .says("the session that watched for locks was ended");
+}

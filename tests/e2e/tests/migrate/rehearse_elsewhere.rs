@@ -175,6 +175,18 @@ async fn rehearse_on_sqlite_tells_what_adds_what_rewrites_and_who_waited() {
     );
 }
 
+fn a_check_of_a_new_file_fails(scene: &Scene) {
+    scene.file(
+        "0002_bad.sql",
+        "update users set age = -1 where id = 1;\n-- windlass: verify\n\
+         select id from users where age < 0",
+    );
+    scene
+        .run(&["rehearse", "--from", &scene.url])
+        .code(6)
+        .says("0002_bad.sql");
+}
+
 #[tokio::test]
 async fn rehearse_on_sqlite_without_a_write_ahead_log_shuts_readers_out() {
     let scene = sqlite("pragma journal_mode = delete", USERS).await;
@@ -197,16 +209,7 @@ async fn rehearse_on_sqlite_without_a_write_ahead_log_shuts_readers_out() {
     );
     // A check that held before and does not afterwards.
     ran.says("a check fails afterwards: 0001_users.sql, line 3: 1 row(s)");
-    // A check of a new file.
-    scene.file(
-        "0002_bad.sql",
-        "update users set age = -1 where id = 1;\n-- windlass: verify\n\
-         select id from users where age < 0",
-    );
-    scene
-        .run(&["rehearse", "--from", &url])
-        .code(6)
-        .says("0002_bad.sql");
+    a_check_of_a_new_file_fails(&scene);
     // From a dump, and without the source.
     scene.file("0002_bad.sql", "update users set age = 1;");
     scene
@@ -378,15 +381,7 @@ async fn rehearse_on_mariadb_fails_by_checks_and_a_killed_one_is_swept() {
         .run(&["rehearse", "--from", &url, "--no-load"])
         .code(7)
         .says("a check fails afterwards: 0001_users.sql, line 3: 1 row(s)");
-    scene.file(
-        "0002_bad.sql",
-        "update users set age = -1 where id = 1;\n-- windlass: verify\n\
-         select id from users where age < 0",
-    );
-    scene
-        .run(&["rehearse", "--from", &url])
-        .code(6)
-        .says("0002_bad.sql");
+    a_check_of_a_new_file_fails(&scene);
 
     scene.file("0002_bad.sql", "select sleep(100);");
     let running = scene.spawn(&["rehearse", "--from", &url]);

@@ -385,15 +385,9 @@ fn steps(job: &JobPlan, ends: Vec<Ended>) -> Vec<Step> {
         .collect();
     (0u32..)
         .zip(&job.steps)
-        .map(|(index, step)| Step {
-            index: i64::from(index),
-            name: step.name.clone(),
-            outcome: outcomes.remove(&index),
-            started_us: None,
-            ended_us: None,
-            duration_us: None,
-            output_bytes: None,
-            leftovers: 0,
+        .map(|(index, step)| {
+            let outcome = outcomes.remove(&index);
+            Step::untimed(index.into(), step.name.clone(), outcome)
         })
         .collect()
 }
