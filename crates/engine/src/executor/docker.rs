@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -63,6 +63,9 @@ const HOME: &str = "/windlass/home";
 
 /// No limit that a build reaches: the journal must stay whole, whatever the daemon's own settings.
 const LOG_SIZE: &str = "1000g";
+
+/// How long a name may stay in use by what a killed server asked for.
+const NAME_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which daemon, and how images are had.
 #[derive(Debug, Clone)]
@@ -165,6 +168,37 @@ impl DockerExecutor {
         }
     }
 
+    /// Makes a container of this name, which is ours alone and is not running.
+    ///
+    /// The daemon finishes what a killed server asked for, and perhaps only after the next server
+    /// looked and found nothing. The name is in use then, at first by a container that can't be seen
+    /// yet. Nobody started it, as its maker died before the answer came: away with it.
+    async fn make_container(
+        &self,
+        docker: &Docker,
+        name: &str,
+        body: ContainerCreateBody,
+        doing: String,
+    ) -> Result<(), ExecutorError> {
+        let end = Instant::now() + NAME_PATIENCE;
+        loop {
+            let options = CreateContainerOptions {
+                name: Some(name.to_owned()),
+                ..CreateContainerOptions::default()
+            };
+            match docker.create_container(Some(options), body.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(Error::DockerResponseServerError {
+                    status_code: 409, ..
+                }) if Instant::now() < end => {
+                    self.remove_container(docker, name).await?;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(e) => return Err(self.failed(doing, e)),
+            }
+        }
+    }
+
     async fn start_container(
         &self,
         attempt: &AttemptId,
@@ -191,14 +225,8 @@ impl DockerExecutor {
         self.start_services(&docker, attempt, start).await?;
         let user = job.user.clone().unwrap_or(image.user);
         let body = self.body(attempt, job, &image.id, &user);
-        let options = CreateContainerOptions {
-            name: Some(name.clone()),
-            ..CreateContainerOptions::default()
-        };
-        docker
-            .create_container(Some(options), body)
-            .await
-            .map_err(|e| self.failed(format!("make a container of {wanted}"), e))?;
+        let doing = format!("make a container of {wanted}");
+        self.make_container(&docker, &name, body, doing).await?;
         let owner = self.owner_of(&docker, &name, &user).await?;
         self.fill(&docker, attempt, &name, start, owner).await?;
         docker

@@ -769,7 +769,10 @@ async fn nothing_is_left_of_two_hundred_jobs_and_many_kills() {
         assert!(std::time::Instant::now() < deadline, "{}", server.said());
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
-    assert_eq!(build["state"], "passed", "{build:#}\n{}", server.said());
+    // Two hundred that passed would hide the one that did not.
+    let mut not_passed = build["attempts"].as_array().unwrap().clone();
+    not_passed.retain(|attempt| attempt["state"] != "passed");
+    assert_eq!(build["state"], "passed", "{not_passed:#?}");
     assert_eq!(attempts(&build), 200, "one attempt of each job");
     lab.wait("nothing is left", || {
         ours(&lab, &host).is_empty() && lab.work().is_empty()

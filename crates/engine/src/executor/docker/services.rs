@@ -12,9 +12,7 @@ use bollard::models::{
     ContainerCreateBody, EndpointSettings, ExecConfig, HealthStatusEnum, HostConfig,
     NetworkCreateRequest, NetworkingConfig,
 };
-use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, LogsOptions, StartContainerOptions,
-};
+use bollard::query_parameters::{InspectContainerOptions, LogsOptions, StartContainerOptions};
 use futures_util::StreamExt as _;
 use windlass_model::AttemptId;
 use windlass_model::plan::{Ready, ReadyCheck, ServicePlan};
@@ -125,14 +123,8 @@ impl DockerExecutor {
             }),
             ..ContainerCreateBody::default()
         };
-        let options = CreateContainerOptions {
-            name: Some(name.clone()),
-            ..CreateContainerOptions::default()
-        };
-        docker
-            .create_container(Some(options), body)
-            .await
-            .map_err(|e| self.failed(format!("make the service {}", service.name), e))?;
+        let doing = format!("make the service {}", service.name);
+        self.make_container(docker, &name, body, doing).await?;
         if let Some(Ready {
             check: ReadyCheck::Port(_),
             ..
