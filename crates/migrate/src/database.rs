@@ -361,8 +361,25 @@ pub(crate) trait Session: Sized + Send {
     fn release(&mut self, lease: &Lease) -> impl Future<Output = Result<(), Error>> + Send;
     /// SQL that is true only if this session has the lock.
     fn fence(&self) -> String;
+    /// SQL of a row that has the lease's token only if the lock is ours, and NULL otherwise, in
+    /// one statement. `guard` is the update that tells, `lease` the table and the token, `beat`
+    /// says that nobody has heard of us for long, `row` writes the row around the token's SQL.
+    /// `None`: this takes several statements.
+    fn closing(
+        &self,
+        guard: &str,
+        lease: (&str, i64),
+        beat: bool,
+        row: impl FnOnce(&str) -> String,
+    ) -> Option<String>;
     /// Ends what the file before has set for the session.
     fn fresh(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// SQL that does so after a commit, in the same message.
+    fn fresh_sql(&self) -> String;
+    /// SQL that begins a transaction for a file before its first statement, in the same message.
+    /// `clean`: nobody has set anything for the session. `None`: this takes a message of its own,
+    /// see [`Session::begin`].
+    fn opening(&self, limits: &Limits, clean: bool) -> Option<String>;
     /// Begins a transaction for a file, or for a statement of it. `first`: and does what
     /// [`Session::fresh`] does.
     fn begin(
@@ -406,7 +423,7 @@ pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Erro
     let sql = format!(
         "select h.version, h.name, h.phase, h.checksum, h.app_floor, h.how, h.applied_ms, \
          h.duration_ms, h.applied_by, (select filling from {} where id = 1) \
-         from {} h order by h.version",
+         from {} h",
         tables.lock, tables.history
     );
     let rows = match session.conn().texts(&sql).await {
@@ -416,28 +433,31 @@ pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Erro
     };
     let mut history = History::default();
     for row in rows {
-        let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
-        let number = |i: usize| text(i).parse::<i64>().unwrap_or(0);
-        history.filling = row.get(9).cloned().flatten().and_then(|t| t.parse().ok());
+        let mut texts = row.into_iter().map(Option::unwrap_or_default);
+        let mut text = || texts.next().unwrap_or_default();
+        let number = |text: String| text.parse::<i64>().unwrap_or(0);
         history.rows.push(Row {
-            version: number(0),
-            name: text(1),
-            phase: text(2),
-            checksum: text(3),
-            floors: text(4)
+            version: number(text()),
+            name: text(),
+            phase: text(),
+            checksum: text(),
+            floors: text()
                 .split_whitespace()
                 .filter_map(Floor::parse_stored)
                 .collect(),
-            how: if text(5) == "baseline" {
+            how: if text() == "baseline" {
                 How::Baseline
             } else {
                 How::Applied
             },
-            applied_ms: number(6),
-            duration_ms: number(7),
-            applied_by: text(8),
+            applied_ms: number(text()),
+            duration_ms: number(text()),
+            applied_by: text(),
         });
+        history.filling = text().parse().ok();
     }
+    // Quicker here than in a session that is a few milliseconds old.
+    history.rows.sort_by_key(|row| row.version);
     Ok(history)
 }
 

@@ -4,6 +4,7 @@ use crate::folder::FolderError;
 use crate::gate::Keyholder;
 use crate::lock::Holder;
 use crate::plan::Mismatch;
+use sqlx::postgres::PgDatabaseError;
 
 /// What stops the runner.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +249,22 @@ fn is_sqlite(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .is_some_and(|e| e.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some())
+}
+
+/// The table of this bare name refused a row without a token.
+pub(crate) fn is_refused_token(error: &sqlx::Error, table: &str) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    match error.try_downcast_ref::<PgDatabaseError>() {
+        // not_null_violation
+        Some(error) => {
+            error.code() == "23502"
+                && error.column() == Some("token")
+                && error.table() == Some(table)
+        }
+        None => error.message() == format!("NOT NULL constraint failed: {table}.token"),
+    }
 }
 
 /// The table (or its schema) is not there.

@@ -7,6 +7,7 @@
 mod batch;
 mod directives;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -214,8 +215,7 @@ impl Folder {
             }
         }
         names.sort();
-        let texts = texts(dir, &names)?;
-        Self::from_texts(texts)
+        Self::of(pieces(dir, &names)?)
     }
 
     /// The same from names and texts, for programs that carry their migrations.
@@ -225,39 +225,44 @@ impl Folder {
     pub fn from_texts(
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, FolderError> {
-        let mut files: Vec<File> = Vec::new();
+        let pieces: Result<Vec<_>, _> = texts
+            .into_iter()
+            .map(|(file, text)| Piece::read(file, &text))
+            .collect();
+        Self::of(pieces?)
+    }
+
+    fn of(pieces: Vec<Piece>) -> Result<Self, FolderError> {
+        let mut files: Vec<File> = Vec::with_capacity(pieces.len());
         let mut places = HashMap::new();
         let mut downs = Vec::new();
-        for (file, text) in texts {
-            let (version, name, is_down) = parse_name(&file)?;
-            let text = normalized(&text);
-            if is_down {
-                downs.push((version, file, text));
-                continue;
-            }
-            if let Some(other) = places.insert(version, files.len()) {
+        for piece in pieces {
+            let file = match piece {
+                Piece::Up(file) => file,
+                Piece::Down(version, section) => {
+                    downs.push((version, section));
+                    continue;
+                }
+            };
+            if let Some(other) = places.insert(file.version, files.len()) {
                 return Err(FolderError::Twice {
                     a: files[other].file.clone(),
-                    b: file,
+                    b: file.file,
                 });
             }
-            files.push(directives::read(version, name, file, &text)?);
+            files.push(file);
         }
-        for (version, file, text) in downs {
+        for (version, section) in downs {
             let Some(up) = places.get(&version).map(|at| &mut files[*at]) else {
-                return Err(FolderError::DownAlone { file });
+                return Err(FolderError::DownAlone { file: section.file });
             };
             if up.down.is_some() {
                 return Err(FolderError::Twice {
                     a: format!("the down section of {}", up.file),
-                    b: file,
+                    b: section.file,
                 });
             }
-            up.down = Some(Section {
-                file,
-                line: 1,
-                text,
-            });
+            up.down = Some(section);
         }
         files.sort_by_key(|f| f.version);
         Ok(Self { files })
@@ -275,23 +280,47 @@ impl Folder {
     }
 }
 
+/// What one file of a folder gives.
+enum Piece {
+    Up(File),
+    Down(i64, Section),
+}
+
+impl Piece {
+    fn read(file: String, text: &str) -> Result<Self, FolderError> {
+        let (version, name, is_down) = parse_name(&file)?;
+        let text = normalized(text);
+        if !is_down {
+            return directives::read(version, name, file, &text).map(Self::Up);
+        }
+        Ok(Self::Down(
+            version,
+            Section {
+                file,
+                line: 1,
+                text: text.into_owned(),
+            },
+        ))
+    }
+}
+
 /// Files that one thread reads: fewer are not worth another one.
 const FEW: usize = 100;
 /// Threads that read: each takes a processor, and a database is waiting, too.
 const READERS: usize = 4;
 
-/// The files' texts. A thousand of them cost more than all else that `up` does when nothing is pending,
+/// What the files hold. A thousand of them cost more than all else that `up` does when nothing is pending,
 /// so several threads read.
-fn texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, FolderError> {
+fn pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (names.len() / FEW).min(processors).clamp(1, READERS);
     let mut parts = names.chunks(names.len().div_ceil(threads).max(1));
     let mine = parts.next().unwrap_or_default();
     std::thread::scope(|scope| {
         let others: Vec<_> = parts
-            .map(|part| scope.spawn(move || some_texts(dir, part)))
+            .map(|part| scope.spawn(move || some_pieces(dir, part)))
             .collect();
-        let mut all = some_texts(dir, mine)?;
+        let mut all = some_pieces(dir, mine)?;
         for other in others {
             let part = other.join();
             all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
@@ -300,11 +329,11 @@ fn texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, FolderEr
     })
 }
 
-fn some_texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, FolderError> {
+fn some_pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> {
     // One for all: it costs more to get memory for each than to copy what it holds. With room from the
     // start, a file is not asked first how long it is.
     let mut bytes = Vec::with_capacity(64 * 1024);
-    let text = |name: &String| {
+    let piece = |name: &String| {
         let path = dir.join(name);
         let content = |problem| FolderError::Content {
             file: name.clone(),
@@ -319,16 +348,19 @@ fn some_texts(dir: &Path, names: &[String]) -> Result<Vec<(String, String)>, Fol
         }
         let text =
             std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
-        Ok((name.clone(), text.to_owned()))
+        Piece::read(name.clone(), text)
     };
-    names.iter().map(text).collect()
+    names.iter().map(piece).collect()
 }
 
 /// Without the byte order mark, and with Unix line ends.
-fn normalized(text: &str) -> String {
-    text.strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .replace("\r\n", "\n")
+fn normalized(text: &str) -> Cow<'_, str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.contains("\r\n") {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Version, name, whether it is a `down` file.

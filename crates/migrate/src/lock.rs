@@ -213,6 +213,13 @@ impl Heart {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
+    /// A write of ours was a sign of life as well.
+    pub(crate) fn has_beaten(&self) {
+        if let Ok(mut at) = self.shared.beaten.lock() {
+            *at = Instant::now();
+        }
+    }
+
     /// Since when the database last heard us.
     pub(crate) fn silence(&self) -> Duration {
         self.shared

@@ -28,7 +28,7 @@ pub use data::{Command, DataReport, How, Progress, Range, check_batches, data};
 pub use down::down;
 pub use keep::{Repair, Which, baseline, hold, repair, unlock};
 pub use look::{Finding, Interrupted, Status, answer, status, verify};
-pub use up::up;
+pub use up::{up, up_at};
 
 /// How to run.
 #[derive(Debug, Clone)]

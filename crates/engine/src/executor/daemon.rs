@@ -140,6 +140,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
     has_status(error, 404)
 }
 
+/// Somebody else has the name.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    has_status(error, 409)
+}
+
 pub(super) fn has_status(error: &Error, wanted: u16) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == wanted)
 }

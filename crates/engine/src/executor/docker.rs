@@ -49,8 +49,8 @@ pub use self::image::PullPolicy;
 pub use self::shell::{Shell, ShellHandle};
 use super::chunks::{ChunkReader, ChunkWriter, QUEUE};
 use super::daemon::{
-    ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_missing, mounts,
-    refused, words,
+    ATTEMPT_LABEL, DEFAULT_HOST, DROPPED, Daemon, JOB_LABEL, OWNER_LABEL, is_conflict, is_missing,
+    mounts, refused, words,
 };
 use super::process::ProcessExecutor;
 use super::service_log;
@@ -188,9 +188,7 @@ impl DockerExecutor {
             };
             match docker.create_container(Some(options), body.clone()).await {
                 Ok(_) => return Ok(()),
-                Err(Error::DockerResponseServerError {
-                    status_code: 409, ..
-                }) if Instant::now() < end => {
+                Err(e) if is_conflict(&e) && Instant::now() < end => {
                     self.remove_container(docker, name).await?;
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -533,7 +531,11 @@ impl DockerExecutor {
             let id = container.id.unwrap_or_default();
             self.remove_container(docker, &id).await?;
         }
-        match docker.remove_network(&self.network(attempt)).await {
+        self.remove_network(docker, &self.network(attempt)).await
+    }
+
+    async fn remove_network(&self, docker: &Docker, name: &str) -> Result<(), ExecutorError> {
+        match docker.remove_network(name).await {
             Ok(()) => Ok(()),
             Err(e) if is_missing(&e) => Ok(()),
             Err(e) => Err(self.failed("remove the network", e)),

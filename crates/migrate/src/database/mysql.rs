@@ -338,6 +338,16 @@ impl Session for Mysql {
         }
     }
 
+    fn closing(
+        &self,
+        _: &str,
+        _: (&str, i64),
+        _: bool,
+        _: impl FnOnce(&str) -> String,
+    ) -> Option<String> {
+        None
+    }
+
     async fn fresh(&mut self) -> Result<(), sqlx::Error> {
         self.conn
             .execute(
@@ -348,6 +358,14 @@ impl Session for Mysql {
             .await?;
         let sql = format!("use `{}`", self.home.replace('`', "``"));
         self.conn.execute(&sql).await.map(|_| ())
+    }
+
+    fn fresh_sql(&self) -> String {
+        String::new()
+    }
+
+    fn opening(&self, _: &Limits, _: bool) -> Option<String> {
+        None
     }
 
     async fn begin(&mut self, limits: &Limits, first: bool) -> Result<(), sqlx::Error> {

@@ -201,6 +201,14 @@ pub(crate) fn settings(version: u32) -> String {
 
 const RESET: &str = "reset session authorization; reset role; reset all; ";
 
+fn begin(limits: &Limits) -> String {
+    format!(
+        "begin; set local lock_timeout = {}; set local statement_timeout = {}",
+        millis(limits.lock_timeout),
+        millis(limits.statement_timeout)
+    )
+}
+
 fn millis(duration: Duration) -> String {
     format!("'{}ms'", duration.as_millis())
 }
@@ -376,15 +384,39 @@ impl Session for Postgres {
     }
 
     fn fence(&self) -> String {
+        // pg_locks would tell, but to plan a query of it takes longer than the rest of our row. Only
+        // who has the lock can give it back; meanwhile the transaction has it.
+        let key = self.key;
         format!(
-            "exists(select from {} and l.pid = pg_backend_pid())",
-            self.lock_rows()
+            "case when pg_try_advisory_xact_lock({key}) then case when pg_advisory_unlock({key}) \
+             then pg_try_advisory_lock({key}) else false end else false end"
         )
+    }
+
+    fn closing(
+        &self,
+        guard: &str,
+        _: (&str, i64),
+        _: bool,
+        row: impl FnOnce(&str) -> String,
+    ) -> Option<String> {
+        let row = row("(select token from ours)");
+        Some(format!("with ours as ({guard} returning token) {row}"))
     }
 
     async fn fresh(&mut self) -> Result<(), sqlx::Error> {
         let sql = format!("{RESET}{}", self.settings);
         self.conn.execute(&sql).await.map(|_| ())
+    }
+
+    fn fresh_sql(&self) -> String {
+        format!("; {RESET}{}", self.settings)
+    }
+
+    fn opening(&self, limits: &Limits, clean: bool) -> Option<String> {
+        // Unclean: the server reads a message's strings as the last file has set it, and only then
+        // does what the message says.
+        clean.then(|| format!("{}; ", begin(limits)))
     }
 
     async fn begin(&mut self, limits: &Limits, first: bool) -> Result<(), sqlx::Error> {
@@ -393,11 +425,7 @@ impl Session for Postgres {
         } else {
             ("", "")
         };
-        let sql = format!(
-            "{reset}{settings}begin; set local lock_timeout = {}; set local statement_timeout = {}",
-            millis(limits.lock_timeout),
-            millis(limits.statement_timeout)
-        );
+        let sql = format!("{reset}{settings}{}", begin(limits));
         self.conn.execute(&sql).await.map(|_| ())
     }
 

@@ -1,15 +1,16 @@
 //! One file, up or down: in one transaction with its row of the history, or statement by statement
 //! with a journal.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
-use super::locked::{Locked, lost_or};
+use super::locked::{Locked, lost_or, taken};
 use super::{Done, Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Effect, Limits, Session, literal};
-use crate::error::{Error, answer, is_gone, is_lock_wait};
+use crate::error::{Error, answer, is_gone, is_lock_wait, is_refused_token};
 use crate::folder::{File, Section};
 use crate::sql::{Dialect, Outside, Shape, Statement, shape};
 
@@ -146,6 +147,17 @@ pub(super) fn insert_row<S: Session>(
     how: &str,
     ms: u128,
 ) -> String {
+    insert_with(locked, file, how, ms, &locked.lease.token.to_string())
+}
+
+/// The same with this SQL for the token.
+fn insert_with<S: Session>(
+    locked: &Locked<S>,
+    file: &File,
+    how: &str,
+    ms: u128,
+    token: &str,
+) -> String {
     let text = |text: &str| literal(text, S::DIALECT);
     let floors: Vec<String> = file
         .floors()
@@ -159,7 +171,7 @@ pub(super) fn insert_row<S: Session>(
     };
     format!(
         "insert into {} (version, name, phase, checksum, app_floor, how, applied_ms, duration_ms, \
-         applied_by, token) values ({}, {}, {}, {}, {floors}, {}, {}, {ms}, {}, {})",
+         applied_by, token) values ({}, {}, {}, {}, {floors}, {}, {}, {ms}, {}, {token})",
         locked.session.tables().history,
         file.version,
         text(&file.name),
@@ -168,7 +180,6 @@ pub(super) fn insert_row<S: Session>(
         text(how),
         S::NOW,
         text(&locked.me.name),
-        locked.lease.token
     )
 }
 
@@ -194,6 +205,7 @@ impl<S: Session> Locked<S> {
         });
         let began = Instant::now();
         if job.alone {
+            self.clean = false;
             self.step_by_step(job, began, tell).await?;
         } else {
             let run = Run::Whole(began);
@@ -258,17 +270,54 @@ impl<S: Session> Locked<S> {
     /// The file, its checks, the fence, its row: one transaction.
     async fn whole(&mut self, job: &Job<'_>, began: Instant) -> Result<(), Error> {
         let worked = async {
-            let begun = self.session.begin(&job.limits, true).await;
-            begun.map_err(|e| lost_or("begin", e))?;
+            let clean = std::mem::take(&mut self.clean);
+            let mut opening = self.session.opening(&job.limits, clean);
+            if opening.is_none() || job.steps.is_empty() {
+                let begun = self.session.begin(&job.limits, true).await;
+                begun.map_err(|e| lost_or("begin", e))?;
+                opening = None;
+            }
             for step in 0..job.steps.len() {
-                self.statement(job, step, false).await?;
+                let opening = opening.take().unwrap_or_default();
+                self.statement(job, step, false, &opening).await?;
             }
             self.checks(job).await?;
-            let sql = job.record(self, began.elapsed().as_millis());
-            self.fenced("record a migration", &sql).await
+            self.close(job, began.elapsed().as_millis()).await
         }
         .await;
-        self.end(job, worked).await
+        if worked.is_err() {
+            // A commit that failed may have left it open: SQLite without a write-ahead log, when
+            // readers were in the way.
+            self.session.conn().execute("rollback").await.unwrap_or(0);
+        }
+        let settled = self.session.settle(&job.limits).await;
+        worked?;
+        settled.map_err(|e| lost_or("settle the session", e))
+    }
+
+    /// The file's row of the history, behind the fence, and the commit: one message where the
+    /// database takes it so.
+    async fn close(&mut self, job: &Job<'_>, ms: u128) -> Result<(), Error> {
+        let closing = match job.direction {
+            Direction::Down => None,
+            Direction::Up => {
+                self.closing(|token| insert_with(self, job.file, "applied", ms, token))
+            }
+        };
+        if let Some(sql) = closing {
+            return match self.session.conn().execute(&sql).await {
+                Ok(_) => {
+                    self.clean = true;
+                    Ok(())
+                }
+                Err(error) if is_refused_token(&error, &self.session.tables().name) => Err(taken()),
+                Err(error) => Err(lost_or("record a migration and commit", error)),
+            };
+        }
+        let sql = job.record(self, ms);
+        self.fenced("record a migration", &sql).await?;
+        let ended = self.session.conn().execute("commit").await;
+        ended.map(|_| ()).map_err(|e| lost_or("commit", e))
     }
 
     /// Commits or rolls back what [`Session::begin`] began.
@@ -286,16 +335,28 @@ impl<S: Session> Locked<S> {
         settled.map_err(|e| lost_or("settle the session", e))
     }
 
-    async fn statement(&mut self, job: &Job<'_>, step: usize, kept: bool) -> Result<(), Error> {
+    /// `opening` is sent before it, in the same message, and has no line of its own.
+    async fn statement(
+        &mut self,
+        job: &Job<'_>,
+        step: usize,
+        kept: bool,
+        opening: &str,
+    ) -> Result<(), Error> {
         let statement = &job.steps[step].0;
-        let done = self.session.conn().execute(&statement.text).await;
+        let sent = if opening.is_empty() {
+            Cow::Borrowed(&statement.text)
+        } else {
+            Cow::Owned(format!("{opening}{}", statement.text))
+        };
+        let done = self.session.conn().execute(&sent).await;
         done.map(|_| ()).map_err(|cause| {
             if is_gone(&cause) {
                 return lost_or("run a statement", cause);
             }
             Error::Statement {
                 file: job.section.file.clone(),
-                line: statement.line + lines_before_error(&cause, &statement.text),
+                line: statement.line + lines_before_error(&cause, &sent),
                 kept,
                 cause,
             }
@@ -330,7 +391,7 @@ impl<S: Session> Locked<S> {
             self.check()?;
             if job.steps[step].1 == Shape::Setting {
                 // Also when the rest is taken up again: this is a new session.
-                self.statement(job, step, true).await?;
+                self.statement(job, step, true, "").await?;
                 continue;
             }
             let seen = journal.iter().find(|(n, _)| *n == step).map(|(_, j)| j);
@@ -416,7 +477,7 @@ impl<S: Session> Locked<S> {
         let worked = async {
             let begun = self.session.begin(&job.limits, false).await;
             begun.map_err(|e| lost_or("begin", e))?;
-            self.statement(job, step, true).await?;
+            self.statement(job, step, true, "").await?;
             self.fence().await?;
             for sql in journal_row(self, job, step, "done", None) {
                 let done = self.session.conn().execute(&sql).await;
@@ -437,7 +498,7 @@ impl<S: Session> Locked<S> {
         self.write(&sql, job.retries).await?;
         let set = self.session.alone(&job.limits, what).await;
         set.map_err(|e| lost_or("set limits", e))?;
-        if let Err(error) = self.statement(job, step, true).await {
+        if let Err(error) = self.statement(job, step, true, "").await {
             if matches!(error, Error::Statement { .. }) {
                 self.session.clear(what).await?;
                 // The server said no: nothing is left of it, except where nobody can know.

@@ -317,6 +317,7 @@ impl<S: Session> Locked<S> {
             version: job.file.version,
             file: job.file.file.clone(),
         });
+        self.clean = false;
         let mut state = self.begun(job).await?;
         let mut table = self.table(job).await?;
         let began = Instant::now();

@@ -8,7 +8,7 @@ use super::{Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Session, history};
 use crate::error::{Error, answer, is_gone, is_lock_wait};
 use crate::gate::{Asked, Gate, Keeper, Waiter};
-use crate::lock::{Attempt, Heart, Lease, Owner};
+use crate::lock::{Attempt, BEAT, Heart, Lease, Owner};
 use crate::plan::History;
 
 /// A session that has the lock.
@@ -18,6 +18,8 @@ pub(super) struct Locked<S: Session> {
     pub(super) heart: Heart,
     pub(super) me: Owner,
     gate: Option<Keeper>,
+    /// What the last file has set for the session was ended with it.
+    pub(super) clean: bool,
 }
 
 impl<S: Session> Locked<S> {
@@ -57,6 +59,7 @@ impl<S: Session> Locked<S> {
                         heart,
                         me,
                         gate,
+                        clean: false,
                     }));
                 }
                 Attempt::Held(holder) => holder,
@@ -112,8 +115,7 @@ impl<S: Session> Locked<S> {
     /// SQL that touches the lease if it is ours and this session has the lock. No row: neither.
     fn guard(&self) -> String {
         format!(
-            "{}update {} set heartbeat_ms = {} where id = 1 and token = {} and owner is not null and {}",
-            S::OURSELVES,
+            "update {} set heartbeat_ms = {} where id = 1 and token = {} and owner is not null and {}",
             self.session.tables().lock,
             S::NOW,
             self.lease.token,
@@ -123,7 +125,7 @@ impl<S: Session> Locked<S> {
 
     /// Inside a transaction: the fence. From here to the commit nobody can take the lease.
     pub(super) async fn fence(&mut self) -> Result<(), Error> {
-        let sql = self.guard();
+        let sql = format!("{}{}", S::OURSELVES, self.guard());
         match self.session.conn().execute(&sql).await {
             Ok(0) => Err(taken()),
             Ok(_) => Ok(()),
@@ -133,13 +135,28 @@ impl<S: Session> Locked<S> {
 
     /// The fence and a write of one row, in one message: this is the most frequent of all.
     pub(super) async fn fenced(&mut self, doing: &str, sql: &str) -> Result<(), Error> {
-        let both = format!("{}; {sql}", self.guard());
+        let both = format!("{}{}; {sql}", S::OURSELVES, self.guard());
         match self.session.conn().execute(&both).await {
             // One row each.
-            Ok(2..) => Ok(()),
+            Ok(2..) => {
+                self.heart.has_beaten();
+                Ok(())
+            }
             Ok(_) => Err(taken()),
             Err(error) => Err(lost_or(doing, error)),
         }
+    }
+
+    /// SQL that ends a transaction: a row with the lease's token, which `row` writes around the SQL
+    /// it is given, and the commit. Where the lock is not ours that token is NULL, the row is
+    /// refused ([`crate::error::is_refused_token`]), and the commit is not reached. Afterwards the
+    /// session is clean.
+    pub(super) fn closing(&self, row: impl FnOnce(&str) -> String) -> Option<String> {
+        let lease = (self.session.tables().lock.as_str(), self.lease.token);
+        let beat = self.heart.silence() > BEAT * 2;
+        let closing = self.session.closing(&self.guard(), lease, beat, row)?;
+        let fresh = self.session.fresh_sql();
+        Some(format!("{}{closing}; commit{fresh}", S::OURSELVES))
     }
 
     /// Our own rows, in a transaction of their own, behind the fence.
@@ -245,7 +262,7 @@ impl<S: Session> Waiter for Waiting<'_, S> {
     }
 }
 
-fn taken() -> Error {
+pub(super) fn taken() -> Error {
     Error::Lost {
         why: "somebody else has it, or took it away".to_owned(),
     }

@@ -1,13 +1,18 @@
 //! `up`: applies what is pending.
 
+use std::path::Path;
+
+use tokio::task::{JoinError, spawn_blocking};
+
 use super::apply::{Direction, Job};
 use super::data::Batches;
 use super::locked::{Locked, lost_or};
-use super::{Options, Report, Tell, look, with_session};
+use super::{Options, Report, Tell, look, mysql, postgres, with_session};
 use crate::database::{Conn as _, Database, Session, history};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError};
 use crate::plan::{History, Plan, plan};
+use crate::sql::Dialect;
 
 /// Applies what is pending, each file once, however many processes do this together. With nothing
 /// pending: one round trip after connecting, and no lock.
@@ -21,17 +26,80 @@ pub async fn up(
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
     with_session!(database, options, create: true, |session| {
-        run(session, folder, options, tell).await
+        run(met(session).await?, folder, options, tell).await
     })
 }
 
+/// [`up`] with the folder at `dir`, which is read while the server answers: with nothing pending,
+/// these two are all that takes time.
+///
+/// # Errors
+/// As [`up`]. A folder that can't be read is told before a server that can't be reached.
+pub async fn up_at(
+    database: &Database,
+    dir: &Path,
+    options: &Options,
+    tell: Tell<'_>,
+) -> Result<(Folder, Report), Error> {
+    let reading = {
+        let dir = dir.to_path_buf();
+        async { spawn_blocking(move || Folder::read(&dir)).await }
+    };
+    let (folder, report) = match database.dialect() {
+        Dialect::Postgres => {
+            let met = async { met(postgres(database, options).await?).await };
+            let (met, folder) = both(met, reading).await?;
+            let report = run(met, &folder, options, tell).await;
+            (folder, report)
+        }
+        Dialect::Mysql => {
+            let met = async { met(mysql(database, options).await?).await };
+            let (met, folder) = both(met, reading).await?;
+            let report = run(met, &folder, options, tell).await;
+            (folder, report)
+        }
+        // Connecting costs nothing, and would make the file.
+        Dialect::Sqlite => {
+            let folder = unpanicked(reading.await)?;
+            let report = up(database, &folder, options, tell).await;
+            (folder, report)
+        }
+    };
+    Ok((folder, report?))
+}
+
+/// A session, and the history that it found.
+type Met<S> = (S, History);
+
+async fn met<S: Session>(mut session: S) -> Result<Met<S>, Error> {
+    let seen = history(&mut session).await?;
+    Ok((session, seen))
+}
+
+/// The database's failure waits for the folder's; the folder's does not wait for the database.
+async fn both<S>(
+    meeting: impl Future<Output = Result<Met<S>, Error>>,
+    reading: impl Future<Output = Result<Result<Folder, FolderError>, JoinError>>,
+) -> Result<(Met<S>, Folder), Error> {
+    let meeting = async { Ok::<_, Error>(meeting.await) };
+    let reading = async { unpanicked(reading.await) };
+    let (met, folder) = tokio::try_join!(meeting, reading)?;
+    Ok((met?, folder))
+}
+
+fn unpanicked(read: Result<Result<Folder, FolderError>, JoinError>) -> Result<Folder, Error> {
+    match read {
+        Ok(read) => Ok(read?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 async fn run<S: Session>(
-    mut session: S,
+    (session, seen): Met<S>,
     folder: &Folder,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
-    let seen = history(&mut session).await?;
     let needed = |history: &History| {
         let found = plan(history, folder, &options.rules, false);
         // An empty history: whether contract migrations run depends on what else is there.
@@ -77,7 +145,8 @@ async fn under_lock<S: Session>(
     // Read again: whoever had the lock before may have applied some.
     let seen = history(&mut locked.session).await?;
     let fresh = seen.rows.is_empty() && locked.session.is_empty().await?;
-    let filling = fresh || filling(locked).await?;
+    let marked = marked(locked).await?;
+    let filling = fresh || marked.is_some_and(|newest| !is_filled(&seen, newest, folder, options));
     let seen = History {
         filling: filling.then(|| folder.newest()),
         ..seen
@@ -126,7 +195,7 @@ async fn under_lock<S: Session>(
             }
         }
     }
-    if filling {
+    if filling || marked.is_some() {
         let sql = format!(
             "update {} set filling = null where id = 1",
             locked.session.tables().lock
@@ -141,14 +210,26 @@ enum Work<'a> {
     Data(Batches<'a>),
 }
 
-/// Whether an empty database was being filled when its runner ended.
-async fn filling<S: Session>(locked: &mut Locked<S>) -> Result<bool, Error> {
+/// Whether the runner that filled an empty database ended only after its last file. Then there may
+/// be an application on it since, and what has come to the folder later gets no special treatment.
+fn is_filled(seen: &History, newest: i64, folder: &Folder, options: &Options) -> bool {
+    let as_then = History {
+        filling: Some(newest),
+        ..seen.clone()
+    };
+    let left = plan(&as_then, folder, &options.rules, false).run;
+    !seen.rows.is_empty() && left.iter().all(|version| *version > newest)
+}
+
+/// Up to which version an empty database was to be filled by a runner that ended before it said
+/// that it was done.
+async fn marked<S: Session>(locked: &mut Locked<S>) -> Result<Option<i64>, Error> {
     let sql = format!(
-        "select 1 from {} where id = 1 and filling is not null",
+        "select filling from {} where id = 1 and filling is not null",
         locked.session.tables().lock
     );
     let rows = locked.session.conn().texts(&sql).await;
-    Ok(!rows
-        .map_err(|e| lost_or("read the lock's row", e))?
-        .is_empty())
+    let rows = rows.map_err(|e| lost_or("read the lock's row", e))?;
+    let newest = rows.into_iter().flatten().flatten().next();
+    Ok(newest.and_then(|text| text.parse().ok()))
 }

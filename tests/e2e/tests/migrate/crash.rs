@@ -209,4 +209,13 @@ async fn an_empty_database_that_was_half_filled_is_filled() {
     // From here on the database has a past.
     scene.file("0005_e.sql", "-- windlass: phase contract\nselect 1;");
     scene.run(&["up"]).code(0).says("waits: 0005_e.sql");
+    // It has one too if the runner was killed after its last file and before it said so.
+    let mut conn = server.connect().await;
+    run(&mut conn, "update windlass_migrations_lock set filling = 4").await;
+    scene.file("0006_f.sql", "create table f (x int);");
+    scene
+        .run(&["up"])
+        .code(0)
+        .says("applied 0006_f.sql")
+        .says("waits: 0005_e.sql");
 }

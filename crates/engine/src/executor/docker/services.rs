@@ -19,8 +19,8 @@ use windlass_model::plan::{Ready, ReadyCheck, ServicePlan};
 use windlass_shim::archive::{Item, Owner};
 use windlass_shim::order::PROBE;
 
-use super::{DockerExecutor, log_config};
-use crate::executor::daemon::{DROPPED, words};
+use super::{DockerExecutor, NAME_PATIENCE, log_config};
+use crate::executor::daemon::{DROPPED, is_conflict, words};
 use crate::executor::{ExecutorError, Start, service_log};
 
 /// The pause between two looks at a service that is not ready.
@@ -60,10 +60,7 @@ impl DockerExecutor {
             labels: Some(self.labels(attempt, job)),
             ..NetworkCreateRequest::default()
         };
-        docker
-            .create_network(network)
-            .await
-            .map_err(|e| self.failed("make a network for the services", e))?;
+        self.make_network(docker, network).await?;
         for service in &job.services {
             self.start_service(docker, attempt, service, start).await?;
         }
@@ -74,6 +71,26 @@ impl DockerExecutor {
             said.line(format!("service {}: ready after {took:.1} s", service.name));
         }
         Ok(())
+    }
+
+    /// Makes a network of this name, which is ours alone: as with containers, the daemon may finish
+    /// a killed server's request after the next server looked. Nothing is in such a network yet.
+    async fn make_network(
+        &self,
+        docker: &Docker,
+        network: NetworkCreateRequest,
+    ) -> Result<(), ExecutorError> {
+        let end = Instant::now() + NAME_PATIENCE;
+        loop {
+            match docker.create_network(network.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(e) if is_conflict(&e) && Instant::now() < end => {
+                    self.remove_network(docker, &network.name).await?;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(e) => return Err(self.failed("make a network for the services", e)),
+            }
+        }
     }
 
     pub(super) fn service_container(&self, attempt: &AttemptId, service: &ServicePlan) -> String {

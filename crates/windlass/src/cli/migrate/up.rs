@@ -39,7 +39,6 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
-    let folder = args.files.read()?;
     let database = args.place.database()?;
     let mut options = args.place.options();
     options.rules = args.allow.rules();
@@ -48,7 +47,8 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     if let Some(file) = &args.rehearsed {
         options.only_plan = Some(rehearse::allowed(file, args.max_hold, &database)?);
     }
-    let mut done = run::up(&database, &folder, &options, &mut tell).await?;
+    let dir = &args.files.dir;
+    let (folder, mut done) = run::up_at(&database, dir, &options, &mut tell).await?;
     if args.with_data && !done.data.is_empty() {
         let mut news = News::default();
         let mut tell_data = |event| news.tell(event);
