@@ -134,7 +134,12 @@ impl Session for Sqlite {
         let ended = self.conn.execute(end).await;
         let taken = taken?;
         match ended {
-            Ok(_) => Ok(taken),
+            Ok(_) => {
+                if matches!(taken, Attempt::Got(_)) {
+                    self.keep_journal().await?;
+                }
+                Ok(taken)
+            }
             Err(error) => {
                 // The transaction is still open then.
                 self.conn.execute("rollback").await.unwrap_or(0);
@@ -172,7 +177,10 @@ impl Session for Sqlite {
         let mut tries = 0;
         loop {
             match self.conn.execute(&sql).await {
-                Ok(1..) => return Ok(()),
+                Ok(1..) => {
+                    self.remove_journal().await;
+                    return Ok(());
+                }
                 Ok(0) => {
                     return Err(Error::Lost {
                         why: "somebody else has it".to_owned(),
@@ -291,6 +299,34 @@ impl Session for Sqlite {
 }
 
 impl Sqlite {
+    /// Until the lock is given back, our connection blanks its rollback journal at a commit and does
+    /// not remove it: to make a file for each migration takes as long as the migration. Other
+    /// connections know such a journal for what it is (<https://sqlite.org/pragma.html#pragma_journal_mode>).
+    /// A write-ahead log stays one.
+    async fn keep_journal(&mut self) -> Result<(), Error> {
+        if self.has_journal_mode("delete").await? {
+            let kept = self.conn.execute("pragma journal_mode = persist").await;
+            kept.map_err(Error::database("keep the journal"))?;
+        }
+        Ok(())
+    }
+
+    /// Where it was kept. The work is done: if somebody else is writing just now, a blank file stays
+    /// until somebody writes again.
+    async fn remove_journal(&mut self) {
+        // A file may have made it a write-ahead log.
+        if self.has_journal_mode("persist").await.unwrap_or(false) {
+            let removed = self.conn.execute("pragma journal_mode = delete").await;
+            removed.unwrap_or(0);
+        }
+    }
+
+    async fn has_journal_mode(&mut self, mode: &str) -> Result<bool, Error> {
+        let rows = self.conn.texts("pragma journal_mode").await;
+        let rows = rows.map_err(Error::database("look at the journal"))?;
+        Ok(rows.first().and_then(|row| row.first()?.as_deref()) == Some(mode))
+    }
+
     /// Under the write lock.
     async fn take(&mut self, me: &Owner, lease: Duration) -> Result<Attempt, Error> {
         for sql in self.tables.definitions() {

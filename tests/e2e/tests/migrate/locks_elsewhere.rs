@@ -199,3 +199,51 @@ async fn a_long_reader_of_sqlite_is_waited_for() {
     slow.end().code(0).says("applied 0003_c.sql");
     scene.run(&["verify"]).code(0);
 }
+
+#[tokio::test]
+async fn a_rollback_journal_is_kept_only_while_the_lock_is_held() {
+    let scene = Scene::sqlite();
+    let journal = scene.dir.path().join("app.db-journal");
+    let mode = async || -> String {
+        let mut conn = SqliteConnection::connect(&scene.url).await.unwrap();
+        sqlx::query_scalar("pragma journal_mode")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap()
+    };
+    scene
+        .file("0001_a.sql", "create table a (x int);")
+        .file("0002_b.sql", "insert into a values (1), (2);");
+    scene.run(&["up"]).code(0);
+    assert!(!journal.exists());
+    assert_eq!(mode().await, "delete");
+
+    // A killed holder leaves it, blank: others read and write as ever.
+    let holder = scene.spawn(&["run", "--", "sleep", "60"]);
+    until("the lock", async || {
+        scene.run(&["unlock"]).out.contains("running sleep")
+    })
+    .await;
+    holder.signal(Signal::SIGKILL);
+    holder.end();
+    let mut conn = SqliteConnection::connect(&scene.url).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("select count(*) from a")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(rows, 2);
+    scene.file("0003_c.sql", "create table c (x int);");
+    scene.run(&["up"]).code(0);
+    assert!(!journal.exists());
+
+    // Another kind of journal is none of our business, and stays what a file has made it.
+    scene.file(
+        "0004_wal.sql",
+        "-- windlass: no-transaction\npragma journal_mode = wal;",
+    );
+    scene.run(&["up"]).code(0);
+    assert_eq!(mode().await, "wal");
+    scene.file("0005_d.sql", "create table d (x int);");
+    scene.run(&["up"]).code(0);
+    assert_eq!(mode().await, "wal");
+}
