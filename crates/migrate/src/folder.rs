@@ -238,7 +238,7 @@ impl Folder {
         let mut downs = Vec::new();
         for piece in pieces {
             let file = match piece {
-                Piece::Up(file) => file,
+                Piece::Up(file) => *file,
                 Piece::Down(version, section) => {
                     downs.push((version, section));
                     continue;
@@ -282,7 +282,7 @@ impl Folder {
 
 /// What one file of a folder gives.
 enum Piece {
-    Up(File),
+    Up(Box<File>),
     Down(i64, Section),
 }
 
@@ -291,7 +291,8 @@ impl Piece {
         let (version, name, is_down) = parse_name(&file)?;
         let text = normalized(text);
         if !is_down {
-            return directives::read(version, name, file, &text).map(Self::Up);
+            let file = directives::read(version, name, file, &text)?;
+            return Ok(Self::Up(Box::new(file)));
         }
         Ok(Self::Down(
             version,
