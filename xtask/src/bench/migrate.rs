@@ -416,6 +416,11 @@ pub(super) fn run() -> Result<Vec<Row>> {
     };
     table.extend(rows("SQLite", "sqlite3", turns(dir, &fresh, &client)?));
 
+    // Another server: the first has tens of thousands of new tables to look after.
+    drop(server);
+    let second = dir.join("second");
+    std::fs::create_dir(&second)?;
+    let server = Postgres::start(&second)?;
     let url = server.fresh()?;
     let ours = dir.join("ours");
     let up = || {

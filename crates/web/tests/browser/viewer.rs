@@ -200,7 +200,10 @@ async fn a_search_goes_through_the_whole_log_and_is_walked_with_keys() {
     // Only the hits, with what is around them.
     browser.keys("x").await;
     browser
-        .until("fifteen lines", "view.filter?.length === 15")
+        .until(
+            "fifteen lines",
+            "view.filter?.length === 15 && !view.queued",
+        )
         .await;
     let seen: Vec<u64> = browser.seen().await.into_iter().map(|(n, _)| n).collect();
     assert_eq!(seen[..6], [498, 499, 500, 501, 502, 14_998], "{seen:?}");
