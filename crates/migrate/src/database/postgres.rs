@@ -136,9 +136,9 @@ impl Postgres {
         )
     }
 
-    /// With the lock in hand: whether two connections to this address share a session. If so, the
-    /// lock is given back, by ending the session if there is no other way.
-    async fn refuse_pooler(&mut self, other: &mut PgConnection) -> Result<(), Error> {
+    /// Whether we are still in the session that has the lock, and the other connection is not, but
+    /// sees the lock.
+    async fn is_direct(&mut self, other: &mut PgConnection) -> Result<bool, Error> {
         let mine = self
             .scalar("look for a pooler", "select pg_backend_pid()")
             .await?;
@@ -153,9 +153,20 @@ impl Postgres {
             .map_err(Error::database("look for a pooler"))?;
         let theirs = theirs.first().cloned().unwrap_or_default();
         let pid = self.pid.to_string();
-        let direct = mine.as_deref() == Some(&pid)
+        Ok(mine.as_deref() == Some(&pid)
             && theirs.first().cloned().flatten().as_deref() != Some(&pid)
-            && theirs.get(1).cloned().flatten().as_deref() == Some("t");
+            && theirs.get(1).cloned().flatten().as_deref() == Some("t"))
+    }
+
+    /// With the lock in hand: whether two connections to this address share a session. If so, the
+    /// lock is given back, by ending the session if there is no other way.
+    async fn refuse_pooler(&mut self, other: &mut PgConnection) -> Result<(), Error> {
+        let pid = self.pid.to_string();
+        let mut direct = true;
+        // Once may be chance: a pool that gets one more session between two questions looks like none.
+        for _ in 0..POOLER_PROBES {
+            direct = direct && self.is_direct(other).await?;
+        }
         if direct {
             return Ok(());
         }
@@ -200,6 +211,9 @@ pub(crate) fn settings(version: u32) -> String {
 }
 
 const RESET: &str = "reset session authorization; reset role; reset all; ";
+
+/// How often it is asked whether there is a pooler, each time of both connections.
+const POOLER_PROBES: usize = 3;
 
 fn begin(limits: &Limits) -> String {
     format!(

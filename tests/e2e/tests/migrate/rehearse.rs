@@ -8,7 +8,13 @@ use crate::servers::Postgres;
 
 /// A table with rows in the database `app`, known to the history.
 async fn production(server: &Postgres, scene: &Scene) {
-    scene.file("0001_users.sql", "create table users (id int primary key, name text, age int);\n-- windlass: verify\nselect id from users where age < 0");
+    scene.file(
+        "0001_users.sql",
+        "create table users (id int primary key, name text, age int); \
+         create function slow(t text) returns text immutable language plpgsql as $f$ begin \
+         if t = 'n1' then perform pg_sleep(0.3); end if; return t; end $f$;\n\
+         -- windlass: verify\nselect id from users where age < 0",
+    );
     scene.run(&["up"]).code(0);
     let mut conn = server.connect().await;
     sqlx::raw_sql("insert into users select n, 'n' || n, n % 90 from generate_series(1, 20000) n; analyze users")
@@ -42,7 +48,8 @@ async fn rehearse_measures_locks_rewrites_and_scans_and_up_runs_only_that_plan()
         )
         .file(
             "0003_index.sql",
-            "create index concurrently users_name on users (name);",
+            // Long enough for its lock to be seen: no transaction keeps it.
+            "create index concurrently users_name on users (slow(name));",
         )
         .file("0004_new.sql", "create table fresh (id int);");
     let url = server.url.clone();
