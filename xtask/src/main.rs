@@ -6,12 +6,14 @@
 //! | what a machine needs, and how it gets it | `machine.rs` |
 //! | the rules about files, words and crates | `tidy.rs`, `tidy/` |
 //! | the measurements | `bench.rs`, `bench/` |
+//! | other versions of PostgreSQL and MySQL for the tests | `databases.rs` |
 //! | the tests' Docker daemon, Swarm and images | `lab.rs`, `tests/lab/swarm.sh` |
 //! | how a command is run and timed | `command.rs` |
 
 mod bench;
 mod ci;
 mod command;
+mod databases;
 mod lab;
 mod machine;
 mod tidy;
@@ -23,6 +25,7 @@ const USAGE: &str = "\
 cargo xtask ci              everything that CI runs, after installing what it needs
 cargo xtask test [ARGS]     build and test, ARGS go to cargo nextest run
 cargo xtask lab up|down     the tests' Docker daemon and Swarm; `test` starts it, `ci` also stops it
+cargo xtask databases [NAME...]  the tests of migrations on postgres-13, postgres-18 and mysql-8.0
 cargo xtask tidy            the rules about files, words and crates
 cargo xtask bench [NAME...] measure the release build: noop lines window idle throughput shim
                             spec docker swarm";
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         "test" => ci::test(rest),
         "lab" if *rest == ["up"] => lab::up(),
         "lab" if *rest == ["down"] => lab::down(),
+        "databases" => databases::run_all(rest),
         "tidy" if rest.is_empty() => tidy::run(),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {

@@ -54,6 +54,12 @@ pub enum Error {
         /// Who, if it can be seen.
         holder: Option<Box<Holder>>,
     },
+    /// Another migrator has its own lock, for longer than we would wait.
+    #[error("{tool} migrates this database: it has its own lock")]
+    LockedBeside {
+        /// Which.
+        tool: &'static str,
+    },
     /// Somebody else has the lock in Redis, for longer than we would wait.
     #[error("somebody else migrates this database: {holder} has the lock in Redis")]
     Shut {
@@ -173,6 +179,9 @@ impl Error {
                  crashed loses the lock by itself within seconds"
                     .to_owned()
             }
+            Self::LockedBeside { tool } => format!(
+                "wait longer with --lock-wait, or see what {tool} does: its lock goes with its connection"
+            ),
             Self::Shut { .. } => {
                 "wait longer with --lock-wait, see `windlass migrate unlock --lock ...`; the key of a \
                  holder that crashed goes by itself within seconds"

@@ -80,6 +80,8 @@ pub struct File {
     pub name: String,
     /// The whole file name.
     pub file: String,
+    /// Where it was read, if from a folder.
+    pub path: Option<PathBuf>,
     /// `-- windlass: phase contract`.
     pub phase: Phase,
     /// `-- windlass: requires-release 1.4`: the oldest release that still runs on the result.
@@ -343,13 +345,20 @@ fn some_pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> 
         bytes.clear();
         std::fs::File::open(&path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| FolderError::Io { path, source })?;
+            .map_err(|source| FolderError::Io {
+                path: path.clone(),
+                source,
+            })?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(content("is longer than 64 MiB: load data in another way"));
         }
         let text =
             std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
-        Piece::read(name.clone(), text)
+        let mut piece = Piece::read(name.clone(), text)?;
+        if let Piece::Up(file) = &mut piece {
+            file.path = Some(path);
+        }
+        Ok(piece)
     };
     names.iter().map(piece).collect()
 }

@@ -7,6 +7,7 @@ mod down;
 mod keep;
 mod locked;
 mod look;
+mod tool;
 mod up;
 
 use std::time::Duration;
@@ -23,11 +24,12 @@ use crate::plan::{Held, Mismatch, Rules};
 
 pub(crate) use apply::unfit;
 
-pub use adopt::{Adopted, HandedBack, Tool, adopt, hand_back};
+pub use adopt::{Adopted, HandedBack, adopt, hand_back};
 pub use data::{Command, DataReport, How, Progress, Range, check_batches, data};
 pub use down::down;
 pub use keep::{Repair, Which, baseline, hold, repair, unlock};
 pub use look::{Finding, Interrupted, Status, answer, status, verify};
+pub use tool::Tool;
 pub use up::{up, up_at};
 
 /// How to run.
@@ -50,6 +52,9 @@ pub struct Options {
     pub lease_only: bool,
     /// A lock in Redis to ask for before the database's own.
     pub gate: Option<Gate>,
+    /// Another migrator that works on this database too, for as long as a change from one to the other takes:
+    /// its lock is taken besides ours, and the two histories are kept in step.
+    pub beside: Option<Tool>,
     /// Run nothing but the plan with this hash ([`crate::plan::Plan::hash`]), or what is left of it:
     /// nothing.
     pub only_plan: Option<String>,
@@ -68,6 +73,7 @@ impl Default for Options {
             lease: Duration::from_secs(20),
             lease_only: false,
             gate: None,
+            beside: None,
             only_plan: None,
             rules: Rules::default(),
         }
@@ -93,6 +99,11 @@ pub enum Event {
     GateLost {
         /// How we know.
         why: String,
+    },
+    /// Another migrator has its own lock, and has to be waited for.
+    Beside {
+        /// Which.
+        tool: &'static str,
     },
     /// A migration begins.
     Begin {
@@ -163,6 +174,8 @@ pub struct Report {
     pub held: Vec<Held>,
     /// Data migrations that are not finished.
     pub data: Vec<i64>,
+    /// What another migrator had applied ([`Options::beside`]), and now counts here, too.
+    pub taken: Vec<i64>,
     /// Applied migrations that are newer than the folder.
     pub ahead: Vec<i64>,
     /// What should be known.

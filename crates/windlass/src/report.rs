@@ -165,7 +165,9 @@ impl From<windlass_migrate::Error> for Problem {
     fn from(error: windlass_migrate::Error) -> Self {
         use windlass_migrate::Error;
         let code = match &error {
-            Error::Locked { .. } | Error::Shut { .. } => EXIT_MIGRATE_LOCKED,
+            Error::Locked { .. } | Error::LockedBeside { .. } | Error::Shut { .. } => {
+                EXIT_MIGRATE_LOCKED
+            }
             Error::Interrupted { .. } => EXIT_MIGRATE_HALF,
             Error::Mismatch(_) | Error::Verify { .. } => EXIT_MIGRATE_MISMATCH,
             Error::OtherPlan { .. } => EXIT_MIGRATE_UNSAFE,

@@ -30,6 +30,7 @@ pub(super) fn read(
         version,
         name,
         file: file.clone(),
+        path: None,
         phase: Phase::default(),
         requires_release: None,
         requires_migration: None,

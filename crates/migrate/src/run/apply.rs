@@ -117,6 +117,14 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// What another migrator beside us writes of it.
+    fn record_beside<S: Session>(&self, locked: &Locked<S>, ms: u128) -> Vec<String> {
+        let beside = locked.beside.as_ref();
+        beside.map_or_else(Vec::new, |beside| {
+            beside.record(self.file.version, self.direction, ms, S::DIALECT)
+        })
+    }
+
     fn hash(&self, step: usize) -> String {
         hex::encode(Sha256::digest(self.steps[step].0.text.as_bytes()))
     }
@@ -298,11 +306,13 @@ impl<S: Session> Locked<S> {
     /// The file's row of the history, behind the fence, and the commit: one message where the
     /// database takes it so.
     async fn close(&mut self, job: &Job<'_>, ms: u128) -> Result<(), Error> {
+        let beside = job.record_beside(self, ms);
         let closing = match job.direction {
             Direction::Down => None,
-            Direction::Up => {
-                self.closing(|token| insert_with(self, job.file, "applied", ms, token))
-            }
+            Direction::Up => self.closing(
+                |token| insert_with(self, job.file, "applied", ms, token),
+                &beside,
+            ),
         };
         if let Some(sql) = closing {
             return match self.session.conn().execute(&sql).await {
@@ -315,9 +325,27 @@ impl<S: Session> Locked<S> {
             };
         }
         let sql = job.record(self, ms);
-        self.fenced("record a migration", &sql).await?;
+        match job.direction {
+            Direction::Up => self.fenced("record a migration", &sql).await?,
+            // How many rows go says nothing of the fence.
+            Direction::Down => {
+                self.fence().await?;
+                let done = self.session.conn().execute(&sql).await;
+                done.map_err(|e| lost_or("record that a migration is undone", e))?;
+            }
+        }
+        self.also(&beside).await?;
         let ended = self.session.conn().execute("commit").await;
         ended.map(|_| ()).map_err(|e| lost_or("commit", e))
+    }
+
+    /// What another migrator is to know, in our transaction.
+    pub(super) async fn also(&mut self, beside: &[String]) -> Result<(), Error> {
+        for sql in beside {
+            let done = self.session.conn().execute(sql).await;
+            done.map_err(|e| lost_or("write to the other tool's history", e))?;
+        }
+        Ok(())
     }
 
     /// Commits or rolls back what [`Session::begin`] began.
@@ -421,9 +449,10 @@ impl<S: Session> Locked<S> {
             self.with_retries(job, step, tell, &run).await?;
         }
         self.checks(job).await?;
-        let record = job.record(self, began.elapsed().as_millis());
-        let forget = forget(self, job);
-        self.write(&[record, forget], job.retries).await
+        let ms = began.elapsed().as_millis();
+        let mut sql = vec![job.record(self, ms), forget(self, job)];
+        sql.extend(job.record_beside(self, ms));
+        self.write(&sql, job.retries).await
     }
 
     /// A statement that was running when its runner ended: whether it took effect, and then it

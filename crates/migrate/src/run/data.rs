@@ -17,7 +17,7 @@ pub use pace::Progress;
 pub(super) use pace::progress;
 use pace::{Pace, Table, moved, next_size};
 
-use super::apply::{check_rows, insert_row};
+use super::apply::{Direction, check_rows, insert_row};
 use super::keep::until_lost;
 use super::locked::{Locked, lost_or};
 use super::{Done, Event, Options, Pauses, Tell, with_session};
@@ -121,7 +121,13 @@ async fn run<S: Session>(
     else {
         return Ok(DataReport::default());
     };
-    let worked = under_lock(&mut locked, folder, options, how, tell, command, &pending).await;
+    let worked = async {
+        if let Some(tool) = options.beside {
+            locked.learn_beside(tool, folder).await?;
+        }
+        under_lock(&mut locked, folder, options, how, tell, command, &pending).await
+    }
+    .await;
     locked.finish(worked).await
 }
 
@@ -610,7 +616,11 @@ impl<S: Session> Locked<S> {
             state.batches
         );
         self.fenced("end a data migration", &forget).await?;
-        self.fenced("record a migration", &record).await
+        self.fenced("record a migration", &record).await?;
+        let beside = self.beside.as_ref().map_or_else(Vec::new, |beside| {
+            beside.record(job.file.version, Direction::Up, busy, S::DIALECT)
+        });
+        self.also(&beside).await
     }
 
     /// A batch by a command, which has no part in our transaction: killed before it is written down,

@@ -35,7 +35,15 @@ async fn run<S: Session>(
     else {
         return Ok(Report::default());
     };
-    let worked = under_lock(&mut locked, folder, keep, options, tell).await;
+    let worked = async {
+        if let Some(tool) = options.beside {
+            locked.lock_beside(tool, options, &mut *tell).await?;
+            let seen = history(&mut locked.session).await?;
+            locked.in_step(folder, &seen, false, options).await?;
+        }
+        under_lock(&mut locked, folder, keep, options, tell).await
+    }
+    .await;
     locked.finish(worked).await
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::adopt::Beside;
 use super::{Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Session, history};
 use crate::error::{Error, answer, is_gone, is_lock_wait};
@@ -18,6 +19,8 @@ pub(super) struct Locked<S: Session> {
     pub(super) heart: Heart,
     pub(super) me: Owner,
     gate: Option<Keeper>,
+    /// Another migrator whose lock is ours, too.
+    pub(super) beside: Option<Beside>,
     /// What the last file has set for the session was ended with it.
     pub(super) clean: bool,
 }
@@ -59,6 +62,7 @@ impl<S: Session> Locked<S> {
                         heart,
                         me,
                         gate,
+                        beside: None,
                         clean: false,
                     }));
                 }
@@ -88,6 +92,10 @@ impl<S: Session> Locked<S> {
 
     /// Gives the lock back after the work, however that ended.
     pub(super) async fn finish<T>(mut self, worked: Result<T, Error>) -> Result<T, Error> {
+        if let Some(sql) = self.unlock_beside() {
+            // It goes with the session at the latest.
+            self.session.conn().texts(&sql).await.unwrap_or_default();
+        }
         let released = self.session.release(&self.lease).await;
         if let Some(gate) = self.gate.take() {
             gate.release().await;
@@ -149,14 +157,19 @@ impl<S: Session> Locked<S> {
 
     /// SQL that ends a transaction: a row with the lease's token, which `row` writes around the SQL
     /// it is given, and the commit. Where the lock is not ours that token is NULL, the row is
-    /// refused ([`crate::error::is_refused_token`]), and the commit is not reached. Afterwards the
-    /// session is clean.
-    pub(super) fn closing(&self, row: impl FnOnce(&str) -> String) -> Option<String> {
+    /// refused ([`crate::error::is_refused_token`]), and neither `more` nor the commit is reached. Afterwards
+    /// the session is clean.
+    pub(super) fn closing(
+        &self,
+        row: impl FnOnce(&str) -> String,
+        more: &[String],
+    ) -> Option<String> {
         let lease = (self.session.tables().lock.as_str(), self.lease.token);
         let beat = self.heart.silence() > BEAT * 2;
         let closing = self.session.closing(&self.guard(), lease, beat, row)?;
         let fresh = self.session.fresh_sql();
-        Some(format!("{}{closing}; commit{fresh}", S::OURSELVES))
+        let more: String = more.iter().map(|sql| format!("; {sql}")).collect();
+        Some(format!("{}{closing}{more}; commit{fresh}", S::OURSELVES))
     }
 
     /// Our own rows, in a transaction of their own, behind the fence.

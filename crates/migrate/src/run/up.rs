@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio::task::{JoinError, spawn_blocking};
 
+use super::adopt::is_apart;
 use super::apply::{Direction, Job};
 use super::data::Batches;
 use super::locked::{Locked, lost_or};
@@ -95,19 +96,26 @@ fn unpanicked(read: Result<Result<Folder, FolderError>, JoinError>) -> Result<Fo
 }
 
 async fn run<S: Session>(
-    (session, seen): Met<S>,
+    (mut session, seen): Met<S>,
     folder: &Folder,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
+    let apart = match options.beside {
+        Some(tool) => is_apart(&mut session, tool, folder, &seen).await?,
+        None => false,
+    };
     let needed = |history: &History| {
         let found = plan(history, folder, &options.rules, false);
         // An empty history: whether contract migrations run depends on what else is there.
         !found.run.is_empty()
             || !found.stops.is_empty()
             || (history.rows.is_empty() && !folder.files.is_empty())
+            || apart
     };
-    let found = checked(plan(&seen, folder, &options.rules, false))?;
+    let found = plan(&seen, folder, &options.rules, false);
+    // What the other tool has applied is not pending, so it may also not be out of order.
+    let found = if apart { found } else { checked(found)? };
     if !needed(&seen) {
         return Ok(report(found));
     }
@@ -115,7 +123,13 @@ async fn run<S: Session>(
     else {
         return Ok(report(found));
     };
-    let worked = under_lock(&mut locked, folder, options, tell).await;
+    let worked = async {
+        if let Some(tool) = options.beside {
+            locked.lock_beside(tool, options, &mut *tell).await?;
+        }
+        under_lock(&mut locked, folder, options, tell).await
+    }
+    .await;
     locked.finish(worked).await
 }
 
@@ -129,6 +143,7 @@ fn checked(plan: Plan) -> Result<Plan, Error> {
 fn report(plan: Plan) -> Report {
     Report {
         done: Vec::new(),
+        taken: Vec::new(),
         held: plan.held,
         data: plan.data,
         ahead: plan.ahead,
@@ -143,8 +158,12 @@ async fn under_lock<S: Session>(
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
     // Read again: whoever had the lock before may have applied some.
-    let seen = history(&mut locked.session).await?;
+    let mut seen = history(&mut locked.session).await?;
     let fresh = seen.rows.is_empty() && locked.session.is_empty().await?;
+    let taken = locked.in_step(folder, &seen, fresh, options).await?;
+    if !taken.is_empty() {
+        seen = history(&mut locked.session).await?;
+    }
     let marked = marked(locked).await?;
     let filling = fresh || marked.is_some_and(|newest| !is_filled(&seen, newest, folder, options));
     let seen = History {
@@ -185,7 +204,10 @@ async fn under_lock<S: Session>(
         );
         locked.write(&[sql], options.retries).await?;
     }
-    let mut out = report(found);
+    let mut out = Report {
+        taken,
+        ..report(found)
+    };
     for job in &jobs {
         match job {
             Work::Schema(job) => out.done.push(locked.apply(job, tell).await?),

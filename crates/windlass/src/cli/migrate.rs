@@ -35,7 +35,7 @@ use windlass_migrate::folder::parse_duration;
 use windlass_migrate::gate::Gate;
 use windlass_migrate::plan::Rules;
 use windlass_migrate::release::Oldest;
-use windlass_migrate::run::{Event, Options, Report};
+use windlass_migrate::run::{Event, Options, Report, Tool};
 use windlass_migrate::{Database, Folder};
 
 use super::{complain, say};
@@ -190,6 +190,16 @@ struct Lock {
     /// How long a holder may be silent before its lock is taken
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = lease)]
     lease: Duration,
+}
+
+/// Another migrator at the same database.
+#[derive(Debug, ClapArgs)]
+struct Beside {
+    /// While a team changes from another tool to this one, or back: take its lock too, take what it has applied
+    /// for applied, and write into its history table what is applied here: dbmate, sqlx, golang-migrate, goose,
+    /// refinery or flyway
+    #[arg(long, value_name = "TOOL", env = "WINDLASS_MIGRATE_BESIDE", value_parser = baseline::tool)]
+    beside: Option<Tool>,
 }
 
 /// Limits for statements.
@@ -448,6 +458,9 @@ pub(super) fn tell(event: Event) {
         Event::Gate { why } => complain(format_args!(
             "windlass: waiting for the lock in Redis: {why}"
         )),
+        Event::Beside { tool } => {
+            complain(format_args!("windlass: waiting for the lock of {tool}"));
+        }
         Event::GateLost { why } => complain(format_args!(
             "windlass: the lock in Redis was lost ({why}); going on under the database's own"
         )),
@@ -491,6 +504,9 @@ pub(super) fn report(
         .iter()
         .map(|done| format!("{verb} {} ({} ms)", done.file, done.ms))
         .collect();
+    for file in report.taken.iter().filter_map(|v| folder.find(*v)) {
+        text.push(format!("{} was applied by the other tool", file.file));
+    }
     if report.done.is_empty() {
         text.push(format!("nothing to do: {database}"));
     }

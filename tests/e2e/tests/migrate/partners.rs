@@ -192,7 +192,7 @@ async fn goose_and_golang_migrate_to_us_and_back() {
     scene
         .run(&["baseline", "--into", "flyway"])
         .code(1)
-        .says("checksums and ranks of their own");
+        .says("flyway_schema_history of flyway");
     conn.close().await.unwrap();
 }
 

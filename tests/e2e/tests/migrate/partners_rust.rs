@@ -1,11 +1,12 @@
 //! sqlx's and refinery's users come to us. Their histories lie in `partners/histories`, as sqlx-cli and
-//! refinery_cli left them (`partners/make-histories`). The way back to refinery is judged by its own
-//! library, which reads the table, compares its checksums and goes on.
+//! refinery_cli left them (`partners/make-histories`). The ways back are judged by their own libraries, which
+//! read the table, compare checksums and go on.
 
 use std::path::{Path, PathBuf};
 
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use refinery_core::{Migration, Runner, Target, load_sql_migrations};
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use windlass_migrate::{Database, load};
 
@@ -35,16 +36,26 @@ impl Tool {
     }
 }
 
-/// refinery's library on the scene. `fake`: it records what is pending, and runs nothing.
-async fn refinery(scene: &Scene, fake: bool) {
+/// sqlx's library on the scene.
+async fn sqlx_run(scene: &Scene) {
+    let files = Migrator::new(scene.dir.path().join("migrations"))
+        .await
+        .unwrap();
+    match Conn::open(&scene.url).await {
+        Conn::Postgres(mut conn) => files.run(&mut conn).await.unwrap(),
+        Conn::Sqlite(mut conn) => files.run(&mut conn).await.unwrap(),
+    }
+}
+
+/// refinery's library on the scene.
+async fn refinery(scene: &Scene) {
     let dir = scene.dir.path().join("migrations");
     let mut conn = Conn::open(&scene.url).await;
     let files: Vec<Migration> = load_sql_migrations(dir).unwrap();
-    let target = if fake { Target::Fake } else { Target::Latest };
     let runner = Runner::new(&files)
         .set_abort_divergent(true)
         .set_abort_missing(true)
-        .set_target(target);
+        .set_target(Target::Latest);
     runner.run_async(&mut conn).await.unwrap();
 }
 
@@ -182,21 +193,20 @@ async fn to_us_and_on(tool: Tool, url: &str) {
     // Also rows with a semicolon came over, once.
     let rows = "select count(*) from users where name like '%;%'";
     assert_eq!(conn.number(rows).await, 1);
-    // And back: their checksums are theirs to write.
+    // And back: their library finds its own checksums, runs what is new, and nothing twice.
     scene
         .run(&["baseline", "--into", tool.name()])
-        .code(1)
-        .says("checksums and ranks of their own");
-    if matches!(tool, Tool::Sqlx) {
-        return;
-    }
-    refinery(&scene, true).await;
+        .code(0)
+        .says(&format!("{ours} counts as applied there"));
     let theirs = tool.file(5, "theirs");
     scene.file(
         &theirs,
         "create table theirs (id bigint not null primary key);\n",
     );
-    refinery(&scene, false).await;
+    match tool {
+        Tool::Refinery => refinery(&scene).await,
+        Tool::Sqlx => sqlx_run(&scene).await,
+    }
     assert_eq!(conn.number("select count(*) from theirs").await, 0);
     // And to us again.
     scene
@@ -204,10 +214,24 @@ async fn to_us_and_on(tool: Tool, url: &str) {
         .code(0)
         .says(&format!("{theirs} counts as applied"));
     scene.run(&["up"]).code(0).says("nothing to do");
+    // Beside each other: what we apply, they know.
+    let last = tool.file(6, "last");
+    scene.file(
+        &last,
+        "create table last (id bigint not null primary key);\n",
+    );
+    scene
+        .run(&["up", "--beside", tool.name()])
+        .code(0)
+        .says(&format!("applied {last}"));
+    match tool {
+        Tool::Refinery => refinery(&scene).await,
+        Tool::Sqlx => sqlx_run(&scene).await,
+    }
 }
 
 #[tokio::test]
-async fn sqlx_to_us_on_postgres() {
+async fn sqlx_to_us_and_back_on_postgres() {
     to_us_and_on(Tool::Sqlx, &Postgres::start().await.url).await;
 }
 
@@ -217,7 +241,7 @@ async fn refinery_to_us_and_back_on_postgres() {
 }
 
 #[tokio::test]
-async fn sqlx_to_us_on_sqlite() {
+async fn sqlx_to_us_and_back_on_sqlite() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", dir.path().join("app.db").display());
     to_us_and_on(Tool::Sqlx, &url).await;

@@ -188,3 +188,34 @@ async fn a_rehearsal_that_nobody_watched_is_none() {
         .code(1)
         .says("the session that watched for locks was ended");
 }
+
+/// The check was written for a column that the new release does without.
+#[tokio::test]
+async fn a_check_of_what_a_contract_removes_fails_no_rehearsal() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    production(&server, &scene).await;
+    let drop = "alter table users drop column age;";
+    scene.file(
+        "0002_drop.sql",
+        &format!("-- windlass: phase contract\n{drop}"),
+    );
+    let rehearse = [
+        "rehearse",
+        "--from",
+        "template:app",
+        "--no-load",
+        "--oldest-running",
+        "this",
+    ];
+    let report = scene.run(&[&rehearse[..], &["--json"]].concat());
+    let report = report.code(0).json();
+    assert_eq!(report["checks_before"], serde_json::json!([]), "{report:#}");
+    assert_eq!(report["checks_after"], serde_json::json!([]), "{report:#}");
+    // One that is not said to be a contract breaks what others count on.
+    scene.file("0002_drop.sql", drop);
+    scene
+        .run(&rehearse)
+        .code(7)
+        .says("a check fails afterwards: 0001_users.sql, line 3: column \"age\" does not exist");
+}

@@ -287,6 +287,8 @@ async fn rehearse_on_mariadb_tells_algorithms_locks_and_who_waited() {
         );
     let url = server.url.clone();
     // Without the plugin it says so, and counts all of the time.
+    let content = || scene.run(&["dump", "--rows"]).code(0).out;
+    let before = content();
     let blind = report(&scene, &url);
     assert!(
         blind["notes"].to_string().contains("INSTALL SONAME"),
@@ -354,14 +356,7 @@ async fn rehearse_on_mariadb_tells_algorithms_locks_and_who_waited() {
         "{report:#}"
     );
     assert_eq!(my(&server, DATABASES).await, Vec::<String>::new());
-    assert_eq!(
-        my(
-            &server,
-            "select cast(count(*) as char) from users where age = id % 90"
-        )
-        .await,
-        [ROWS.to_string()]
-    );
+    assert!(content() == before, "the source changed");
 
     only_what_was_rehearsed(
         &scene,

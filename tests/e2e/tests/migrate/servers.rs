@@ -1,4 +1,7 @@
 //! Database servers of a test's own. They die with the test, and their folders go.
+//!
+//! Other versions take their place where a variable names a folder with them, as `cargo xtask test` does
+//! for the second and third time that it runs these tests: [`OTHER_POSTGRES`], [`OTHER_MYSQL`].
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +12,15 @@ use std::time::{Duration, Instant};
 use nix::unistd::{User, chown, geteuid};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, PgConnection};
 use tempfile::TempDir;
+
+/// A folder with `bin/initdb` and `bin/postgres`, used instead of Debian's PostgreSQL.
+const OTHER_POSTGRES: &str = "WINDLASS_TEST_POSTGRES";
+/// A folder with `sbin/mysqld` of MySQL (and `lib/`, `share/`), used instead of Debian's MariaDB.
+const OTHER_MYSQL: &str = "WINDLASS_TEST_MYSQL";
+
+fn other(variable: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os(variable)?))
+}
 
 /// A server program, run as `user` if we are root: servers of databases refuse root.
 struct Process {
@@ -147,6 +159,9 @@ impl Postgres {
 }
 
 fn postgres_bin() -> PathBuf {
+    if let Some(folder) = other(OTHER_POSTGRES) {
+        return folder.join("bin");
+    }
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();
@@ -201,7 +216,18 @@ impl Pooler {
     }
 }
 
-/// MariaDB with a database `app`.
+/// MySQL's server in that folder, which brings its libraries.
+fn mysqld(folder: &Path) -> Command {
+    let package = "mariadb-server` and `sh tests/e2e/partners/install-databases";
+    let mut server = command("mysql", &folder.join("sbin/mysqld"), package);
+    server
+        .env("LD_LIBRARY_PATH", folder.join("lib/x86_64-linux-gnu"))
+        .arg("--no-defaults")
+        .arg(format!("--basedir={}", folder.display()));
+    server
+}
+
+/// MariaDB with a database `app`; MySQL where [`OTHER_MYSQL`] names it.
 pub(crate) struct Mariadb {
     _process: Process,
     pub(crate) url: String,
@@ -210,28 +236,39 @@ pub(crate) struct Mariadb {
 impl Mariadb {
     pub(crate) async fn start() -> Self {
         let dir = folder("mysql", "mariadb-server");
-        let data = dir.path().join("data");
-        let package = "mariadb-server";
-        quiet(
-            command("mysql", Path::new("/usr/bin/mariadb-install-db"), package)
-                .args([
-                    "--no-defaults",
-                    "--skip-test-db",
-                    "--auth-root-authentication-method=normal",
-                ])
-                .arg(format!("--datadir={}", data.display()))
-                // A server that starts removes temporary tables of others from a shared folder.
-                .arg(format!("--tmpdir={}", dir.path().display())),
-        );
+        let data = format!("--datadir={}", dir.path().join("data").display());
+        // A server that starts removes temporary tables of others from a shared folder.
+        let own = format!("--tmpdir={}", dir.path().display());
         let port = free_port();
-        let child = command("mysql", Path::new("/usr/sbin/mariadbd"), package)
+        let mut server = match other(OTHER_MYSQL) {
+            Some(mysql) => {
+                quiet(mysqld(&mysql).args(["--initialize-insecure", &data, &own]));
+                let mut server = mysqld(&mysql);
+                server.args(["--mysqlx=OFF", "--sync-binlog=0"]);
+                server
+            }
+            None => {
+                let package = "mariadb-server";
+                quiet(
+                    command("mysql", Path::new("/usr/bin/mariadb-install-db"), package).args([
+                        "--no-defaults",
+                        "--skip-test-db",
+                        "--auth-root-authentication-method=normal",
+                        &data,
+                        &own,
+                    ]),
+                );
+                let mut server = command("mysql", Path::new("/usr/sbin/mariadbd"), package);
+                server.arg("--no-defaults");
+                server
+            }
+        };
+        let child = server
+            .args([&data, &own])
             .args([
-                "--no-defaults",
                 "--bind-address=127.0.0.1",
                 "--innodb-flush-log-at-trx-commit=0",
             ])
-            .arg(format!("--datadir={}", data.display()))
-            .arg(format!("--tmpdir={}", dir.path().display()))
             .arg(format!("--socket={}", dir.path().join("s").display()))
             .arg(format!("--pid-file={}", dir.path().join("pid").display()))
             .arg(format!("--port={port}"))

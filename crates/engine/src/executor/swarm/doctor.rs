@@ -16,7 +16,7 @@ use windlass_model::Node;
 use windlass_shim::remote::{MEET, Meeting, Met};
 
 use super::super::ExecutorError;
-use super::super::daemon::{Daemon, words};
+use super::super::daemon::{Daemon, is_passing, words};
 use super::desk::new_token;
 use super::nodes;
 use super::program::{Program, STARTER};
@@ -29,6 +29,10 @@ const PORT: u16 = 7077;
 const STAY: Duration = Duration::from_secs(8);
 /// How long it may take until all have been there.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// How often they are sent: a machine that did not start a container for a reason that is over in a moment
+/// is asked again, as it is for a job.
+const ROUNDS: usize = 3;
 
 /// Clocks that differ by more make times in logs hard to read.
 const SKEW_NOTED: i64 = 1_000_000;
@@ -104,7 +108,18 @@ pub async fn examine(what: &Examination) -> Result<Vec<Finding>, ExecutorError> 
     let mut findings = managers(&all);
     findings.extend(states(&all));
     findings.extend(versions(&all));
-    let reports = meet(&daemon, &docker, what).await?;
+    let mut reports = meet(&daemon, &docker, what).await?;
+    let mut weak = BTreeMap::new();
+    for _ in 1..ROUNDS {
+        let now = moments_of_weakness(&reports);
+        if now.is_empty() {
+            break;
+        }
+        weak.extend(now);
+        // All of them once more: each is to meet all others.
+        reports = meet(&daemon, &docker, what).await?;
+    }
+    findings.extend(shown_weak(&all, &weak, &reports));
     findings.extend(meetings(&all, &reports, &what.image, &what.server));
     Ok(findings)
 }
@@ -204,6 +219,43 @@ fn versions(all: &[Node]) -> Vec<Finding> {
         found.push(Finding::good(format!("Docker {version} is on all of them")));
     }
     found
+}
+
+/// The nodes that did not start a container for a reason that is over in a moment, and that reason.
+fn moments_of_weakness(reports: &BTreeMap<String, Report>) -> BTreeMap<String, String> {
+    reports
+        .iter()
+        .filter_map(|(node, report)| Some((node, report.as_ref().err()?)))
+        .filter(|(_, why)| is_passing(why))
+        .map(|(node, why)| (node.clone(), why.clone()))
+        .collect()
+}
+
+/// What to tell of nodes that started their container at a later try. Those that never did are told of with the
+/// meetings.
+fn shown_weak(
+    all: &[Node],
+    weak: &BTreeMap<String, String>,
+    reports: &BTreeMap<String, Report>,
+) -> Vec<Finding> {
+    let name = |id: &str| {
+        let node = all.iter().find(|node| node.id == id);
+        node.map_or(id, |node| node.name.as_str()).to_owned()
+    };
+    weak.iter()
+        .filter(|(id, _)| reports.get(*id).is_some_and(Result::is_ok))
+        .map(|(id, why)| {
+            let name = name(id);
+            Finding::new(
+                Level::Doubtful,
+                format!("{name} did not start a container at the first try: {why}"),
+                format!(
+                    "a job that meets this is started again by itself; if it comes often, the log of dockerd on \
+                     {name} tells more (memory, processes, open files)"
+                ),
+            )
+        })
+        .collect()
 }
 
 /// What a node's shim told, or why it could not.
@@ -502,5 +554,19 @@ mod tests {
         let found = meetings(&three, &ill, "i", "s");
         assert_eq!(levels(&found), [Bad, Bad, Bad, Bad]);
         assert!(found.iter().all(|f| !f.mend.is_empty()));
+
+        // An image that a node has not is no moment of weakness; a race in its kernel's mounts is.
+        assert!(moments_of_weakness(&ill).is_empty());
+        let mut busy = ill.clone();
+        let why = "its container ended (exit code 128, starting container failed: unable to remount dir as \
+                   readonly: device or resource busy)";
+        busy.insert("n2".to_owned(), Err(why.to_owned()));
+        let weak = moments_of_weakness(&busy);
+        assert_eq!(weak.keys().collect::<Vec<_>>(), ["n2"]);
+        let told = shown_weak(&three, &weak, &well);
+        assert_eq!(levels(&told), [Doubtful]);
+        assert!(told[0].what.contains(why), "{told:?}");
+        // One that never came up is told of once, with the meetings.
+        assert!(shown_weak(&three, &weak, &busy).is_empty());
     }
 }

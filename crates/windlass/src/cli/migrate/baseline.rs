@@ -17,8 +17,7 @@ pub(super) struct Args {
     /// refinery or flyway. Its table stays as it is
     #[arg(long, value_name = "TOOL", conflicts_with = "version", value_parser = tool)]
     from: Option<Tool>,
-    /// The way back: write into this tool's history table what ours says of the files: dbmate, goose
-    /// or golang-migrate
+    /// The way back: write into this tool's history table what ours says of the files
     #[arg(long, value_name = "TOOL", conflicts_with_all = ["version", "from"], value_parser = tool)]
     into: Option<Tool>,
     #[command(flatten)]
@@ -82,7 +81,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     Ok(Outcome::new(text, json))
 }
 
-fn tool(text: &str) -> Result<Tool, String> {
+pub(super) fn tool(text: &str) -> Result<Tool, String> {
     let found = Tool::NAMES.iter().find(|(name, _)| *name == text);
     found.map(|(_, tool)| *tool).ok_or_else(|| {
         let names: Vec<&str> = Tool::NAMES.iter().map(|(name, _)| *name).collect();

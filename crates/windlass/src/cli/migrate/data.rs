@@ -11,7 +11,7 @@ use serde_json::json;
 use windlass_migrate::run::{Event, How, Progress, Range};
 
 use super::run::{Group, guarded};
-use super::{Files, Limits, Lock, Outcome, Where, tell};
+use super::{Beside, Files, Limits, Lock, Outcome, Where, tell};
 use crate::cli::complain;
 use crate::report::{EXIT_MIGRATE_PENDING, EXIT_OK, Problem};
 
@@ -42,6 +42,8 @@ pub(super) struct Args {
     lock: Lock,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    beside: Beside,
     /// Begin no batch after this time; the next run goes on
     #[arg(long, value_name = "TIME", value_parser = super::duration)]
     time_limit: Option<Duration>,
@@ -66,6 +68,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let mut options = args.place.options();
     args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
+    options.beside = args.beside.beside;
     let how = How {
         only: args.version,
         time_limit: args.time_limit,

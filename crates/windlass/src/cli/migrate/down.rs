@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use windlass_migrate::run;
 
-use super::{Files, Limits, Lock, Outcome, Where, report, tell};
+use super::{Beside, Files, Limits, Lock, Outcome, Where, report, tell};
 use crate::report::Problem;
 
 /// Undo the newest migration, or those above a version.
@@ -18,6 +18,8 @@ pub(super) struct Args {
     lock: Lock,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    beside: Beside,
     /// Undo all above this version, which stays; 0: all [default: only the newest]
     #[arg(long, value_name = "VERSION")]
     to: Option<i64>,
@@ -32,6 +34,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let mut options = args.place.options();
     args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
+    options.beside = args.beside.beside;
     let done = run::down(&database, &folder, args.to, &options, &mut tell).await?;
     let text = report(&done, &folder, &database, "undid");
     Ok(Outcome::new(text, json!(done)))

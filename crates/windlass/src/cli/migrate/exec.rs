@@ -9,7 +9,7 @@ use windlass_migrate::plan::Answer;
 use windlass_migrate::run;
 
 use super::wait::{AppArgs, exit_code, until_known, words};
-use super::{Allow, Files, Limits, Lock, Where, block_on, interruptible, refused, tell};
+use super::{Allow, Beside, Files, Limits, Lock, Where, block_on, interruptible, refused, tell};
 use crate::cli::complain;
 use crate::report::Problem;
 
@@ -29,6 +29,8 @@ pub(super) struct Args {
     lock: Lock,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    beside: Beside,
     /// Migrate first; WINDLASS_MIGRATE=1 says the same, and WINDLASS_MIGRATE=skip starts at once
     #[arg(long)]
     migrate: bool,
@@ -101,6 +103,7 @@ async fn prepare(args: &Args, mode: Mode) -> Result<Answer, Problem> {
         options.rules = args.allow.rules();
         args.lock.put(&mut options, &args.place)?;
         args.limits.put(&mut options);
+        options.beside = args.beside.beside;
         let end = tokio::time::Instant::now() + args.app.timeout;
         let mut told = false;
         let done = loop {

@@ -8,7 +8,7 @@ use serde_json::json;
 use windlass_migrate::run::{self, How, Report};
 
 use super::data::News;
-use super::{Allow, Files, Limits, Lock, Outcome, Where, duration, rehearse, report, tell};
+use super::{Allow, Beside, Files, Limits, Lock, Outcome, Where, duration, rehearse, report, tell};
 use crate::report::Problem;
 
 /// Apply what is pending.
@@ -24,6 +24,8 @@ pub(super) struct Args {
     lock: Lock,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    beside: Beside,
     /// Then run data migrations too, and wait for them; and what waited for those
     #[arg(long)]
     with_data: bool,
@@ -44,6 +46,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     options.rules = args.allow.rules();
     args.lock.put(&mut options, &args.place)?;
     args.limits.put(&mut options);
+    options.beside = args.beside.beside;
     if let Some(file) = &args.rehearsed {
         options.only_plan = Some(rehearse::allowed(file, args.max_hold, &database)?);
     }
