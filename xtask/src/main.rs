@@ -25,7 +25,7 @@ const USAGE: &str = "\
 cargo xtask ci              everything that CI runs, after installing what it needs
 cargo xtask test [ARGS]     build and test, ARGS go to cargo nextest run
 cargo xtask lab up|down     the tests' Docker daemon and Swarm; `test` starts it, `ci` also stops it
-cargo xtask databases [NAME...]  the tests of migrations on postgres-13, postgres-18 and mysql-8.0
+cargo xtask databases [NAME...]  the tests of migrations on postgres-14, postgres-18 and mysql-8.0
 cargo xtask tidy            the rules about files, words and crates
 cargo xtask bench [NAME...] measure the release build: noop lines window idle throughput shim
                             spec docker swarm";

@@ -244,7 +244,7 @@ impl Mariadb {
             Some(mysql) => {
                 quiet(mysqld(&mysql).args(["--initialize-insecure", &data, &own]));
                 let mut server = mysqld(&mysql);
-                server.args(["--mysqlx=OFF", "--sync-binlog=0"]);
+                server.args(["--mysqlx=OFF", "--sync-binlog=0", "--secure-file-priv=NULL"]);
                 server
             }
             None => {
