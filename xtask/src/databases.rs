@@ -27,11 +27,13 @@ enum From {
 }
 
 /// Tests that start PostgreSQL, and those that start MySQL or MariaDB. What is in containers has its own.
-const POSTGRES: &str = "not test(/^(recipes|locks_elsewhere|rehearse_elsewhere)/)";
+const POSTGRES: &str = "package(windlass-e2e) & binary(migrate) & \
+    not test(/^(recipes|locks_elsewhere|rehearse_elsewhere)/)";
 /// Debian's pg_dump refuses servers that are newer than itself.
-const NEWER_POSTGRES: &str =
-    "not test(/^(recipes|locks_elsewhere|rehearse_elsewhere)/) and not test(/of_pg_dump/)";
-const MYSQL: &str = "test(/mysql|maria|elsewhere|three_databases|each_database|every_database/)";
+const NEWER_POSTGRES: &str = "package(windlass-e2e) & binary(migrate) & \
+    not test(/^(recipes|locks_elsewhere|rehearse_elsewhere)/) & not test(/of_pg_dump/)";
+const MYSQL: &str = "(package(windlass-e2e) & binary(migrate) & test(/mysql|maria|elsewhere/)) | \
+    (package(windlass-migrate) & binary(dump) & test(/maria/))";
 
 const RELEASES: &[Release] = &[
     Release {
@@ -129,10 +131,7 @@ pub(crate) fn tests_with(nextest: &mut std::process::Command, name: &str) -> Res
     let folder = fetched(release)?;
     nextest
         .args(["--workspace", "--all-features", "--locked", "-E"])
-        .arg(format!(
-            "package(windlass-e2e) & binary(migrate) & ({})",
-            release.tests
-        ))
+        .arg(release.tests)
         .env(release.variable, folder);
     Ok(())
 }

@@ -13,7 +13,7 @@ use windlass_migrate::dump::{self, Options};
 #[expect(dead_code, reason = "shared with the tests of the command")]
 mod servers;
 
-use servers::{Mariadb, Postgres};
+use servers::{Mariadb, Postgres, for_the_server};
 
 const POSTGRES: &str = include_str!("../../../tests/e2e/tests/migrate/schemas/postgres.sql");
 const POSTGRES_ROWS: &str =
@@ -206,7 +206,8 @@ async fn a_mariadb_schema_and_its_rows_come_back_as_they_were() {
         .unwrap();
     let [one, two, three, four] =
         ["app", "two", "three", "four"].map(|name| Database::parse(&named(name)).unwrap());
-    load(&one, &format!("set foreign_key_checks = 0;\n{MARIADB}")).await;
+    let schema = for_the_server(MARIADB);
+    load(&one, &format!("set foreign_key_checks = 0;\n{schema}")).await;
     let text = round(&one, &two, false).await;
     assert!(!text.contains("AUTO_INCREMENT=5"), "{text}");
     assert!(!text.contains("DEFINER="), "{text}");

@@ -375,7 +375,8 @@ impl Reader {
 
 /// A routine, trigger or event: it runs under the rules that it was made under.
 fn program(kind: Kind, name: String, mode: &str, zone: Option<&str>, sql: &str) -> Object {
-    let sql = without_definer(sql);
+    // MySQL keeps the `;` of a body that came in one message with other statements.
+    let sql = without_definer(sql.trim_end_matches([';', ' ', '\n']));
     let mut object = Object::new(kind, name);
     let known = if kind == Kind::Event {
         without_start(&sql)

@@ -366,6 +366,30 @@ impl Probe for Server {
         Ok(found.into_iter().filter_map(shot).collect())
     }
 
+    /// MySQL's performance schema goes on showing the lock that a statement began with (SHARED_UPGRADABLE), also
+    /// while it has a stronger one. Who copies a table lets nobody write for that time, and so does the building of
+    /// a full text or spatial index (MySQL's manual, "Online DDL Operations").
+    fn unshown(
+        &self,
+        what: &Outside,
+        one: &Measured,
+        took: Duration,
+    ) -> Option<(String, String, Duration)> {
+        let Outside::Ddl { table: Some(table) } = what else {
+            return None;
+        };
+        if self.session.is_mariadb() || self.locks.is_none() {
+            return None;
+        }
+        let sql = one.sql.to_uppercase();
+        let reads_only = match one.algorithm.as_deref() {
+            Some("COPY") => true,
+            Some("INPLACE") => sql.contains("FULLTEXT") || sql.contains("SPATIAL"),
+            _ => false,
+        };
+        reads_only.then_some((self.key(table)?, "SHARED_NO_WRITE".to_owned(), took))
+    }
+
     fn algorithm(&self, what: &Outside, one: &Measured) -> Option<&'static str> {
         let Outside::Ddl { table: Some(table) } = what else {
             return None;

@@ -106,6 +106,16 @@ pub(super) trait Probe: Sized + Send + 'static {
     fn algorithm(&self, _what: &Outside, _one: &Measured) -> Option<&'static str> {
         None
     }
+    /// A lock that a statement outside of transactions had by the way in which it did its work, and that the
+    /// database does not show.
+    fn unshown(
+        &self,
+        _what: &Outside,
+        _one: &Measured,
+        _took: Duration,
+    ) -> Option<(String, String, Duration)> {
+        None
+    }
     /// A lock that only the commit takes. `has`: modes that are known.
     fn at_commit(&self, _has: &[&str]) -> Option<(String, String)> {
         None
@@ -554,18 +564,23 @@ impl<P: Probe> Stage<'_, P> {
         let rows = self.probe.rows(counted).await?;
         let mut one = Measured::of(file, statement, elapsed, rows);
         one.add_waits(&seen);
+        let after = self.probe.shots().await?;
+        self.compare(&mut one, &before, &after, &foreseen);
+        one.algorithm = self.probe.algorithm(what, &one).map(str::to_owned);
         let mut locks: Vec<(&String, &String, Duration)> = seen
             .held
             .iter()
             .map(|((key, mode), (first, last))| (key, mode, *last - *first))
             .collect();
-        let certain = self
-            .probe
-            .certain(what, elapsed.saturating_sub(seen.waited));
-        if let Some((key, mode, time)) = &certain
-            && !locks.iter().any(|(k, m, _)| (*k, *m) == (key, mode))
-        {
-            locks.push((key, mode, *time));
+        let took = elapsed.saturating_sub(seen.waited);
+        let certain = [
+            self.probe.certain(what, took),
+            self.probe.unshown(what, &one, took),
+        ];
+        for (key, mode, time) in certain.iter().flatten() {
+            if !locks.iter().any(|(k, m, _)| (*k, *m) == (key, mode)) {
+                locks.push((key, mode, *time));
+            }
         }
         locks.sort_by_key(|(key, mode, _)| (*key, std::cmp::Reverse(P::strength(mode))));
         let mut told: Vec<(&String, Duration)> = Vec::new();
@@ -588,9 +603,6 @@ impl<P: Probe> Stage<'_, P> {
                 one.locks.push(lock);
             }
         }
-        let after = self.probe.shots().await?;
-        self.compare(&mut one, &before, &after, &foreseen);
-        one.algorithm = self.probe.algorithm(what, &one).map(str::to_owned);
         Ok(vec![one])
     }
 }

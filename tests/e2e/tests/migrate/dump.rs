@@ -1,7 +1,7 @@
 //! Dump, diff and drift by the command.
 
 use crate::scene::Scene;
-use crate::servers::{Mariadb, Postgres};
+use crate::servers::{Mariadb, Postgres, for_the_server};
 
 const SQLITE: &str = include_str!("schemas/sqlite.sql");
 
@@ -185,7 +185,7 @@ async fn each_change_by_hand_is_named_on_mariadb() {
     let scene = Scene::new(&server.url);
     let first = format!(
         "set foreign_key_checks = 0;\n{}",
-        include_str!("schemas/mariadb.sql")
+        for_the_server(include_str!("schemas/mariadb.sql"))
     );
     scene.file("0001_first.sql", &first);
     scene.run(&["up"]).code(0);

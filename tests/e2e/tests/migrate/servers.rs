@@ -22,6 +22,23 @@ fn other(variable: &str) -> Option<PathBuf> {
     Some(PathBuf::from(std::env::var_os(variable)?))
 }
 
+/// Whether [`Mariadb`] is MySQL.
+pub(crate) fn is_mysql() -> bool {
+    other(OTHER_MYSQL).is_some()
+}
+
+/// SQL for MariaDB, without what MySQL does not have.
+pub(crate) fn for_the_server(mariadb: &str) -> String {
+    if !is_mysql() {
+        return mariadb.to_owned();
+    }
+    mariadb
+        .replace("INVISIBLE DEFAULT 5", "DEFAULT 5 INVISIBLE")
+        .replace("ENGINE=Aria", "ENGINE=MyISAM")
+        .replace("CREATE SEQUENCE numbers START WITH 10 INCREMENT BY 5;", "")
+        .replace("DEFAULT nextval(numbers)", "DEFAULT (10 + 5)")
+}
+
 /// A server program, run as `user` if we are root: servers of databases refuse root.
 struct Process {
     child: Child,
