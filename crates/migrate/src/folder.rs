@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::release::{Floor, Release};
@@ -71,6 +72,18 @@ impl Section {
     }
 }
 
+/// The folder that a file was read from. It says nothing of what the file is: all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Origin(pub Option<Arc<Path>>);
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -80,8 +93,8 @@ pub struct File {
     pub name: String,
     /// The whole file name.
     pub file: String,
-    /// Where it was read, if from a folder.
-    pub path: Option<PathBuf>,
+    /// The folder that it was read from, if it was.
+    pub origin: Origin,
     /// `-- windlass: phase contract`.
     pub phase: Phase,
     /// `-- windlass: requires-release 1.4`: the oldest release that still runs on the result.
@@ -227,32 +240,22 @@ impl Folder {
     pub fn from_texts(
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, FolderError> {
-        let pieces: Result<Vec<_>, _> = texts
-            .into_iter()
-            .map(|(file, text)| Piece::read(file, &text))
-            .collect();
-        Self::of(pieces?)
+        let mut pieces = Pieces::default();
+        for (file, text) in texts {
+            pieces.add(file, &text)?;
+        }
+        Self::of(pieces)
     }
 
-    fn of(pieces: Vec<Piece>) -> Result<Self, FolderError> {
-        let mut files: Vec<File> = Vec::with_capacity(pieces.len());
-        let mut places = HashMap::new();
-        let mut downs = Vec::new();
-        for piece in pieces {
-            let file = match piece {
-                Piece::Up(file) => *file,
-                Piece::Down(version, section) => {
-                    downs.push((version, section));
-                    continue;
-                }
-            };
-            if let Some(other) = places.insert(file.version, files.len()) {
+    fn of(Pieces { mut files, downs }: Pieces) -> Result<Self, FolderError> {
+        let mut places = HashMap::with_capacity(files.len());
+        for (at, file) in files.iter().enumerate() {
+            if let Some(other) = places.insert(file.version, at) {
                 return Err(FolderError::Twice {
                     a: files[other].file.clone(),
-                    b: file.file,
+                    b: file.file.clone(),
                 });
             }
-            files.push(file);
         }
         for (version, section) in downs {
             let Some(up) = places.get(&version).map(|at| &mut files[*at]) else {
@@ -282,28 +285,30 @@ impl Folder {
     }
 }
 
-/// What one file of a folder gives.
-enum Piece {
-    Up(Box<File>),
-    Down(i64, Section),
+/// What files of a folder give.
+#[derive(Default)]
+struct Pieces {
+    files: Vec<File>,
+    /// What undoes a version.
+    downs: Vec<(i64, Section)>,
 }
 
-impl Piece {
-    fn read(file: String, text: &str) -> Result<Self, FolderError> {
+impl Pieces {
+    fn add(&mut self, file: String, text: &str) -> Result<(), FolderError> {
         let (version, name, is_down) = parse_name(&file)?;
         let text = normalized(text);
-        if !is_down {
-            let file = directives::read(version, name, file, &text)?;
-            return Ok(Self::Up(Box::new(file)));
-        }
-        Ok(Self::Down(
-            version,
-            Section {
+        if is_down {
+            let section = Section {
                 file,
                 line: 1,
                 text: text.into_owned(),
-            },
-        ))
+            };
+            self.downs.push((version, section));
+        } else {
+            let file = directives::read(version, name, file, &text)?;
+            self.files.push(file);
+        }
+        Ok(())
     }
 }
 
@@ -314,11 +319,12 @@ const READERS: usize = 4;
 
 /// What the files hold. A thousand of them cost more than all else that `up` does when nothing is pending,
 /// so several threads read.
-fn pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> {
+fn pieces(dir: &Path, names: &[String]) -> Result<Pieces, FolderError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (names.len() / FEW).min(processors).clamp(1, READERS);
     let mut parts = names.chunks(names.len().div_ceil(threads).max(1));
     let mine = parts.next().unwrap_or_default();
+    let dir: &Arc<Path> = &Arc::from(dir);
     std::thread::scope(|scope| {
         let others: Vec<_> = parts
             .map(|part| scope.spawn(move || some_pieces(dir, part)))
@@ -326,41 +332,46 @@ fn pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> {
         let mut all = some_pieces(dir, mine)?;
         for other in others {
             let part = other.join();
-            all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            let part = part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            all.files.extend(part.files);
+            all.downs.extend(part.downs);
         }
         Ok(all)
     })
 }
 
-fn some_pieces(dir: &Path, names: &[String]) -> Result<Vec<Piece>, FolderError> {
+fn some_pieces(dir: &Arc<Path>, names: &[String]) -> Result<Pieces, FolderError> {
     // One for all: it costs more to get memory for each than to copy what it holds. With room from the
     // start, a file is not asked first how long it is.
     let mut bytes = Vec::with_capacity(64 * 1024);
-    let piece = |name: &String| {
-        let path = dir.join(name);
+    let mut path = dir.to_path_buf();
+    let mut pieces = Pieces::default();
+    pieces.files.reserve(names.len());
+    for name in names {
         let content = |problem| FolderError::Content {
             file: name.clone(),
             problem,
         };
         bytes.clear();
+        path.push(name);
         std::fs::File::open(&path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
             .map_err(|source| FolderError::Io {
                 path: path.clone(),
                 source,
             })?;
+        path.pop();
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(content("is longer than 64 MiB: load data in another way"));
         }
         let text =
             std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
-        let mut piece = Piece::read(name.clone(), text)?;
-        if let Piece::Up(file) = &mut piece {
-            file.path = Some(path);
-        }
-        Ok(piece)
-    };
-    names.iter().map(piece).collect()
+        pieces.add(name.clone(), text)?;
+    }
+    for file in &mut pieces.files {
+        file.origin = Origin(Some(Arc::clone(dir)));
+    }
+    Ok(pieces)
 }
 
 /// Without the byte order mark, and with Unix line ends.

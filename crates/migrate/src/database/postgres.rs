@@ -171,7 +171,7 @@ impl Postgres {
             return Ok(());
         }
         let free = format!(
-            "select case when pg_backend_pid() = {pid} then pg_advisory_unlock({}) \
+            "select case when pg_backend_pid() = {pid} then pg_catalog.pg_advisory_unlock({}) \
              else pg_terminate_backend({pid}) end from {} and l.pid = {pid}",
             self.key,
             self.lock_rows(),
@@ -277,7 +277,7 @@ impl Session for Postgres {
     async fn try_lock(&mut self, me: &Owner, lease: Duration) -> Result<Attempt, Error> {
         self.find_schema().await?;
         let sql = format!(
-            "select pg_try_advisory_lock({}), pg_backend_pid()",
+            "select pg_catalog.pg_try_advisory_lock({}), pg_backend_pid()",
             self.key
         );
         let rows = self.texts("try the lock", &sql).await?;
@@ -388,7 +388,7 @@ impl Session for Postgres {
             .execute(&sql)
             .await
             .map_err(Error::database("give the lock's row back"))?;
-        let sql = format!("select pg_advisory_unlock({})", self.key);
+        let sql = format!("select pg_catalog.pg_advisory_unlock({})", self.key);
         if self.scalar("give the lock back", &sql).await?.as_deref() == Some("t") {
             return Ok(());
         }
@@ -402,8 +402,8 @@ impl Session for Postgres {
         // who has the lock can give it back; meanwhile the transaction has it.
         let key = self.key;
         format!(
-            "case when pg_try_advisory_xact_lock({key}) then case when pg_advisory_unlock({key}) \
-             then pg_try_advisory_lock({key}) else false end else false end"
+            "case when pg_catalog.pg_try_advisory_xact_lock({key}) then case when pg_catalog.pg_advisory_unlock({key}) \
+             then pg_catalog.pg_try_advisory_lock({key}) else false end else false end"
         )
     }
 

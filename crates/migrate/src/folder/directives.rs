@@ -30,7 +30,7 @@ pub(super) fn read(
         version,
         name,
         file: file.clone(),
-        path: None,
+        origin: super::Origin::default(),
         phase: Phase::default(),
         requires_release: None,
         requires_migration: None,

@@ -371,18 +371,14 @@ fn salted(crc: u32) -> u32 {
 
 /// The bytes of a file, as the other tool reads it.
 fn bytes(file: &File) -> Result<Vec<u8>, Error> {
-    let path = file.path.as_deref().ok_or_else(|| {
+    let dir = file.origin.0.as_deref().ok_or_else(|| {
         Error::Refused(format!(
             "{} is not read from a folder: the other tool's checksum can't be known",
             file.file
         ))
     })?;
-    std::fs::read(path).map_err(|source| {
-        Error::from(crate::folder::FolderError::Io {
-            path: path.to_path_buf(),
-            source,
-        })
-    })
+    let path = dir.join(&file.file);
+    std::fs::read(&path).map_err(|source| crate::folder::FolderError::Io { path, source }.into())
 }
 
 /// What a regular expression calls `\w+`.

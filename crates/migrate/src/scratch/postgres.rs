@@ -145,7 +145,7 @@ async fn make(
     force: bool,
 ) -> Result<Scratch, Error> {
     let name = fresh_name();
-    let sql = format!("select pg_try_advisory_lock({})", key(&name));
+    let sql = format!("select pg_catalog.pg_try_advisory_lock({})", key(&name));
     let locked = keeper.texts(&sql).await;
     locked.map_err(Error::database("take the scratch database's lock"))?;
     let end = tokio::time::Instant::now() + PATIENCE;

@@ -66,5 +66,9 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         };
     }
     let text = report(&done, &folder, &database, "applied");
-    Ok(Outcome::new(text, json!(done)))
+    let json = json!(done);
+    // The process ends after this: to give back the memory of a thousand files, piece by piece, would be a good
+    // part of what is left to do when nothing is pending.
+    std::mem::forget(folder);
+    Ok(Outcome::new(text, json))
 }
