@@ -52,9 +52,21 @@ impl Drop for Process {
     }
 }
 
+/// A port that nobody has, and that no other test is given before this process ends: until the server is up, the
+/// system could give it away again.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    let taken = std::env::temp_dir().join("windlass-test-ports");
+    std::fs::create_dir_all(&taken).unwrap();
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let file = std::fs::File::create(taken.join(port.to_string())).unwrap();
+        if file.try_lock().is_ok() {
+            // Locked as long as the process lives.
+            std::mem::forget(file);
+            return port;
+        }
+    }
 }
 
 fn folder(user: &str, package: &str) -> TempDir {
