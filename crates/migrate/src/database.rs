@@ -208,10 +208,7 @@ impl Tables {
         lane: &'static str,
         dialect: Dialect,
     ) -> Self {
-        let quote = |word: &str| match dialect {
-            Dialect::Mysql => format!("`{}`", word.replace('`', "``")),
-            _ => format!("\"{}\"", word.replace('"', "\"\"")),
-        };
+        let quote = |word: &str| identifier(word, dialect);
         let full = |suffix: &str| {
             let table = quote(&format!("{name}{suffix}"));
             match &schema {
@@ -290,6 +287,14 @@ impl Tables {
                 lock = self.lock
             ),
         ]
+    }
+}
+
+/// A name as SQL.
+pub(crate) fn identifier(name: &str, dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Mysql => format!("`{}`", name.replace('`', "``")),
+        _ => format!("\"{}\"", name.replace('"', "\"\"")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::apply::{Direction, insert_row};
 use super::locked::{Locked, lost_or};
 use super::tool::{Entry, Key, Tool, Width};
 use super::{Event, Options, Pauses, Tell, with_session};
-use crate::database::{Conn as _, Database, Session, history, literal};
+use crate::database::{Conn as _, Database, Session, history, identifier, literal};
 use crate::error::{Error, is_missing_table};
 use crate::folder::{File, Folder};
 use crate::plan::History;
@@ -242,7 +242,7 @@ async fn give<S: Session>(
     if tool == Tool::GolangMigrate {
         let newest = one_number(folder, &seen)?;
         if newest.unwrap_or(0) != theirs.newest {
-            sql = number(newest);
+            sql = number(tool.table(), newest);
             out.recorded.extend(newest);
         }
     } else {
@@ -259,11 +259,11 @@ async fn give<S: Session>(
             match (seen.find(file.version), there) {
                 (Some(row), false) => {
                     let ms = u128::try_from(row.duration_ms).unwrap_or(0);
-                    sql.push(tool.insert(&entry, ms, S::DIALECT));
+                    sql.push(tool.insert(tool.table(), &entry, ms, S::DIALECT));
                     out.recorded.push(file.version);
                 }
                 (None, true) => {
-                    sql.push(tool.delete(&entry, S::DIALECT));
+                    sql.push(tool.delete(tool.table(), &entry, S::DIALECT));
                     out.removed.push(file.version);
                 }
                 _ => {}
@@ -294,11 +294,12 @@ fn one_number(folder: &Folder, seen: &History) -> Result<Option<i64>, Error> {
 }
 
 /// SQL that makes golang-migrate remember this.
-fn number(newest: Option<i64>) -> Vec<String> {
-    let mut sql = vec!["delete from schema_migrations".to_owned()];
-    sql.extend(newest.map(|newest| {
-        format!("insert into schema_migrations (version, dirty) values ({newest}, false)")
-    }));
+fn number(table: &str, newest: Option<i64>) -> Vec<String> {
+    let mut sql = vec![format!("delete from {table}")];
+    sql.extend(
+        newest
+            .map(|newest| format!("insert into {table} (version, dirty) values ({newest}, false)")),
+    );
     sql
 }
 
@@ -307,10 +308,10 @@ fn number(newest: Option<i64>) -> Vec<String> {
 pub(super) struct Beside {
     tool: Tool,
     key: Option<Key>,
+    /// Its table, with its schema: a file that sets `search_path` moves nothing of theirs.
+    table: String,
     /// What it writes of each file.
     entries: HashMap<i64, Entry>,
-    /// The versions of the folder, rising.
-    versions: Vec<i64>,
 }
 
 impl Beside {
@@ -326,12 +327,13 @@ impl Beside {
             return Vec::new();
         };
         match (self.tool, direction) {
-            (Tool::GolangMigrate, Direction::Up) => number(Some(version)),
+            (Tool::GolangMigrate, Direction::Up) => number(&self.table, Some(version)),
             (Tool::GolangMigrate, Direction::Down) => {
-                number(self.versions.iter().copied().filter(|v| *v < version).max())
+                let below = self.entries.keys().copied().filter(|v| *v < version);
+                number(&self.table, below.max())
             }
-            (tool, Direction::Up) => vec![tool.insert(entry, ms, dialect)],
-            (tool, Direction::Down) => vec![tool.delete(entry, dialect)],
+            (tool, Direction::Up) => vec![tool.insert(&self.table, entry, ms, dialect)],
+            (tool, Direction::Down) => vec![tool.delete(&self.table, entry, dialect)],
         }
     }
 
@@ -339,21 +341,40 @@ impl Beside {
         Self {
             tool,
             key,
+            table: tool.table().to_owned(),
             entries: HashMap::new(),
-            versions: Vec::new(),
         }
     }
 
-    fn learn(&mut self, folder: &Folder, theirs: &Theirs) -> Result<(), Error> {
+    fn learn(&mut self, table: String, folder: &Folder, theirs: &Theirs) -> Result<(), Error> {
+        self.table = table;
         let width = theirs.width(folder)?;
         for file in &folder.files {
             if let Some(entry) = self.tool.entry(file, width)? {
                 self.entries.insert(file.version, entry);
             }
         }
-        self.versions = folder.files.iter().map(|f| f.version).collect();
         Ok(())
     }
+}
+
+/// The tool's table with its schema, as SQL. It must be there.
+async fn full_name<S: Session>(session: &mut S, tool: Tool) -> Result<String, Error> {
+    let sql = match S::DIALECT {
+        Dialect::Postgres => format!(
+            "select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n \
+             on n.oid = c.relnamespace where c.oid = pg_catalog.to_regclass('{}')",
+            tool.table()
+        ),
+        Dialect::Mysql => "select database()".to_owned(),
+        Dialect::Sqlite => "select 'main'".to_owned(),
+    };
+    let rows = session.conn().texts(&sql).await;
+    let rows = rows.map_err(|e| lost_or("look for the other tool's history", e))?;
+    let schema = rows.first().and_then(|row| row.first().cloned().flatten());
+    let schema = schema.ok_or_else(|| not_there(tool))?;
+    let schema = identifier(&schema, S::DIALECT);
+    Ok(format!("{schema}.{}", tool.table()))
 }
 
 /// Whether the two histories say different things of the folder's files.
@@ -484,8 +505,10 @@ impl<S: Session> Locked<S> {
                 _ => {}
             }
         }
-        let beside = self.beside.as_mut();
-        beside.map_or(Ok(()), |beside| beside.learn(folder, &theirs))?;
+        let table = full_name(&mut self.session, tool).await?;
+        if let Some(beside) = &mut self.beside {
+            beside.learn(table, folder, &theirs)?;
+        }
         self.write(&sql, options.retries).await?;
         Ok(taken)
     }
@@ -494,8 +517,9 @@ impl<S: Session> Locked<S> {
     /// hours is not to keep it away.
     pub(super) async fn learn_beside(&mut self, tool: Tool, folder: &Folder) -> Result<(), Error> {
         let theirs = known(&mut self.session, tool, true).await?;
+        let table = full_name(&mut self.session, tool).await?;
         let mut beside = Beside::new(tool, None);
-        beside.learn(folder, &theirs)?;
+        beside.learn(table, folder, &theirs)?;
         self.beside = Some(beside);
         Ok(())
     }

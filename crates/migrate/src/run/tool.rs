@@ -261,10 +261,10 @@ impl Tool {
         }))
     }
 
-    /// SQL that records a file as applied. Not for golang-migrate, which remembers one number.
-    pub(super) fn insert(self, entry: &Entry, ms: u128, dialect: Dialect) -> String {
+    /// SQL that records a file as applied in its table, which has this name. Not for golang-migrate, which
+    /// remembers one number.
+    pub(super) fn insert(self, table: &str, entry: &Entry, ms: u128, dialect: Dialect) -> String {
         let text = |text: &str| literal(text, dialect);
-        let table = self.table();
         let (version, sum) = (
             &entry.version,
             entry.checksum.as_deref().unwrap_or_default(),
@@ -316,8 +316,7 @@ impl Tool {
     }
 
     /// SQL after which it does not count as applied. Not for golang-migrate.
-    pub(super) fn delete(self, entry: &Entry, dialect: Dialect) -> String {
-        let table = self.table();
+    pub(super) fn delete(self, table: &str, entry: &Entry, dialect: Dialect) -> String {
         let version = literal(&entry.version, dialect);
         match self {
             Self::Dbmate => format!("delete from {table} where version = {version}"),

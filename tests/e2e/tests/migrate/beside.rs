@@ -194,6 +194,14 @@ async fn sqlx_waits_for_us_and_we_for_it_on_postgres() {
     assert_eq!(sqlx(&scene).await.unwrap(), 2);
     assert!(began.elapsed() > Duration::from_secs(1), "it did not wait");
     ours.end().code(0).says("applied 0002_slow.sql");
+    // A file that makes names mean something else, as dumps of pg_dump do: their row comes where the others are.
+    scene.file(
+        "0003_elsewhere.sql",
+        "create schema other; create table other._sqlx_migrations (x int); \
+         select pg_catalog.set_config('search_path', 'other', false);",
+    );
+    scene.run(&["up", "--beside", "sqlx"]).code(0);
+    assert_eq!(sqlx(&scene).await.unwrap(), 3);
 }
 
 #[tokio::test]
