@@ -7,6 +7,8 @@ pub(crate) mod sqlite;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
+
 use crate::error::{Error, is_missing_table};
 use crate::lock::{Attempt, Holder, Lease, Owner};
 use crate::plan::{History, How, Row};
@@ -153,7 +155,29 @@ pub(crate) type Texts = Vec<Vec<Option<String>>>;
 /// pooler those fail in ways that hide the reason.
 pub(crate) trait Conn: Send + 'static {
     fn execute(&mut self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// Several statements in one message. How many were done, also when one of them failed.
+    fn execute_all(
+        &mut self,
+        sql: &str,
+    ) -> impl Future<Output = (usize, Result<(), sqlx::Error>)> + Send;
     fn texts(&mut self, sql: &str) -> impl Future<Output = Result<Texts, sqlx::Error>> + Send;
+}
+
+/// What [`Conn::execute_all`] does, for every database.
+async fn count_done<'c, Db: sqlx::Database>(
+    conn: impl sqlx::Executor<'c, Database = Db>,
+    sql: &str,
+) -> (usize, Result<(), sqlx::Error>) {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    let mut results = sqlx::raw_sql(sql).execute_many(conn);
+    let mut done = 0;
+    loop {
+        match results.try_next().await {
+            Ok(Some(_)) => done += 1,
+            Ok(None) => return (done, Ok(())),
+            Err(error) => return (done, Err(error)),
+        }
+    }
 }
 
 /// Names of our tables, ready for SQL.
@@ -323,6 +347,16 @@ pub(crate) struct Limits {
     pub(crate) foreign_keys_off: bool,
 }
 
+/// SQL that begins a transaction for a file, before its first statement, in the same message.
+pub(crate) struct Opening {
+    /// It ends where the next statement may begin.
+    pub(crate) sql: String,
+    /// How many statements that is.
+    pub(crate) statements: usize,
+    /// SQL for the milliseconds since it ran.
+    pub(crate) since: String,
+}
+
 /// Whether an interrupted statement took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -367,9 +401,9 @@ pub(crate) trait Session: Sized + Send {
     /// SQL that is true only if this session has the lock.
     fn fence(&self) -> String;
     /// SQL of a row that has the lease's token only if the lock is ours, and NULL otherwise, in
-    /// one statement. `guard` is the update that tells, `lease` the table and the token, `beat`
-    /// says that nobody has heard of us for long, `row` writes the row around the token's SQL.
-    /// `None`: this takes several statements.
+    /// one message. `guard` is the update that tells, `lease` the table and the token, `row` writes
+    /// the row around the token's SQL. `beat`: it is to be a sign of life as well. `None`: this
+    /// takes several messages.
     fn closing(
         &self,
         guard: &str,
@@ -381,10 +415,9 @@ pub(crate) trait Session: Sized + Send {
     fn fresh(&mut self) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
     /// SQL that does so after a commit, in the same message.
     fn fresh_sql(&self) -> String;
-    /// SQL that begins a transaction for a file before its first statement, in the same message.
     /// `clean`: nobody has set anything for the session. `None`: this takes a message of its own,
     /// see [`Session::begin`].
-    fn opening(&self, limits: &Limits, clean: bool) -> Option<String>;
+    fn opening(&self, limits: &Limits, clean: bool) -> Option<Opening>;
     /// Begins a transaction for a file, or for a statement of it. `first`: and does what
     /// [`Session::fresh`] does.
     fn begin(

@@ -1,8 +1,8 @@
 //! 1,000 small migrations on PostgreSQL and SQLite, beside psql and sqlite3 that get the same in one
 //! file, and beside other migrators from their registries, in turns. Nothing pending. The linter.
 //!
-//! Flyway is not among them: it is on Maven Central alone, and what npm and PyPI have by that name
-//! fetches it from there when it is installed.
+//! Flyway's program is on Maven Central alone, which not every machine reaches:
+//! `WINDLASS_BENCH_FLYWAY=/path/to/flyway` puts it among them.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use super::{Goal, Row, median, milliseconds};
 use crate::command::{output, program, run as run_command};
 
 const FILES: usize = 1000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// The folder of a measurement, removed with everything in it.
 struct Folder(PathBuf);
@@ -232,10 +232,21 @@ enum Peer {
     Sqlx,
     Refinery,
     Alembic,
+    Flyway,
 }
 
+/// Where Flyway's program is.
+const FLYWAY: &str = "WINDLASS_BENCH_FLYWAY";
+
 impl Peer {
-    const ALL: [Self; 4] = [Self::Dbmate, Self::Sqlx, Self::Refinery, Self::Alembic];
+    /// Those that are here.
+    fn all() -> Vec<Self> {
+        let mut all = vec![Self::Dbmate, Self::Sqlx, Self::Refinery, Self::Alembic];
+        if std::env::var_os(FLYWAY).is_some() {
+            all.push(Self::Flyway);
+        }
+        all
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -243,6 +254,7 @@ impl Peer {
             Self::Sqlx => "sqlx",
             Self::Refinery => "refinery",
             Self::Alembic => "alembic",
+            Self::Flyway => "Flyway",
         }
     }
 
@@ -303,6 +315,23 @@ impl Peer {
                 alembic.args(["upgrade", "head"]).env("URL", url);
                 alembic
             }
+            Self::Flyway => {
+                let url = match target {
+                    Target::Postgres { port, .. } => {
+                        format!("jdbc:postgresql://127.0.0.1:{port}/app?user=bench")
+                    }
+                    Target::Sqlite { .. } => format!("jdbc:{}", target.url()),
+                };
+                let mut flyway = Command::new(std::env::var_os(FLYWAY).unwrap_or_default());
+                let files = dir.join("refinery");
+                flyway
+                    .arg(format!("-url={url}"))
+                    .arg(format!("-locations=filesystem:{}", files.display()))
+                    .arg("migrate")
+                    // It leaves a report where it runs.
+                    .current_dir(dir);
+                flyway
+            }
         })
     }
 }
@@ -312,7 +341,7 @@ impl Peer {
 struct Times {
     ours: Vec<Duration>,
     client: Vec<Duration>,
-    peers: [Vec<Duration>; Peer::ALL.len()],
+    peers: Vec<(Peer, Vec<Duration>)>,
 }
 
 /// `fresh` makes an empty database. `client`: the database's own program, with the one file.
@@ -321,7 +350,10 @@ fn turns(
     fresh: &dyn Fn() -> Result<Target>,
     client: &dyn Fn() -> Result<Duration>,
 ) -> Result<Times> {
-    let mut times = Times::default();
+    let mut times = Times {
+        peers: Peer::all().into_iter().map(|p| (p, Vec::new())).collect(),
+        ..Times::default()
+    };
     for _ in 0..ROUNDS {
         let url = fresh()?.url();
         times.ours.push(timed(
@@ -331,7 +363,7 @@ fn turns(
         )?);
         fresh()?;
         times.client.push(client()?);
-        for (peer, times) in Peer::ALL.into_iter().zip(&mut times.peers) {
+        for (peer, times) in &mut times.peers {
             times.push(timed(&mut peer.command(dir, &fresh()?)?)?);
         }
     }
@@ -360,7 +392,7 @@ fn rows(database: &str, client: &str, mut times: Times) -> Vec<Row> {
         }
     };
     let mut rows = vec![row(median(&mut times.client), client, 1.5, "x")];
-    for (peer, times) in Peer::ALL.into_iter().zip(&mut times.peers) {
+    for (peer, times) in &mut times.peers {
         rows.push(row(median(times), peer.name(), 1.0, "x"));
     }
     rows
@@ -379,6 +411,9 @@ fn alone(what: &str, time: Duration, most: f64, beside: String) -> Row {
 }
 
 pub(super) fn run() -> Result<Vec<Row>> {
+    if std::env::var_os(FLYWAY).is_none() {
+        eprintln!("Flyway is not measured: {FLYWAY}=/path/to/flyway says where its program is");
+    }
     for install in ["install", "install-cargo"] {
         let install = crate::root().join("tests/e2e/partners").join(install);
         run_command(program(&install.to_string_lossy(), &[]))?;

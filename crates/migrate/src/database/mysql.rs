@@ -12,8 +12,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row,
-    take_lease, token,
+    Conn, DATA, Database, Effect, Limits, Opening, Session, Tables, Texts, count_done, free_lease,
+    lease_row, take_lease, token,
 };
 use crate::error::{Error, is_missing_table};
 use crate::lock::{Attempt, Holder, Lease, Owner};
@@ -25,6 +25,10 @@ impl Conn for MySqlConnection {
             .execute(&mut *self)
             .await?;
         Ok(done.rows_affected())
+    }
+
+    async fn execute_all(&mut self, sql: &str) -> (usize, Result<(), sqlx::Error>) {
+        count_done(self, sql).await
     }
 
     async fn texts(&mut self, sql: &str) -> Result<Texts, sqlx::Error> {
@@ -364,7 +368,7 @@ impl Session for Mysql {
         String::new()
     }
 
-    fn opening(&self, _: &Limits, _: bool) -> Option<String> {
+    fn opening(&self, _: &Limits, _: bool) -> Option<Opening> {
         None
     }
 

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, folded, free_lease, lease_row,
-    literal, take_lease, token,
+    Conn, DATA, Database, Effect, Limits, Opening, Session, Tables, Texts, count_done, folded,
+    free_lease, lease_row, literal, take_lease, token,
 };
 use crate::error::{Error, code, is_gone};
 use crate::lock::{Attempt, Holder, Lease, Owner};
@@ -24,6 +24,10 @@ impl Conn for PgConnection {
             .execute(&mut *self)
             .await?;
         Ok(done.rows_affected())
+    }
+
+    async fn execute_all(&mut self, sql: &str) -> (usize, Result<(), sqlx::Error>) {
+        count_done(self, sql).await
     }
 
     async fn texts(&mut self, sql: &str) -> Result<Texts, sqlx::Error> {
@@ -427,10 +431,15 @@ impl Session for Postgres {
         format!("; {RESET}{}", self.settings)
     }
 
-    fn opening(&self, limits: &Limits, clean: bool) -> Option<String> {
+    fn opening(&self, limits: &Limits, clean: bool) -> Option<Opening> {
         // Unclean: the server reads a message's strings as the last file has set it, and only then
         // does what the message says.
-        clean.then(|| format!("{}; ", begin(limits)))
+        clean.then(|| Opening {
+            sql: format!("{}; ", begin(limits)),
+            statements: 3,
+            since: "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::bigint"
+                .to_owned(),
+        })
     }
 
     async fn begin(&mut self, limits: &Limits, first: bool) -> Result<(), sqlx::Error> {

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{
-    Conn, DATA, Database, Effect, Limits, Session, Tables, Texts, free_lease, lease_row,
-    take_lease, token,
+    Conn, DATA, Database, Effect, Limits, Opening, Session, Tables, Texts, count_done, free_lease,
+    lease_row, take_lease, token,
 };
 use crate::error::{Error, is_busy};
 use crate::lock::{Attempt, Holder, Lease, Owner};
@@ -25,6 +25,10 @@ impl Conn for SqliteConnection {
             .execute(&mut *self)
             .await?;
         Ok(done.rows_affected())
+    }
+
+    async fn execute_all(&mut self, sql: &str) -> (usize, Result<(), sqlx::Error>) {
+        count_done(self, sql).await
     }
 
     async fn texts(&mut self, sql: &str) -> Result<Texts, sqlx::Error> {
@@ -199,18 +203,17 @@ impl Session for Sqlite {
 
     fn closing(
         &self,
-        _: &str,
+        guard: &str,
         (lock, token): (&str, i64),
         beat: bool,
         row: impl FnOnce(&str) -> String,
     ) -> Option<String> {
         // The write lock is ours until the commit, so reading is enough, and one page less is
         // written. But files that follow each other closely leave the heartbeat no gap.
-        (!beat).then(|| {
-            row(&format!(
-                "(select token from {lock} where id = 1 and token = {token} and owner is not null)"
-            ))
-        })
+        let row = row(&format!(
+            "(select token from {lock} where id = 1 and token = {token} and owner is not null)"
+        ));
+        Some(if beat { format!("{guard}; {row}") } else { row })
     }
 
     async fn fresh(&mut self) -> Result<(), sqlx::Error> {
@@ -221,8 +224,17 @@ impl Session for Sqlite {
         String::new()
     }
 
-    fn opening(&self, limits: &Limits, _: bool) -> Option<String> {
-        (!limits.foreign_keys_off).then(|| "begin immediate; ".to_owned())
+    fn opening(&self, limits: &Limits, _: bool) -> Option<Opening> {
+        (!limits.foreign_keys_off).then(|| Opening {
+            sql: "begin immediate; ".to_owned(),
+            statements: 1,
+            // There is no other clock than this machine's. It may be set back in between.
+            since: format!(
+                "max(0, {} - {})",
+                Self::NOW,
+                jiff::Timestamp::now().as_millisecond()
+            ),
+        })
     }
 
     async fn begin(&mut self, limits: &Limits, _: bool) -> Result<(), sqlx::Error> {

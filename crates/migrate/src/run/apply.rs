@@ -1,6 +1,8 @@
 //! One file, up or down: in one transaction with its row of the history, or statement by statement
 //! with a journal.
 
+mod message;
+
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -158,12 +160,12 @@ pub(super) fn insert_row<S: Session>(
     insert_with(locked, file, how, ms, &locked.lease.token.to_string())
 }
 
-/// The same with this SQL for the token.
+/// The same with this SQL for time and token.
 fn insert_with<S: Session>(
     locked: &Locked<S>,
     file: &File,
     how: &str,
-    ms: u128,
+    ms: impl std::fmt::Display,
     token: &str,
 ) -> String {
     let text = |text: &str| literal(text, S::DIALECT);
@@ -279,7 +281,13 @@ impl<S: Session> Locked<S> {
     async fn whole(&mut self, job: &Job<'_>, began: Instant) -> Result<(), Error> {
         let worked = async {
             let clean = std::mem::take(&mut self.clean);
-            let mut opening = self.session.opening(&job.limits, clean);
+            let opening = self.session.opening(&job.limits, clean);
+            if let Some(opening) = &opening
+                && let Some(message) = self.message(job, opening, began)
+            {
+                return self.send(job, &message).await;
+            }
+            let mut opening = opening.map(|opening| opening.sql);
             if opening.is_none() || job.steps.is_empty() {
                 let begun = self.session.begin(&job.limits, true).await;
                 begun.map_err(|e| lost_or("begin", e))?;
@@ -384,7 +392,7 @@ impl<S: Session> Locked<S> {
             }
             Error::Statement {
                 file: job.section.file.clone(),
-                line: statement.line + lines_before_error(&cause, &sent),
+                line: statement.line + position(&cause, &sent).map_or(0, |at| lines(&sent[..at])),
                 kept,
                 cause,
             }
@@ -658,14 +666,19 @@ pub(super) async fn check_rows<S: Session>(
     Ok(())
 }
 
-/// PostgreSQL says at which character of the statement it stumbled.
-fn lines_before_error(error: &sqlx::Error, text: &str) -> usize {
-    let position = error
-        .as_database_error()
-        .and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
-        .and_then(PgDatabaseError::position);
-    match position {
-        Some(PgErrorPosition::Original(at)) => text.chars().take(at).filter(|c| *c == '\n').count(),
-        _ => 0,
-    }
+/// PostgreSQL says at which character of the text it stumbled: here, at which byte.
+fn position(error: &sqlx::Error, text: &str) -> Option<usize> {
+    let error = error
+        .as_database_error()?
+        .try_downcast_ref::<PgDatabaseError>()?;
+    let PgErrorPosition::Original(at) = error.position()? else {
+        return None;
+    };
+    text.char_indices()
+        .nth(at.checked_sub(1)?)
+        .map(|(at, _)| at)
+}
+
+fn lines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }

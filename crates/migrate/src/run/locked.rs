@@ -155,6 +155,18 @@ impl<S: Session> Locked<S> {
         }
     }
 
+    /// After a transaction that may have shut the heartbeat's own connection out: a sign of life at
+    /// once, before others take us for dead. If it can't be given, the heart goes on trying.
+    pub(super) async fn beat_if_silent(&mut self) {
+        if self.heart.silence() <= BEAT * 2 {
+            return;
+        }
+        let sql = self.guard();
+        if let Ok(1..) = self.session.conn().execute(&sql).await {
+            self.heart.has_beaten();
+        }
+    }
+
     /// SQL that ends a transaction: a row with the lease's token, which `row` writes around the SQL
     /// it is given, and the commit. Where the lock is not ours that token is NULL, the row is
     /// refused ([`crate::error::is_refused_token`]), and neither `more` nor the commit is reached. Afterwards

@@ -1,7 +1,7 @@
 //! Other migrators: how they name their files, keep their history and lock the database. Pure.
 //!
-//! As of dbmate 2.36, sqlx 0.9, golang-migrate 4.19, goose 3.27, refinery 0.10 and Flyway 11; their own
-//! programs and libraries check it where they can be had (tests/e2e/tests/migrate/partners*.rs).
+//! As of dbmate 2.36, sqlx 0.9, golang-migrate 4.19, goose 3.27, refinery 0.10 and Flyway 9.22 to 11; their own
+//! programs and libraries check it where they can be had (tests/e2e/tests/migrate/partners*.rs, flyway.rs).
 
 use sha2::{Digest as _, Sha384};
 
@@ -164,10 +164,11 @@ impl Tool {
                  execution_time int not null, success boolean not null"
             }
             (Self::Flyway, _) => {
+                // MySQL knows now() for current_timestamp, too, and both for the same default.
                 "installed_rank int not null, version varchar(50), \
                  description varchar(200) not null, type varchar(20) not null, \
                  script varchar(1000) not null, checksum int, installed_by varchar(100) not null, \
-                 installed_on timestamp not null default current_timestamp, \
+                 installed_on timestamp not null default now(), \
                  execution_time int not null, success boolean not null, \
                  constraint flyway_schema_history_pk primary key (installed_rank)"
             }

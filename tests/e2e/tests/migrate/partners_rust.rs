@@ -144,11 +144,11 @@ impl AsyncQuery<Vec<Migration>> for Conn {
 
 impl AsyncMigrate for Conn {}
 
-/// The database and the folder as the tool left them.
-async fn taken_over(tool: Tool, url: &str) -> Scene {
+/// The database and the folder as the tool of this name left them.
+pub(crate) async fn taken_over(tool: &str, url: &str) -> Scene {
     let scene = Scene::new(url);
     let there: PathBuf =
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/partners/histories")).join(tool.name());
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/partners/histories")).join(tool);
     for file in std::fs::read_dir(there.join("migrations")).unwrap() {
         let file = file.unwrap();
         let name = file.file_name().into_string().unwrap();
@@ -165,7 +165,7 @@ async fn taken_over(tool: Tool, url: &str) -> Scene {
 }
 
 async fn to_us_and_on(tool: Tool, url: &str) {
-    let scene = taken_over(tool, url).await;
+    let scene = taken_over(tool.name(), url).await;
     // To us: all that they applied is applied, and only ours is not.
     let taken = scene.run(&["baseline", "--from", tool.name()]).code(0);
     for (number, name) in [(1, "users"), (2, "orders"), (3, "email")] {

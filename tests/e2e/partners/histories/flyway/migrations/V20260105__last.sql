@@ -1,0 +1,3 @@
+create index notes_text on notes (text);
+
+
