@@ -377,6 +377,9 @@ pub(crate) trait Session: Sized + Send {
     const OURSELVES: &'static str;
     /// SQL for now, in milliseconds since 1970, by the database's clock.
     const NOW: &'static str;
+    /// Whether files do the same in one transaction as in one each, as long as none of them fails:
+    /// nothing lasts until the commit (`now()`, `set local`), and what is made may be used at once.
+    const MAY_SHARE: bool;
 
     fn conn(&mut self) -> &mut Self::Conn;
     /// From here on, the lock is that of data migrations.

@@ -202,6 +202,7 @@ impl Session for Mysql {
     const BEGIN: &'static str = "start transaction";
     const OURSELVES: &'static str = "";
     const NOW: &'static str = "cast(unix_timestamp(now(6)) * 1000 as signed)";
+    const MAY_SHARE: bool = false;
 
     fn conn(&mut self) -> &mut MySqlConnection {
         &mut self.conn

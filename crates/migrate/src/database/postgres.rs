@@ -238,6 +238,7 @@ impl Session for Postgres {
     const OURSELVES: &'static str =
         "set local session authorization default; set local role none; ";
     const NOW: &'static str = "(extract(epoch from clock_timestamp()) * 1000)::bigint";
+    const MAY_SHARE: bool = false;
 
     fn conn(&mut self) -> &mut PgConnection {
         &mut self.conn

@@ -84,6 +84,7 @@ impl Session for Sqlite {
     const BEGIN: &'static str = "begin immediate";
     const OURSELVES: &'static str = "";
     const NOW: &'static str = "cast((julianday('now') - 2440587.5) * 86400000 as integer)";
+    const MAY_SHARE: bool = true;
 
     fn conn(&mut self) -> &mut SqliteConnection {
         &mut self.conn

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
+pub(super) use message::may_share;
+
 use super::locked::{Locked, lost_or, taken};
 use super::{Done, Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Effect, Limits, Session, literal};

@@ -167,6 +167,13 @@ impl<S: Session> Locked<S> {
         }
     }
 
+    /// SQL of a row with the lease's token, see [`Self::closing`].
+    pub(super) fn row(&self, row: impl FnOnce(&str) -> String) -> Option<String> {
+        let lease = (self.session.tables().lock.as_str(), self.lease.token);
+        let beat = self.heart.silence() > BEAT * 2;
+        self.session.closing(&self.guard(), lease, beat, row)
+    }
+
     /// SQL that ends a transaction: a row with the lease's token, which `row` writes around the SQL
     /// it is given, and the commit. Where the lock is not ours that token is NULL, the row is
     /// refused ([`crate::error::is_refused_token`]), and neither `more` nor the commit is reached. Afterwards
@@ -176,9 +183,7 @@ impl<S: Session> Locked<S> {
         row: impl FnOnce(&str) -> String,
         more: &[String],
     ) -> Option<String> {
-        let lease = (self.session.tables().lock.as_str(), self.lease.token);
-        let beat = self.heart.silence() > BEAT * 2;
-        let closing = self.session.closing(&self.guard(), lease, beat, row)?;
+        let closing = self.row(row)?;
         let fresh = self.session.fresh_sql();
         let more: String = more.iter().map(|sql| format!("; {sql}")).collect();
         Some(format!("{}{closing}{more}; commit{fresh}", S::OURSELVES))

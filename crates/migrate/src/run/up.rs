@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::adopt::is_apart;
-use super::apply::{Direction, Job};
+use super::apply::{Direction, Job, may_share};
 use super::data::Batches;
 use super::locked::{Locked, lost_or};
 use super::{Options, Report, Tell, look, mysql, postgres, with_session};
@@ -208,7 +208,29 @@ async fn under_lock<S: Session>(
         taken,
         ..report(found)
     };
-    for job in &jobs {
+    // Before this file, none shares a commit.
+    let mut alone_before = if filling && may_share(folder) {
+        0
+    } else {
+        jobs.len()
+    };
+    let mut at = 0;
+    while let Some(job) = jobs.get(at) {
+        if at >= alone_before {
+            let several = locked.together(jobs[at..].iter().map(Work::schema));
+            let some: Vec<&Job<'_>> = jobs[at..at + several]
+                .iter()
+                .filter_map(Work::schema)
+                .collect();
+            if several > 1 {
+                if let Some(done) = locked.apply_together(&some, &mut *tell).await? {
+                    out.done.extend(done);
+                    at += several;
+                    continue;
+                }
+                alone_before = at + several;
+            }
+        }
         match job {
             Work::Schema(job) => out.done.push(locked.apply(job, tell).await?),
             Work::Data(job) => {
@@ -216,6 +238,7 @@ async fn under_lock<S: Session>(
                     .extend(locked.batches(job, None, &mut *tell, None).await?);
             }
         }
+        at += 1;
     }
     if filling || marked.is_some() {
         let sql = format!(
@@ -230,6 +253,15 @@ async fn under_lock<S: Session>(
 enum Work<'a> {
     Schema(Job<'a>),
     Data(Batches<'a>),
+}
+
+impl<'a> Work<'a> {
+    fn schema(&self) -> Option<&Job<'a>> {
+        match self {
+            Self::Schema(job) => Some(job),
+            Self::Data(_) => None,
+        }
+    }
 }
 
 /// Whether the runner that filled an empty database ended only after its last file. Then there may

@@ -1,5 +1,6 @@
 //! A small file goes to the database as one message, with the row of the history and the commit. It is
-//! still told which statement failed, and nothing of the file stays.
+//! still told which statement failed, and nothing of the file stays. While an empty SQLite file is
+//! filled, several share a commit, and all is as if they did not.
 
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
@@ -140,4 +141,77 @@ async fn what_a_file_took_is_in_the_history() {
     let mut conn = SqliteConnection::connect(&url).await.unwrap();
     let took: i64 = sqlx::query_scalar(ask).fetch_one(&mut conn).await.unwrap();
     assert!((10..60_000).contains(&took), "{took} ms");
+}
+
+/// How many transactions have written to the file: the header's change counter
+/// (<https://sqlite.org/fileformat2.html#file_change_counter>).
+fn commits(file: &std::path::Path) -> u32 {
+    let bytes = std::fs::read(file).unwrap();
+    u32::from_be_bytes(bytes[24..28].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn files_share_commits_only_while_an_empty_file_is_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let url = format!("sqlite:{}", path.display());
+    let scene = Scene::new(&url);
+    for n in 1..=80 {
+        let text = format!("create table t{n} (i int);\ninsert into t{n} values ({n});");
+        scene.file(&format!("{n:04}_t.sql"), &text);
+    }
+    // The sixtieth fails: those before it stay, however they came.
+    scene.file(
+        "0060_t.sql",
+        "create table t60 (i int);\ninsert into t61 values (1);",
+    );
+    let ran = scene.run(&["up"]).code(1).says("0060_t.sql, line 2");
+    assert!(ran.err.contains("0059_t.sql"), "{ran:?}");
+    let status = scene.run(&["status", "--json"]).json();
+    assert_eq!(status["applied"].as_array().unwrap().len(), 59);
+    // The first 32 in one, 27 one by one, and a few of our own.
+    let after = commits(&path);
+    assert!((28..45).contains(&after), "{after}");
+    // Taken up again where the filling stopped.
+    scene.file("0060_t.sql", "create table t60 (i int);");
+    let ran = scene.run(&["up"]).code(0);
+    assert_eq!(ran.out.matches("applied ").count(), 21, "{ran:?}");
+    let filled = commits(&path);
+    assert!((1..12).contains(&(filled - after)), "{filled}");
+    scene.run(&["verify"]).code(0);
+    // Now there may be an application on it: each file has its own.
+    for n in 81..=100 {
+        scene.file(
+            &format!("{n:04}_t.sql"),
+            &format!("create table t{n} (i int);"),
+        );
+    }
+    scene.run(&["up"]).code(0);
+    assert!(commits(&path) - filled >= 20);
+    let mut conn = SqliteConnection::connect(&url).await.unwrap();
+    let (count, least, most): (i64, i64, i64) = sqlx::query_as(
+        "select count(*), min(duration_ms), max(duration_ms) from windlass_migrations",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(count, 100);
+    assert!(least >= 0 && most < 60_000, "{least} to {most} ms");
+}
+
+#[tokio::test]
+async fn a_constraint_that_waits_for_the_commit_is_not_mended_by_the_next_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("app.db").display());
+    let scene = Scene::new(&url);
+    scene.file(
+        "0001_t.sql",
+        "create table t (i integer primary key, j int references t deferrable initially deferred);",
+    );
+    scene.file("0002_child.sql", "insert into t values (1, 2);");
+    scene.file("0003_parent.sql", "insert into t values (2, null);");
+    let ran = scene.run(&["up"]).code(1);
+    assert!(ran.err.contains("FOREIGN KEY constraint failed"), "{ran:?}");
+    let status = scene.run(&["status", "--json"]).json();
+    assert_eq!(status["applied"].as_array().unwrap().len(), 1);
 }

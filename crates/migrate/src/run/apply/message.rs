@@ -1,12 +1,15 @@
 //! A file, its row of the history and the commit as one message to the database: on its way to and
 //! from another thread or machine, a small file would spend longer than in the database.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::super::locked::{Locked, lost_or, taken};
+use super::super::{Done, Event, Tell};
 use super::{Direction, Job, insert_with, lines, position};
 use crate::database::{Conn as _, Opening, Session};
 use crate::error::{Error, is_gone, is_refused_token};
+use crate::folder::Folder;
 
 /// In bytes. What is longer takes its time in the database.
 const MOST: usize = 64 * 1024;
@@ -18,6 +21,33 @@ const HOW_TEXT_IS_READ: [&str; 3] = [
     "backslash_quote",
     "client_encoding",
 ];
+
+/// Files that share a commit, at most.
+const TOGETHER: usize = 32;
+
+/// Who makes many rows out of nothing may take so long that people want to see the file's name
+/// meanwhile.
+const LONG: [&str; 2] = ["recursive", "generate_series"];
+
+/// Whether files of a folder may share a commit at all. A constraint that is looked at only there is to
+/// be looked at after each file.
+pub(in crate::run) fn may_share(folder: &Folder) -> bool {
+    let defers = |text: &str| text.to_ascii_lowercase().contains("defer");
+    !folder.files.iter().any(|file| defers(&file.up.text))
+}
+
+impl Job<'_> {
+    /// Whether nothing is to be done between its first statement and the commit, and it is short.
+    fn is_straight(&self) -> bool {
+        let length: usize = self.steps.iter().map(|(s, _)| s.text.len()).sum();
+        self.direction == Direction::Up && self.verify.is_empty() && !self.alone && length <= MOST
+    }
+
+    fn may_be_long(&self) -> bool {
+        let text = self.section.text.to_ascii_lowercase();
+        LONG.iter().any(|word| text.contains(word))
+    }
+}
 
 /// All of a file in one.
 pub(super) struct Message {
@@ -39,13 +69,7 @@ impl<S: Session> Locked<S> {
         opening: &Opening,
         began: Instant,
     ) -> Option<Message> {
-        let length: usize = job.steps.iter().map(|(s, _)| s.text.len()).sum();
-        if job.direction != Direction::Up
-            || job.steps.is_empty()
-            || !job.verify.is_empty()
-            || self.beside.is_some()
-            || length > MOST
-        {
+        if self.beside.is_some() || job.steps.is_empty() || !job.is_straight() {
             return None;
         }
         let mut message = Message {
@@ -107,5 +131,105 @@ impl<S: Session> Locked<S> {
             kept: false,
             cause,
         })
+    }
+
+    /// How many of these files, from the first, can share a transaction. That is for a database which
+    /// nobody uses yet: elsewhere others wait for each commit.
+    pub(in crate::run) fn together<'j>(
+        &self,
+        jobs: impl Iterator<Item = Option<&'j Job<'j>>>,
+    ) -> usize {
+        if !S::MAY_SHARE || self.beside.is_some() {
+            return 0;
+        }
+        jobs.take(TOGETHER)
+            .take_while(|job| {
+                job.is_some_and(|job| {
+                    job.is_straight() && !job.limits.foreign_keys_off && !job.may_be_long()
+                })
+            })
+            .count()
+    }
+
+    /// These files in one transaction: a commit is what takes the time in SQLite. `None`: one of
+    /// them failed, and the database is as before; one by one tells which, and keeps the others.
+    pub(in crate::run) async fn apply_together(
+        &mut self,
+        jobs: &[&Job<'_>],
+        tell: Tell<'_>,
+    ) -> Result<Option<Vec<Done>>, Error> {
+        self.check()?;
+        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else {
+            return Ok(None);
+        };
+        self.heart.doing(format!(
+            "applying {} to {}",
+            first.file.file, last.file.file
+        ));
+        let Some(opening) = self.session.opening(&first.limits, self.clean) else {
+            return Ok(None);
+        };
+        let history = self.session.tables().history.clone();
+        let mut sql = opening.sql;
+        let mut ms = opening.since;
+        for job in jobs {
+            for (statement, _) in &job.steps {
+                sql.push_str(&statement.text);
+                sql.push_str("\n;");
+            }
+            let row = |token: &str| insert_with(self, job.file, "applied", &ms, token);
+            let Some(row) = self.row(row) else {
+                return Ok(None);
+            };
+            sql.push_str(&row);
+            sql.push_str(";\n");
+            ms = format!(
+                "max(0, {} - (select applied_ms from {history} where version = {}))",
+                S::NOW,
+                job.file.version
+            );
+        }
+        sql.push_str("commit");
+        let (_, ended) = self.session.conn().execute_all(&sql).await;
+        if let Err(cause) = ended {
+            if is_gone(&cause) {
+                return Err(lost_or("run a statement", cause));
+            }
+            self.session.conn().execute("rollback").await.unwrap_or(0);
+            return Ok(None);
+        }
+        self.beat_if_silent().await;
+        let sql = format!(
+            "select version, duration_ms from {history} where version between {} and {}",
+            first.file.version, last.file.version
+        );
+        let rows = self.session.conn().texts(&sql).await;
+        let rows = rows.map_err(|e| lost_or("read the history", e))?;
+        let number = |text: Option<&Option<String>>| text?.as_deref()?.parse::<i64>().ok();
+        let took: HashMap<i64, u64> = rows
+            .iter()
+            .filter_map(|row| {
+                let ms = u64::try_from(number(row.get(1))?).ok()?;
+                Some((number(row.first())?, ms))
+            })
+            .collect();
+        let mut all = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let file = job.file;
+            let done = Done {
+                version: file.version,
+                file: file.file.clone(),
+                phase: file.phase,
+                ms: took.get(&file.version).copied().unwrap_or(0),
+            };
+            tell(Event::Begin {
+                version: file.version,
+                file: file.file.clone(),
+            });
+            tell(Event::Done(done.clone()));
+            all.push(done);
+        }
+        self.tell_of_gate(&mut *tell);
+        Ok(Some(all))
     }
 }
