@@ -351,4 +351,93 @@ mod tests {
             .collect();
         assert_eq!(seen, [("phase", 0, false), ("allow", 1, true)]);
     }
+
+    /// Statements whose ends are not easily seen.
+    const POSTGRES: &[&str] = &[
+        "select 1",
+        "",
+        "create table t (a int, b text default ';')",
+        "create function f() returns int language sql begin atomic select case when true then 1 end; \
+         select 2; end",
+        "create or replace procedure p() begin atomic insert into t values (1); end",
+        "create function g() returns int language sql return 1",
+        "create rule r as on insert to t do also (delete from a; delete from b)",
+        "create or replace rule r as on update to t do instead nothing",
+        "do $$ begin perform 1; end $$",
+        "select $a$ ; $$ ; $a$, $1, a$b$c from t",
+        "select 'it''s; so', e'it\\'s; so', U&'x;', \"a;\"\"b\"",
+        "/* ; /* ; */ ; */ select 2 /* ; */",
+        "-- ; it's\nselect 3 -- ;",
+        "create or replace function h() returns trigger language plpgsql as $f$begin return new; end;$f$",
+        "create view v as select case when true then 1 end as begin_atomic",
+        "select a::text, b from t where c = array[1, 2] and d ->> 'e;' = 'f'",
+    ];
+    const SQLITE: &[&str] = &[
+        "select 1",
+        "",
+        "create table t (a int default (1), b text default ';', \"c;\" int, [d;] int, `e;` int)",
+        "create trigger x after insert on t begin update t set a = case when 1 then 2 end; \
+         delete from u; end",
+        "create temp trigger if not exists y before update of a on t when new.a > 1 begin \
+         select raise(abort, 'no; end'); end",
+        "select 'it''s; so', x'00', \"a;b\" /* ; */",
+        "-- ; it's\nselect 3 -- ;",
+        "/* ; */ create view v as select case when 1 then 2 end",
+        "pragma foreign_keys = off",
+    ];
+    const MYSQL: &[&str] = &[
+        "select 1",
+        "",
+        "create table t (a int default 1 comment 'it\\'s;', `b;` int)",
+        "create definer = `a`@`b` procedure p() begin if 1 then select 1; end if; while 1 do select 2; \
+         end while; end",
+        "create trigger x before insert on t for each row begin set new.a = if(new.b, 1, 2); \
+         case new.a when 1 then set new.b = 2; end case; end",
+        "create trigger z before insert on t for each row set new.a = 1",
+        "create or replace function f() returns int deterministic return repeat('a;', 2)",
+        "create procedure q() l: loop select case when 1 then 2 end; leave l; end loop",
+        "create event e on schedule every 1 day do begin delete from t; repeat select 1; until 1 end repeat; end",
+        "# ; it's\nselect \"a;\\\"b\", 'c''d;' -- ;",
+        "/* ; */ select 2 /* ; */",
+        "\ndelimiter //\ncreate procedure d() begin select 1; end//\ndelimiter ;\nselect 2",
+        "begin not atomic select 1; select 2; end",
+    ];
+
+    fn cut_alike(text: &str, dialect: Dialect) {
+        let runner = match dialect {
+            Dialect::Postgres => crate::sql::Dialect::Postgres,
+            Dialect::Sqlite => crate::sql::Dialect::Sqlite,
+            Dialect::Mysql => crate::sql::Dialect::Mysql,
+        };
+        let run = crate::sql::split(text, runner, 1).unwrap();
+        let run: Vec<&str> = run
+            .iter()
+            .map(|statement| statement.text.as_str())
+            .collect();
+        assert_eq!(parts(text, dialect), run, "{dialect:?}: {text}");
+    }
+
+    proptest::proptest! {
+        /// What the linter judges is what the runner sends. (But what MySQL runs in a comment: the
+        /// linter looks into it, and the runner sends it as it is.)
+        #[test]
+        fn the_linter_and_the_runner_cut_alike(
+            which in proptest::collection::vec((0_usize..100, 0_usize..3), 1..8)
+        ) {
+            for (dialect, all) in [
+                (Dialect::Postgres, POSTGRES),
+                (Dialect::Sqlite, SQLITE),
+                (Dialect::Mysql, MYSQL),
+            ] {
+                let mut text = String::new();
+                for (statement, end) in &which {
+                    text.push_str(all[statement % all.len()]);
+                    // What ends in a comment needs its line end.
+                    text.push_str(["\n;\n", "\n; ", "\n;;\n\n-- Next; it's.\n"][*end]);
+                }
+                cut_alike(&text, dialect);
+                cut_alike(text.trim_end().trim_end_matches(';'), dialect);
+            }
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Locked<S: Session> {
     pub(super) beside: Option<Beside>,
     /// What the last file has set for the session was ended with it.
     pub(super) clean: bool,
+    /// An empty database is being filled: nobody uses it yet.
+    pub(super) filling: bool,
 }
 
 impl<S: Session> Locked<S> {
@@ -64,6 +66,7 @@ impl<S: Session> Locked<S> {
                         gate,
                         beside: None,
                         clean: false,
+                        filling: false,
                     }));
                 }
                 Attempt::Held(holder) => holder,

@@ -208,6 +208,7 @@ async fn under_lock<S: Session>(
         taken,
         ..report(found)
     };
+    locked.filling = filling;
     // Before this file, none shares a commit.
     let mut alone_before = if filling && may_share(folder) {
         0

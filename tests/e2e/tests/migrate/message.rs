@@ -24,79 +24,112 @@ const BAD: [(&str, &str); 3] = [
 ];
 
 /// PostgreSQL's first file of a run comes after a message that sets the session up: one for that.
-fn before(scene: &Scene, number: usize) {
-    scene.file(&format!("{number:04}_before.sql"), "select 1;\n");
+fn before(scene: &Scene) {
+    scene.file("0001_before.sql", "select 1;\n");
 }
 
-async fn the_failed_statement_is_named(url: &str) -> Scene {
+async fn the_failed_statement_is_named(url: &str) {
     let scene = Scene::new(url);
-    for (number, (text, words)) in BAD.iter().enumerate() {
-        before(&scene, number + 1);
+    before(&scene);
+    for (text, words) in BAD {
         scene.file("0100_bad.sql", text);
-        scene
-            .run(&["up"])
-            .code(1)
-            .says("_before.sql")
-            .says("0100_bad.sql")
-            .says(words);
+        scene.run(&["up"]).code(1).says("0100_bad.sql").says(words);
         // Nothing of it stayed: the same again fails at the same place.
         scene.run(&["up"]).code(1).says(words);
     }
-    before(&scene, BAD.len() + 1);
     scene.file(
         "0100_bad.sql",
         "create table b (i int);\n-- Good now.\ncreate table c (i int) -- here, too",
     );
     scene.run(&["up"]).code(0).says("applied 0100_bad.sql");
     scene.run(&["up"]).code(0).says("nothing to do");
-    scene
 }
 
 #[tokio::test]
 async fn the_failed_statement_of_several_is_named_on_postgres() {
     let server = Postgres::start().await;
-    let scene = the_failed_statement_is_named(&server.url).await;
-    let next = |number: usize, text: &str| {
-        before(&scene, number);
-        scene.file("0300_place.sql", text);
-        scene.run(&["up"])
-    };
-    // The server says at which character; lines are told of the file, not of the message.
-    next(
-        101,
-        "create table d (i int);\n-- é: two bytes, one character\ninsert into d\n  (i)\nvalues ('é', nope);\n",
-    )
-    .code(1)
-    .says("0300_place.sql, line 5");
-    next(
-        102,
-        "create table d (i int);\nselect 1;\ncreate tabel e (i int);\n",
-    )
-    .code(1)
-    .says("0300_place.sql, line 3");
-    // Refused at the commit only: no statement of the file is to blame.
-    let ran = next(
-        103,
-        "create table d (i int primary key, j int references d deferrable initially deferred);\n\
-         insert into d values (1, 2);\n",
-    )
-    .code(1)
-    .says("record a migration and commit");
-    assert!(ran.err.contains("violates foreign key"), "{ran:?}");
+    the_failed_statement_is_named(&server.url).await;
+    let mut conn = PgConnection::connect(&server.url).await.unwrap();
+    for (text, words) in [
+        // The server says at which character; lines are told of the file, not of the message.
+        (
+            "create table d (i int);\n-- é: two bytes, one character\ninsert into d\n  (i)\nvalues ('é', nope);\n",
+            "0100_bad.sql, line 5",
+        ),
+        (
+            "create table d (i int);\nselect 1;\ncreate tabel e (i int);\n",
+            "0100_bad.sql, line 3",
+        ),
+        // Found while it runs, at no character.
+        (
+            "create table d (i int);\nselect 1;\nselect i / 0 from (values (1)) v (i);\n",
+            "0100_bad.sql, line 3",
+        ),
+        // Refused at the commit only: no statement of the file is to blame.
+        (
+            "create table d (i int primary key, j int references d deferrable initially deferred);\n\
+             insert into d values (1, 2);\n",
+            "record a migration and commit",
+        ),
+    ] {
+        empty(&mut conn).await;
+        let scene = Scene::new(&server.url);
+        before(&scene);
+        scene.file("0100_bad.sql", text);
+        scene
+            .run(&["up"])
+            .code(1)
+            .says("0001_before.sql")
+            .says(words);
+        let status = scene.run(&["status", "--json"]).json();
+        assert_eq!(status["applied"].as_array().unwrap().len(), 1, "{text}");
+    }
     // How the server is to read the text after it: it must have done so by then.
-    next(
-        104,
+    empty(&mut conn).await;
+    let scene = Scene::new(&server.url);
+    before(&scene);
+    scene.file(
+        "0100_text.sql",
         "create table d (t text);\nset standard_conforming_strings = off;\n\
          insert into d values ('a\\\\b');\n",
-    )
-    .code(0)
-    .says("applied 0300_place.sql");
-    let mut conn = PgConnection::connect(&server.url).await.unwrap();
+    );
+    scene.run(&["up"]).code(0).says("applied 0100_text.sql");
     let text: String = sqlx::query_scalar("select t from d")
         .fetch_one(&mut conn)
         .await
         .unwrap();
     assert_eq!(text, "a\\b");
+}
+
+async fn empty(conn: &mut PgConnection) {
+    sqlx::raw_sql("drop schema public cascade; create schema public")
+        .execute(conn)
+        .await
+        .unwrap();
+}
+
+/// In a database that is in use, whoever stops a run has stopped it: the server, which is still at the
+/// statement and may not notice for a while, must not go on to the commit by itself.
+#[tokio::test]
+async fn a_stopped_run_is_not_committed_by_the_server() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    scene.file("0001_a.sql", "create table a (i int);");
+    scene.run(&["up"]).code(0);
+    scene.file("0002_b.sql", "select 1;");
+    scene.file(
+        "0003_slow.sql",
+        "create table c (i int);\nselect pg_sleep(1);",
+    );
+    let up = scene.spawn(&["up"]);
+    up.until_says("0003_slow.sql ...").await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    up.signal(nix::sys::signal::Signal::SIGKILL);
+    // Longer than the statement takes.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let status = scene.run(&["status", "--json"]).json();
+    assert_eq!(status["applied"].as_array().unwrap().len(), 2, "{status}");
+    scene.run(&["up"]).code(0).says("applied 0003_slow.sql");
 }
 
 #[tokio::test]
@@ -112,9 +145,8 @@ async fn what_a_file_took_is_in_the_history() {
     let server = Postgres::start().await;
     let scene = Scene::new(&server.url);
     scene.file("0001_slow.sql", "select pg_sleep(0.7);\nselect 1;");
-    scene.run(&["up"]).code(0);
-    // After one that left the session as it was, in one message.
-    scene.file("0002_slow.sql", "select 2;");
+    // In one message.
+    scene.file("0002_quick.sql", "select 2;");
     scene.file("0003_slow.sql", "select pg_sleep(0.7);\nselect 3;");
     scene.run(&["up"]).code(0);
     let mut conn = PgConnection::connect(&server.url).await.unwrap();
