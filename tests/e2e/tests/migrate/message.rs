@@ -247,3 +247,50 @@ async fn a_constraint_that_waits_for_the_commit_is_not_mended_by_the_next_file()
     let status = scene.run(&["status", "--json"]).json();
     assert_eq!(status["applied"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_filling_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+    const FILES: i64 = 1500;
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("app.db").display());
+    let scene = Scene::new(&url);
+    scene.file("0001_marks.sql", "create table marks (n int);");
+    for n in 2..=FILES {
+        let text = format!("create table t{n} (a int);\ninsert into marks values ({n});");
+        scene.file(&format!("{n:04}_m.sql"), &text);
+    }
+    let mut partly = 0;
+    for wait in (10..).step_by(7) {
+        let up = scene.spawn(&["up"]);
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        up.signal(nix::sys::signal::Signal::SIGKILL);
+        let code = up.end().code;
+        // Also while it is made, or after all was done.
+        let Ok(mut conn) = SqliteConnection::connect(&url).await else {
+            continue;
+        };
+        let counts = "select (select count(*) from windlass_migrations), (select count(*) from marks), \
+             (select count(distinct n) from marks), \
+             (select count(*) from sqlite_master where type = 'table' and name glob 't[0-9]*')";
+        let Ok((rows, marks, apart, tables)) = sqlx::query_as::<_, (i64, i64, i64, i64)>(counts)
+            .fetch_one(&mut conn)
+            .await
+        else {
+            continue;
+        };
+        assert_eq!((marks, apart, tables), (rows - 1, rows - 1, rows - 1));
+        partly += usize::from(rows > 0 && rows < FILES);
+        if code == 0 || rows == FILES {
+            break;
+        }
+    }
+    assert!(partly >= 3, "only {partly} were killed on the way");
+    scene.run(&["up"]).code(0);
+    scene.run(&["verify"]).code(0);
+    let mut conn = SqliteConnection::connect(&url).await.unwrap();
+    let marks: Vec<i64> = sqlx::query_scalar("select n from marks order by n")
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(marks, (2..=FILES).collect::<Vec<_>>());
+}

@@ -101,7 +101,7 @@ async fn l14_l16_storm_on_sqlite() {
     let scene = Scene::sqlite();
     files(
         &scene,
-        "with recursive c(x) as (select 1 union all select x + 1 from c where x < 60000) select count(*) from c;",
+        "with recursive c(x) as (select 1 union all select x + 1 from c where x < 300000) select count(*) from c;",
     );
     let mut conn: Option<sqlx::SqliteConnection> = None;
     storm(&scene, async || {

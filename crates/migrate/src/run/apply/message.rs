@@ -14,6 +14,9 @@ use crate::database::{Conn as _, Opening, Session};
 use crate::error::{Error, is_gone, is_refused_token};
 use crate::folder::Folder;
 
+/// Between statements, whose text ends with their last token. SQLite keeps what stands before the `;`.
+const END: &str = ";\n";
+
 /// In bytes. What is longer takes its time in the database.
 const MOST: usize = 64 * 1024;
 
@@ -84,7 +87,7 @@ impl<S: Session> Locked<S> {
         for (statement, _) in &job.steps {
             message.starts.push(message.sql.len());
             message.sql.push_str(&statement.text);
-            message.sql.push_str("\n;");
+            message.sql.push_str(END);
         }
         let text = message.sql.to_ascii_lowercase();
         if HOW_TEXT_IS_READ.iter().any(|name| text.contains(name)) {
@@ -178,7 +181,7 @@ impl<S: Session> Locked<S> {
         for job in jobs {
             for (statement, _) in &job.steps {
                 sql.push_str(&statement.text);
-                sql.push_str("\n;");
+                sql.push_str(END);
             }
             let row = |token: &str| insert_with(self, job.file, "applied", &ms, token);
             let Some(row) = self.row(row) else {
