@@ -465,8 +465,8 @@ const UNIT: char = '\u{1f}';
 pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Error> {
     let Tables { history, lock, .. } = session.tables();
     let filling = format!("(select filling from {lock} where id = 1)");
-    // A thousand rows of ten columns cost more than all else that is asked where nothing is pending: one
-    // text for each row takes half of that. What may hold anything is the last.
+    // With nothing pending, this is all that is asked: one text for each row is less to take apart than
+    // ten. What may hold anything is the last.
     let columns = match S::DIALECT {
         Dialect::Postgres => format!(
             "pg_catalog.concat_ws(pg_catalog.chr(31), h.version, h.phase, h.checksum, \

@@ -676,9 +676,9 @@ fn position(error: &sqlx::Error, text: &str) -> Option<usize> {
     let PgErrorPosition::Original(at) = error.position()? else {
         return None;
     };
-    text.char_indices()
-        .nth(at.checked_sub(1)?)
-        .map(|(at, _)| at)
+    let found = text.char_indices().nth(at.checked_sub(1)?);
+    // Behind the last one: something is missing there.
+    Some(found.map_or(text.len(), |(at, _)| at))
 }
 
 fn lines(text: &str) -> usize {

@@ -101,6 +101,17 @@ async fn the_failed_statement_of_several_is_named_on_postgres() {
     assert_eq!(text, "a\\b");
 }
 
+/// In a database that is in use, where a statement goes alone: what is missing is missing at its end.
+#[tokio::test]
+async fn what_is_missing_at_the_end_is_told_of_the_last_line() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    before(&scene);
+    scene.run(&["up"]).code(0);
+    scene.file("0002_open.sql", "select 1;\ncreate table b (\n  i int\n");
+    scene.run(&["up"]).code(1).says("0002_open.sql, line 3");
+}
+
 async fn empty(conn: &mut PgConnection) {
     sqlx::raw_sql("drop schema public cascade; create schema public")
         .execute(conn)
