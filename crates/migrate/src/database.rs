@@ -14,6 +14,7 @@ use crate::lock::{Attempt, Holder, Lease, Owner};
 use crate::plan::{History, How, Row};
 use crate::release::Floor;
 use crate::sql::{Dialect, Outside};
+use crate::version::Version;
 
 /// Where a database is. Shown without its password.
 #[derive(Clone)]
@@ -466,17 +467,17 @@ pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Erro
     let Tables { history, lock, .. } = session.tables();
     let filling = format!("(select filling from {lock} where id = 1)");
     // With nothing pending, this is all that is asked: one text for each row is less to take apart than
-    // ten. What may hold anything is the last.
+    // eleven. What may hold anything is the last.
     let columns = match S::DIALECT {
         Dialect::Postgres => format!(
             "pg_catalog.concat_ws(pg_catalog.chr(31), h.version, h.phase, h.checksum, \
              coalesce(h.app_floor, ''), h.how, h.applied_ms, h.duration_ms, \
-             pg_catalog.replace(h.applied_by, pg_catalog.chr(31), ''), \
+             pg_catalog.replace(h.applied_by, pg_catalog.chr(31), ''), h.token, \
              coalesce({filling}::text, ''), h.name)"
         ),
         _ => format!(
             "h.version, h.phase, h.checksum, h.app_floor, h.how, h.applied_ms, h.duration_ms, \
-             h.applied_by, {filling}, h.name"
+             h.applied_by, h.token, {filling}, h.name"
         ),
     };
     let sql = format!("select {columns} from {history} h");
@@ -489,7 +490,7 @@ pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Erro
     history.rows.reserve(rows.len());
     for row in &rows {
         match row.as_slice() {
-            [Some(one)] => read_row(&mut history, one.splitn(10, UNIT)),
+            [Some(one)] => read_row(&mut history, one.splitn(11, UNIT)),
             columns => read_row(
                 &mut history,
                 columns
@@ -506,8 +507,9 @@ pub(crate) async fn history<S: Session>(session: &mut S) -> Result<History, Erro
 fn read_row<'t>(history: &mut History, mut columns: impl Iterator<Item = &'t str>) {
     let mut text = || columns.next().unwrap_or_default();
     let number = |text: &str| text.parse::<i64>().unwrap_or(0);
-    let row = Row {
-        version: number(text()),
+    let key = number(text());
+    let mut row = Row {
+        version: Version::from(key),
         phase: text().to_owned(),
         checksum: text().to_owned(),
         floors: text()
@@ -522,11 +524,15 @@ fn read_row<'t>(history: &mut History, mut columns: impl Iterator<Item = &'t str
         applied_ms: number(text()),
         duration_ms: number(text()),
         applied_by: text().to_owned(),
+        token: number(text()),
         name: {
             history.filling = text().parse().ok();
             text().to_owned()
         },
     };
+    if key < 0 {
+        (row.version, row.name) = Version::from_row(key, &row.name, &row.checksum);
+    }
     history.rows.push(row);
 }
 

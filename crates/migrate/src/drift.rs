@@ -13,6 +13,7 @@ use crate::plan::Mismatch;
 use crate::run::{self, Options, with_session};
 use crate::scratch::Scratch;
 use crate::sql::Dialect;
+use crate::version::Version;
 
 /// Grows when the same schema gives another text: then a record of before says nothing.
 const FORMAT: u32 = 1;
@@ -84,7 +85,7 @@ pub(crate) async fn in_scratch<T>(
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Drift {
     /// Up to which migration the database is, by its history.
-    pub version: Option<i64>,
+    pub version: Option<Version>,
     /// First: what should be. Second: what is.
     pub differences: Vec<Difference>,
     /// What is in the database and can't be compared.
@@ -104,18 +105,18 @@ pub async fn drift(
 ) -> Result<Drift, Error> {
     let status = run::status(database, folder, options).await?;
     let rows = &status.history.rows;
-    let Some(newest) = rows.iter().map(|row| row.version).max() else {
+    if rows.is_empty() {
         return Err(Error::Refused(
             "the history has no applied migration, so there is nothing to compare with: for \
              another tool's migrations see `windlass migrate run --drift`"
                 .to_owned(),
         ));
-    };
+    }
     let changed = status.plan.stops.into_iter();
     let changed = changed.filter(|stop| matches!(stop, Mismatch::Changed { .. }));
     let missing = rows
         .iter()
-        .filter(|row| folder.find(row.version).is_none())
+        .filter(|row| folder.find(row.version).is_none() && status.history.is_last(row))
         .map(|row| Mismatch::Missing {
             version: row.version,
             name: row.name.clone(),
@@ -127,11 +128,11 @@ pub async fn drift(
     let mut applied = folder.clone();
     applied
         .files
-        .retain(|file| status.history.find(file.version).is_some());
+        .retain(|file| status.history.stands(file.version));
     let should = built(&applied, place).await?;
     let is = dump::schema(database, &dump_options(options)).await?;
     Ok(Drift {
-        version: Some(newest),
+        version: Some(status.history.newest()),
         differences: diff(&should, &is),
         left_out: is.left_out,
     })

@@ -4,6 +4,7 @@ use crate::folder::FolderError;
 use crate::gate::Keyholder;
 use crate::lock::Holder;
 use crate::plan::Mismatch;
+use crate::version::Version;
 use sqlx::postgres::PgDatabaseError;
 
 /// What stops the runner.
@@ -90,7 +91,7 @@ pub enum Error {
     #[error("{}{why}", file.as_ref().map_or_else(String::new, |f| format!("{f}: ")))]
     Interrupted {
         /// The migration.
-        version: i64,
+        version: Version,
         /// Its file, if the folder has it.
         file: Option<String>,
         /// The statement, from 1.
@@ -114,7 +115,7 @@ pub enum Error {
     #[error("migration {version} can't be undone: {why}")]
     NoDown {
         /// The migration.
-        version: i64,
+        version: Version,
         /// Why.
         why: String,
     },
@@ -170,6 +171,10 @@ impl Error {
                 }
                 Mismatch::OutOfOrder { .. } => {
                     "give the file a number above, or let it run late: --allow-out-of-order"
+                }
+                Mismatch::Superseded { .. } => {
+                    "to go back to it: windlass migrate up, with this folder; after `repair --forget R__name` even \
+                     below migrations of a newer release"
                 }
                 Mismatch::Missing { .. } => return None,
             }

@@ -6,23 +6,28 @@
 
 mod batch;
 mod directives;
+mod name;
+mod placeholders;
+mod source;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use name::{Named, Role};
+use source::Conf;
+
 use crate::release::{Floor, Release};
 use crate::sql::{Dialect, SplitError, Statement, split};
+use crate::version::Version;
 
 pub use batch::Batch;
 pub(crate) use batch::catalog_name;
 pub use directives::parse_duration;
-
-/// A file of 64 MiB and more is data, and belongs elsewhere.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+pub use placeholders::Placeholders;
+pub use source::{Source, Text};
 
 /// When a migration may run against code that is older than it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -74,7 +79,7 @@ impl Section {
 
 /// The folder that a file was read from. It says nothing of what the file is: all are equal.
 #[derive(Debug, Clone, Default)]
-pub struct Origin(pub Option<Arc<Path>>);
+pub struct Origin(pub Option<Arc<Source>>);
 
 impl PartialEq for Origin {
     fn eq(&self, _: &Self) -> bool {
@@ -87,11 +92,11 @@ impl Eq for Origin {}
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// The number that the file's name begins with.
-    pub version: i64,
+    /// What the file's name begins with; of a repeatable file, its name and text.
+    pub version: Version,
     /// The rest of the name, without `.sql`.
     pub name: String,
-    /// The whole file name.
+    /// The whole file name; of a file in a folder below, the path from the folder.
     pub file: String,
     /// The folder that it was read from, if it was.
     pub origin: Origin,
@@ -100,9 +105,9 @@ pub struct File {
     /// `-- windlass: requires-release 1.4`: the oldest release that still runs on the result.
     pub requires_release: Option<Release>,
     /// `-- windlass: requires-migration 5`: the same, said by what a release's folder must have.
-    pub requires_migration: Option<i64>,
+    pub requires_migration: Option<Version>,
     /// `-- windlass: requires-data 7`: a contract waits until these data migrations are finished.
-    pub requires_data: Vec<i64>,
+    pub requires_data: Vec<Version>,
     /// `-- windlass: batch users.id`: the batches of a data migration.
     pub batch: Option<Batch>,
     /// `-- windlass: no-transaction`.
@@ -156,14 +161,46 @@ pub enum FolderError {
         source: std::io::Error,
     },
     /// A `.sql` file whose name has no number.
-    #[error("{file} is no migration's name: it must begin with a number, as 0007_add_email.sql")]
+    #[error(
+        "{file} is no migration's name: it must begin with a number, as 0007_add_email.sql, or be one of Flyway's, as \
+         V1.4__add_email.sql or R__views.sql"
+    )]
     Name {
         /// The file.
         file: String,
     },
+    /// What Flyway would do with it is not done here.
+    #[error("{file} {why}")]
+    Flyways {
+        /// The file.
+        file: String,
+        /// What it is, and what to do.
+        why: &'static str,
+    },
+    /// A placeholder of Flyway's that nobody gave a value.
+    #[error(
+        "{file}, line {line}: ${{{name}}} has no value: give it with --placeholder '{name}=...', or say \
+         --no-placeholders if such text is no placeholder here"
+    )]
+    NoValue {
+        /// The file.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// Its name.
+        name: String,
+    },
     /// Two files with one number.
     #[error("{a} and {b} have the same number")]
     Twice {
+        /// One.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// Two repeatable files with one name, in two folders.
+    #[error("{a} and {b} have the same name, and a repeatable file is known by that")]
+    NameTwice {
         /// One.
         a: String,
         /// The other.
@@ -211,26 +248,13 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads a folder; not what lies in folders below it. Files that don't end in `.sql` and hidden
-    /// ones are passed over.
+    /// Reads a folder. Of what lies in folders below it, files with the names of Flyway and refinery count
+    /// (`V1__x.sql`, `R__x.sql`). Files that don't end in `.sql` and hidden ones are passed over.
     ///
     /// # Errors
     /// See [`FolderError`].
     pub fn read(dir: &Path) -> Result<Self, FolderError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| FolderError::Io { path, source }
-        };
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
-            let name = entry.map_err(failed(dir))?.file_name();
-            match name.into_string() {
-                Ok(name) if name.ends_with(".sql") && !name.starts_with('.') => names.push(name),
-                _ => {}
-            }
-        }
-        names.sort();
-        Self::of(pieces(dir, &names)?)
+        Source::from(dir).read()
     }
 
     /// The same from names and texts, for programs that carry their migrations.
@@ -241,8 +265,9 @@ impl Folder {
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, FolderError> {
         let mut pieces = Pieces::default();
+        let none = Placeholders::default();
         for (file, text) in texts {
-            pieces.add(file, &text)?;
+            pieces.add(file, &text, &none, Conf::default())?;
         }
         Self::of(pieces)
     }
@@ -250,10 +275,16 @@ impl Folder {
     fn of(Pieces { mut files, downs }: Pieces) -> Result<Self, FolderError> {
         let mut places = HashMap::with_capacity(files.len());
         for (at, file) in files.iter().enumerate() {
-            if let Some(other) = places.insert(file.version, at) {
-                return Err(FolderError::Twice {
-                    a: files[other].file.clone(),
-                    b: file.file.clone(),
+            // Of a repeatable file, one with another text would be another one.
+            let named = match file.version.repeats() {
+                Some(name) => Version::repeatable(name, ""),
+                None => file.version,
+            };
+            if let Some(other) = places.insert(named, at) {
+                let (a, b) = (files[other].file.clone(), file.file.clone());
+                return Err(match file.version.repeats() {
+                    Some(_) => FolderError::NameTwice { a, b },
+                    None => FolderError::Twice { a, b },
                 });
             }
         }
@@ -273,15 +304,31 @@ impl Folder {
         Ok(Self { files })
     }
 
-    /// The newest version, 0 for an empty folder.
-    pub fn newest(&self) -> i64 {
-        self.files.last().map_or(0, |f| f.version)
+    /// The newest version, [`Version::NONE`] for an empty folder. Repeatable files are neither new nor old.
+    pub fn newest(&self) -> Version {
+        let mut versions = self.files.iter().rev().map(|f| f.version);
+        let newest = versions.find(|version| version.repeats().is_none());
+        newest.unwrap_or(Version::NONE)
     }
 
-    /// The migration with this number.
-    pub fn find(&self, version: i64) -> Option<&File> {
+    /// The migration with this version; of a repeatable file, with this very text.
+    pub fn find(&self, version: Version) -> Option<&File> {
         let at = self.files.binary_search_by_key(&version, |f| f.version);
         at.ok().and_then(|at| self.files.get(at))
+    }
+
+    /// The same, of a repeatable file with whichever text.
+    pub fn named(&self, version: Version) -> Option<&File> {
+        self.find(version)
+            .or_else(|| self.files.iter().find(|f| f.version.is_of(version)))
+    }
+
+    /// Whose number in our tables this is.
+    pub(crate) fn by_key(&self, key: i64) -> Version {
+        let found = self.files.iter().map(|f| f.version);
+        let mut found = found.filter(|_| key < 0);
+        let found = found.find(|version| version.key() == key || version.journal_key() == key);
+        found.unwrap_or_else(|| Version::from(key))
     }
 }
 
@@ -290,88 +337,72 @@ impl Folder {
 struct Pieces {
     files: Vec<File>,
     /// What undoes a version.
-    downs: Vec<(i64, Section)>,
+    downs: Vec<(Version, Section)>,
 }
 
 impl Pieces {
-    fn add(&mut self, file: String, text: &str) -> Result<(), FolderError> {
-        let (version, name, is_down) = parse_name(&file)?;
-        let text = normalized(text);
-        if is_down {
-            let section = Section {
-                file,
-                line: 1,
-                text: text.into_owned(),
-            };
-            self.downs.push((version, section));
+    fn add(
+        &mut self,
+        file: String,
+        text: &str,
+        placeholders: &Placeholders,
+        conf: Conf,
+    ) -> Result<(), FolderError> {
+        let Named {
+            role,
+            version,
+            name,
+            letter,
+        } = name::parse(&file)?;
+        let raw = normalized(text);
+        let text = if letter && !conf.literal {
+            placeholders.put_in(&raw, &file)?
         } else {
-            let file = directives::read(version, name, file, &text)?;
-            self.files.push(file);
+            Cow::Borrowed(&*raw)
+        };
+        if role == Role::Down {
+            let text = text.into_owned();
+            let line = 1;
+            self.downs.push((version, Section { file, line, text }));
+            return Ok(());
         }
+        let name = name.to_owned();
+        // Values differ between databases, and the file is the same in all of them.
+        let checksum = match (role, &text) {
+            (Role::Up, Cow::Owned(_)) => {
+                Some(directives::read(version, name.clone(), file.clone(), &raw)?.checksum)
+            }
+            _ => None,
+        };
+        let mut found = directives::read(version, name, file, &text)?;
+        found.no_transaction |= conf.no_transaction;
+        if role == Role::Repeatable {
+            repeatable(&mut found)?;
+        }
+        found.checksum = checksum.unwrap_or(found.checksum);
+        self.files.push(found);
         Ok(())
     }
 }
 
-/// Files that one thread reads: fewer are not worth another one.
-const FEW: usize = 100;
-/// Threads that read: each takes a processor, and a database is waiting, too.
-const READERS: usize = 4;
-
-/// What the files hold. A thousand of them cost more than all else that `up` does when nothing is pending,
-/// so several threads read.
-fn pieces(dir: &Path, names: &[String]) -> Result<Pieces, FolderError> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (names.len() / FEW).min(processors).clamp(1, READERS);
-    let mut parts = names.chunks(names.len().div_ceil(threads).max(1));
-    let mine = parts.next().unwrap_or_default();
-    let dir: &Arc<Path> = &Arc::from(dir);
-    std::thread::scope(|scope| {
-        let others: Vec<_> = parts
-            .map(|part| scope.spawn(move || some_pieces(dir, part)))
-            .collect();
-        let mut all = some_pieces(dir, mine)?;
-        for other in others {
-            let part = other.join();
-            let part = part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            all.files.extend(part.files);
-            all.downs.extend(part.downs);
-        }
-        Ok(all)
+/// A repeatable file has the version of its text, and can't be what only happens once.
+fn repeatable(file: &mut File) -> Result<(), FolderError> {
+    let problem = if file.phase != Phase::Expand {
+        format!(
+            "a repeatable file runs with what expands: `phase {}` needs a file with a number",
+            file.phase.as_str()
+        )
+    } else if file.down.is_some() {
+        "a repeatable file is not undone: it runs again with another text".to_owned()
+    } else {
+        file.version = Version::repeatable(&file.name, &file.checksum);
+        return Ok(());
+    };
+    Err(FolderError::Directive {
+        file: file.file.clone(),
+        line: 1,
+        problem,
     })
-}
-
-fn some_pieces(dir: &Arc<Path>, names: &[String]) -> Result<Pieces, FolderError> {
-    // One for all: it costs more to get memory for each than to copy what it holds. With room from the
-    // start, a file is not asked first how long it is.
-    let mut bytes = Vec::with_capacity(64 * 1024);
-    let mut path = dir.to_path_buf();
-    let mut pieces = Pieces::default();
-    pieces.files.reserve(names.len());
-    for name in names {
-        let content = |problem| FolderError::Content {
-            file: name.clone(),
-            problem,
-        };
-        bytes.clear();
-        path.push(name);
-        std::fs::File::open(&path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| FolderError::Io {
-                path: path.clone(),
-                source,
-            })?;
-        path.pop();
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(content("is longer than 64 MiB: load data in another way"));
-        }
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8: save it as UTF-8"))?;
-        pieces.add(name.clone(), text)?;
-    }
-    for file in &mut pieces.files {
-        file.origin = Origin(Some(Arc::clone(dir)));
-    }
-    Ok(pieces)
 }
 
 /// Without the byte order mark, and with Unix line ends.
@@ -382,35 +413,6 @@ fn normalized(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-/// Version, name, whether it is a `down` file.
-fn parse_name(file: &str) -> Result<(i64, String, bool), FolderError> {
-    let wrong = || FolderError::Name {
-        file: file.to_owned(),
-    };
-    let stem = file.strip_suffix(".sql").ok_or_else(wrong)?;
-    // Flyway's and refinery's V7__name. Their other letters mean what we don't do.
-    let stem = match stem.strip_prefix('V') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => rest,
-        _ => stem,
-    };
-    let (stem, is_down) = match stem.strip_suffix(".down") {
-        Some(stem) => (stem, true),
-        None => (stem.strip_suffix(".up").unwrap_or(stem), false),
-    };
-    let digits = stem.len() - stem.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (version, rest) = stem.split_at(digits);
-    let version: i64 = version.parse().map_err(|_| wrong())?;
-    let name = match rest.strip_prefix(['_', '-']) {
-        Some(name) if !name.is_empty() => name.trim_start_matches('_'),
-        None if rest.is_empty() => "",
-        _ => return Err(wrong()),
-    };
-    if version == 0 {
-        return Err(wrong());
-    }
-    Ok((version, name.to_owned(), is_down))
 }
 
 #[cfg(test)]
@@ -435,28 +437,11 @@ mod tests {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         let folder = Folder::read(dir.path()).unwrap();
-        let versions: Vec<i64> = folder.files.iter().map(|f| f.version).collect();
+        let versions: Vec<Version> = folder.files.iter().map(|f| f.version).collect();
         assert_eq!(versions, [2, 10]);
         assert_eq!(folder.files[0].name, "two");
         assert_eq!(folder.files[0].down.as_ref().unwrap().text, "select -2");
-        assert_eq!(folder.find(10).unwrap().name, "ten");
-        assert_eq!(
-            parse_name("V7__add_email.sql").unwrap(),
-            (7, "add_email".to_owned(), false)
-        );
-        for bad in [
-            "x.sql",
-            "R__x.sql",
-            "V1.2__x.sql",
-            "0_x.sql",
-            "12x.sql",
-            "99999999999999999999_x.sql",
-        ] {
-            assert!(
-                matches!(parse_name(bad), Err(FolderError::Name { .. })),
-                "{bad}"
-            );
-        }
+        assert_eq!(folder.find(10.into()).unwrap().name, "ten");
         std::fs::write(dir.path().join("02_again.sql"), "").unwrap();
         let error = Folder::read(dir.path()).unwrap_err();
         assert_eq!(
@@ -483,12 +468,114 @@ mod tests {
     fn a_contract_that_names_no_floor_asks_for_itself() {
         assert_eq!(
             one("-- windlass: phase contract\n").floors(),
-            [Floor::Migration(7)]
+            [Floor::Migration(7.into())]
         );
         assert!(one("select 1").floors().is_empty());
         assert_eq!(
             one("-- windlass: phase=contract\n-- windlass: requires-migration=5").floors(),
-            [Floor::Migration(5)]
+            [Floor::Migration(5.into())]
         );
+    }
+
+    #[test]
+    fn flyways_folders_are_read_as_it_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("v1/old")).unwrap();
+        std::fs::create_dir_all(dir.path().join("fixtures")).unwrap();
+        for (name, text) in [
+            ("V2__b.sql", "create table ${t}b (a int)"),
+            ("v1/V1.10__c.sql", "select 110"),
+            ("v1/old/V1.2__d.sql", "select '${t}'"),
+            (
+                "v1/old/V1.2__d.sql.conf",
+                "# why\nplaceholderReplacement=false\nexecuteInTransaction=false\n",
+            ),
+            ("v1/U2__b.sql", "drop table ${t}b"),
+            ("R__view.sql", "create view v as select '${t}'"),
+            ("R__a_view.sql", "create view w as select 1"),
+            // Not its own, and not in the folder itself.
+            ("fixtures/0001_x.sql", "select 1"),
+        ] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let read = |value: &str| {
+            let mut source = Source::from(dir.path());
+            source.placeholders.set("t", value);
+            source.read().unwrap()
+        };
+        let folder = read("x_");
+        let files: Vec<&str> = folder.files.iter().map(|f| f.file.as_str()).collect();
+        assert_eq!(
+            files,
+            [
+                "v1/old/V1.2__d.sql",
+                "v1/V1.10__c.sql",
+                "V2__b.sql",
+                "R__a_view.sql",
+                "R__view.sql"
+            ]
+        );
+        assert_eq!(folder.newest(), 2);
+        let [d, _, b, _, view] = &folder.files[..] else {
+            panic!("{files:?}")
+        };
+        assert_eq!(
+            (d.up.text.as_str(), d.no_transaction),
+            ("select '${t}'", true)
+        );
+        assert_eq!(b.up.text, "create table x_b (a int)");
+        assert_eq!(b.down.as_ref().unwrap().text, "drop table x_b");
+        assert_eq!(view.up.text, "create view v as select 'x_'");
+        // A value changes what a file does there, not which file it is; a repeatable one it does.
+        let other = read("y_");
+        assert_eq!(other.files[2].checksum, b.checksum);
+        assert_eq!(other.files[2].up.text, "create table y_b (a int)");
+        assert!(other.find(view.version).is_none());
+        assert_eq!(other.named(view.version).unwrap().file, "R__view.sql");
+        let error = Folder::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("${t} has no value"), "{error}");
+        std::fs::write(
+            dir.path().join("v1/V1.10__c.sql.conf"),
+            "shouldExecute=false\n",
+        )
+        .unwrap();
+        let source = Source {
+            placeholders: Placeholders::none(),
+            ..Source::from(dir.path())
+        };
+        let error = source.read().unwrap_err().to_string();
+        assert!(
+            error.starts_with("v1/V1.10__c.sql.conf, line 1: shouldExecute=false"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_repeatable_file_is_its_name_and_text_and_happens_more_than_once() {
+        let read = |files: &[(&str, &str)]| {
+            let texts = files
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+            Folder::from_texts(texts)
+        };
+        let version = |text| read(&[("R__v.sql", text)]).unwrap().files[0].version;
+        assert_ne!(version("select 1"), version("select 2"));
+        assert_eq!(version("select 1"), version("select 1"));
+        for wrong in [
+            "-- windlass: phase contract\n",
+            "select 1;\n-- windlass: down\nselect 2",
+        ] {
+            let error = read(&[("R__v.sql", wrong)]).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("R__v.sql, line 1: a repeatable"),
+                "{error}"
+            );
+        }
+        let error = read(&[("a/R__v.sql", "select 1"), ("b/R__v.sql", "select 2")]).unwrap_err();
+        assert!(matches!(error, FolderError::NameTwice { .. }), "{error}");
+        let error = read(&[("U1__v.sql", "select 1")]).unwrap_err();
+        assert!(matches!(error, FolderError::DownAlone { .. }), "{error}");
     }
 }

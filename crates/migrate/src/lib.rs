@@ -3,6 +3,7 @@
 //! | I look for | it is in |
 //! | --- | --- |
 //! | files, their names, directives, checksums | [`folder`] |
+//! | versions: 7, 1.4.2, and those of repeatable files | [`version`] |
 //! | what would run, and whether an application may start | [`plan`] |
 //! | SQL cut into statements | [`sql`] |
 //! | the lock, the lease, the fence | [`lock`] |
@@ -40,9 +41,11 @@ pub mod run;
 pub mod scratch;
 pub mod sql;
 pub mod upgrades;
+pub mod version;
 
 pub use database::Database;
 pub use error::Error;
 pub use folder::Folder;
 pub use run::Options;
 pub use scratch::Scratch;
+pub use version::Version;

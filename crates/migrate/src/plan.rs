@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::folder::{File, Folder, Phase};
 use crate::release::{Floor, Oldest, Release};
+use crate::version::Version;
 
 /// How a row came into the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -19,7 +20,7 @@ pub enum How {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Row {
     /// See [`File::version`].
-    pub version: i64,
+    pub version: Version,
     /// See [`File::name`].
     pub name: String,
     /// `expand` or `contract`.
@@ -36,6 +37,9 @@ pub struct Row {
     pub duration_ms: i64,
     /// Who: `user@host:pid`.
     pub applied_by: String,
+    /// The lock's token then: it grows with each holder, whatever the clock says.
+    #[serde(skip)]
+    pub token: i64,
 }
 
 /// What the database says.
@@ -43,21 +47,44 @@ pub struct Row {
 pub struct History {
     /// By version, rising.
     pub rows: Vec<Row>,
-    /// While an empty database is being filled: up to which version. Until then nothing can run
-    /// that a contract migration would break.
+    /// While an empty database is being filled: up to which version, as our tables call it. Until then nothing
+    /// can run that a contract migration would break.
     pub filling: Option<i64>,
 }
 
 impl History {
-    /// The row of this version.
-    pub fn find(&self, version: i64) -> Option<&Row> {
+    /// The row of this version; of a repeatable file: of this very text, which may have been applied once, and
+    /// another one since.
+    pub fn find(&self, version: Version) -> Option<&Row> {
         let at = self.rows.binary_search_by_key(&version, |r| r.version);
         at.ok().and_then(|at| self.rows.get(at))
     }
 
+    /// Whether it is applied; of a repeatable file: and its text is the one that was applied last.
+    pub fn stands(&self, version: Version) -> bool {
+        match self.find(version) {
+            Some(row) => self.is_last(row),
+            None => false,
+        }
+    }
+
+    /// Whether no other text of the same repeatable file was applied after this row's.
+    pub fn is_last(&self, row: &Row) -> bool {
+        let of_one = |r: &&Row| row.version.repeats().is_some() && r.version.is_of(row.version);
+        let later = |r: &Row| (r.token, r.applied_ms) > (row.token, row.applied_ms);
+        !self.rows.iter().filter(of_one).any(later)
+    }
+
+    /// The newest version, [`Version::NONE`] without any. Repeatable files have none.
+    pub fn newest(&self) -> Version {
+        let mut versions = self.rows.iter().rev().map(|r| r.version);
+        let newest = versions.find(|version| version.repeats().is_none());
+        newest.unwrap_or(Version::NONE)
+    }
+
     /// Whether a contract migration was applied after this version was: it may have removed what the
     /// version's checks name.
-    pub fn contracted_since(&self, version: i64) -> bool {
+    pub fn contracted_since(&self, version: Version) -> bool {
         self.find(version).is_some_and(|row| {
             let at = (row.applied_ms, row.version);
             let later = |r: &Row| r.phase == "contract" && (r.applied_ms, r.version) > at;
@@ -76,7 +103,7 @@ pub enum Mismatch {
     )]
     Changed {
         /// Its number.
-        version: i64,
+        version: Version,
         /// The file here.
         file: String,
         /// The checksum in the history.
@@ -88,19 +115,30 @@ pub enum Mismatch {
     #[error("{file} is not applied, although {above} is: it came later than its number says")]
     OutOfOrder {
         /// Its number.
-        version: i64,
+        version: Version,
         /// The file.
         file: String,
         /// The newest applied.
-        above: i64,
+        above: Version,
     },
     /// Applied, not newer than the folder, and not in it.
     #[error("migration {version} ({name}) is applied, and this folder does not have it")]
     Missing {
         /// Its number.
-        version: i64,
+        version: Version,
         /// Its name in the history.
         name: String,
+    },
+    /// A repeatable file whose text was applied before another one was.
+    #[error(
+        "{file} is as it was applied once, and another text of it was applied since: that one stays, because a newer \
+         release may be what runs on it"
+    )]
+    Superseded {
+        /// Its version.
+        version: Version,
+        /// The file here.
+        file: String,
     },
 }
 
@@ -108,13 +146,13 @@ pub enum Mismatch {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Held {
     /// Its number.
-    pub version: i64,
+    pub version: Version,
     /// Its file.
     pub file: String,
     /// What the oldest running application must be: any of these.
     pub floors: Vec<Floor>,
     /// Data migrations that have to be finished first.
-    pub data: Vec<i64>,
+    pub data: Vec<Version>,
     /// Why it waits, in words.
     pub why: String,
 }
@@ -126,21 +164,24 @@ pub struct Rules {
     pub allow_out_of_order: bool,
     /// The oldest release that runs: lets contract migrations run that it satisfies.
     pub oldest: Option<Oldest>,
-    /// Nothing above this version.
-    pub to: Option<i64>,
+    /// Nothing above this version; repeatable files only if that is none of the folder.
+    pub to: Option<Version>,
+    /// Run a repeatable file also if it has a text that was applied before the one that is applied now: who says
+    /// so has gone back to it. Not what an older release's application does when it starts once more.
+    pub go_back: bool,
 }
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Plan {
     /// To be applied, in this order.
-    pub run: Vec<i64>,
+    pub run: Vec<Version>,
     /// Contract migrations that wait.
     pub held: Vec<Held>,
     /// Data migrations that are not finished: `windlass migrate data`.
-    pub data: Vec<i64>,
+    pub data: Vec<Version>,
     /// Applied versions above the folder's newest: a newer release was here.
-    pub ahead: Vec<i64>,
+    pub ahead: Vec<Version>,
     /// What stops it.
     pub stops: Vec<Mismatch>,
     /// What does not stop it, and should be known.
@@ -163,12 +204,14 @@ impl Plan {
 /// it, and contract migrations run with the others.
 pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> Plan {
     let mut plan = Plan::default();
-    let newest_applied = history.rows.last().map_or(0, |r| r.version);
+    let newest_applied = history.newest();
     let newest = folder.newest();
     let filling = if fresh && history.rows.is_empty() {
         newest
     } else {
-        history.filling.unwrap_or(0)
+        history
+            .filling
+            .map_or(Version::NONE, |key| folder.by_key(key))
     };
     for row in &history.rows {
         match folder.find(row.version) {
@@ -179,7 +222,11 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
                 ours: file.checksum.clone(),
             }),
             Some(_) => {}
-            None if row.version > newest => plan.ahead.push(row.version),
+            // Another text than the file's: to be applied again, or applied before.
+            None if folder.named(row.version).is_some() || !history.is_last(row) => {}
+            None if row.version > newest && row.version.repeats().is_none() => {
+                plan.ahead.push(row.version);
+            }
             None => plan.warnings.push(Mismatch::Missing {
                 version: row.version,
                 name: row.name.clone(),
@@ -187,7 +234,19 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
         }
     }
     for file in &folder.files {
-        if history.find(file.version).is_some() || rules.to.is_some_and(|to| file.version > to) {
+        let repeats = file.version.repeats().is_some();
+        let beyond = |to| file.version > to && (!repeats || to < newest);
+        if history.stands(file.version) || rules.to.is_some_and(beyond) {
+            continue;
+        }
+        if repeats
+            && history.find(file.version).is_some()
+            && !(rules.go_back && plan.ahead.is_empty())
+        {
+            plan.warnings.push(Mismatch::Superseded {
+                version: file.version,
+                file: file.file.clone(),
+            });
             continue;
         }
         // An empty database has no rows yet, or a few: they are changed on the way, in order.
@@ -197,8 +256,8 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
             continue;
         }
         let unfinished =
-            |version: &&i64| history.find(**version).is_none() && !plan.run.contains(version);
-        let data: Vec<i64> = file
+            |version: &&Version| history.find(**version).is_none() && !plan.run.contains(version);
+        let data: Vec<Version> = file
             .requires_data
             .iter()
             .filter(unfinished)
@@ -241,11 +300,11 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
     plan
 }
 
-fn unfinished_words(data: &[i64]) -> Option<String> {
+fn unfinished_words(data: &[Version]) -> Option<String> {
     if data.is_empty() {
         return None;
     }
-    let data: Vec<String> = data.iter().map(i64::to_string).collect();
+    let data: Vec<String> = data.iter().map(ToString::to_string).collect();
     Some(format!(
         "data migration {} has to be finished first: windlass migrate data",
         data.join(", ")
@@ -286,12 +345,12 @@ pub enum Answer {
     /// These are still to be applied.
     Pending {
         /// In order.
-        versions: Vec<i64>,
+        versions: Vec<Version>,
     },
     /// A contract migration removed what this application needs.
     TooOld {
         /// That migration.
-        version: i64,
+        version: Version,
         /// Its name.
         name: String,
         /// What the application must be: any of these.
@@ -303,9 +362,9 @@ pub enum Answer {
 #[derive(Debug, Clone, Default)]
 pub struct App {
     /// The migrations that it needs, contract ones excluded.
-    pub needs: Vec<i64>,
+    pub needs: Vec<Version>,
     /// The newest migration that it knows.
-    pub newest: i64,
+    pub newest: Version,
     /// Its release, if it says so.
     pub release: Option<Release>,
 }
@@ -327,7 +386,7 @@ impl App {
 
     /// Holds the application against the history.
     pub fn judge(&self, history: &History) -> Answer {
-        for row in &history.rows {
+        for row in history.rows.iter().filter(|row| history.is_last(row)) {
             let reached = |floor: &Floor| match (floor, &self.release) {
                 (Floor::Migration(version), _) => self.newest >= *version,
                 (Floor::Release(floor), Some(release)) => release.reaches(floor),
@@ -342,10 +401,11 @@ impl App {
                 };
             }
         }
-        let missing = |version: &&i64| history.find(**version).is_none();
-        let versions: Vec<i64> = self.needs.iter().filter(missing).copied().collect();
+        let missing = |version: &&Version| history.find(**version).is_none();
+        let versions: Vec<Version> = self.needs.iter().filter(missing).copied().collect();
         if versions.is_empty() {
-            let ahead = history.rows.iter().filter(|r| r.version > self.newest);
+            let newer = |r: &&Row| r.version > self.newest && r.version.repeats().is_none();
+            let ahead = history.rows.iter().filter(newer);
             Answer::Compatible {
                 ahead: ahead.count(),
             }
@@ -368,9 +428,9 @@ mod tests {
 
     fn applied(folder: &Folder, versions: &[i64]) -> History {
         let rows = versions.iter().map(|v| {
-            let file = folder.find(*v);
+            let file = folder.find((*v).into());
             Row {
-                version: *v,
+                version: (*v).into(),
                 name: "x".to_owned(),
                 phase: "expand".to_owned(),
                 checksum: file.map_or_else(String::new, |f| f.checksum.clone()),
@@ -379,6 +439,7 @@ mod tests {
                 applied_ms: 0,
                 duration_ms: 0,
                 applied_by: String::new(),
+                token: 0,
             }
         });
         History {
@@ -423,7 +484,7 @@ mod tests {
         // The contract below an applied one is no disorder.
         let later = applied(&folder, &[1, 3]);
         let found = plan(&later, &folder, &with("2"), false);
-        assert_eq!((found.run, found.stops.len()), (vec![2], 0));
+        assert_eq!((found.run, found.stops.len()), (vec![2.into()], 0));
     }
 
     #[test]
@@ -455,7 +516,7 @@ mod tests {
         let found = plan(&applied(&folder, &[1]), &folder, &rules, false);
         assert_eq!(
             (found.run.as_slice(), found.data.as_slice()),
-            (&[4][..], &[2][..])
+            (&[4.into()][..], &[2.into()][..])
         );
         assert_eq!(found.held[0].data, [2]);
         assert!(
@@ -473,7 +534,10 @@ mod tests {
         let found = plan(&applied(&folder, &[1, 4]), &folder, &rules, false);
         assert!(found.stops.is_empty());
         let found = plan(&applied(&folder, &[1, 2, 4]), &folder, &rules, false);
-        assert_eq!((found.run.as_slice(), found.data.len()), (&[3][..], 0));
+        assert_eq!(
+            (found.run.as_slice(), found.data.len()),
+            (&[3.into()][..], 0)
+        );
         // A fresh database takes all, in order.
         let found = plan(&History::default(), &folder, &Rules::default(), true);
         assert_eq!(found.run, [1, 2, 3, 4]);
@@ -489,11 +553,7 @@ mod tests {
         let found = plan(&history, &folder, &Rules::default(), false);
         assert!(matches!(
             found.stops[0],
-            Mismatch::OutOfOrder {
-                version: 1,
-                above: 4,
-                ..
-            }
+            Mismatch::OutOfOrder { version, above, .. } if version == 1 && above == 4
         ));
         assert_eq!(found.ahead, [4]);
         let rules = Rules {
@@ -501,12 +561,12 @@ mod tests {
             ..Rules::default()
         };
         let found = plan(&history, &folder, &rules, false);
-        assert_eq!((found.run, found.stops.len()), (vec![1], 0));
+        assert_eq!((found.run, found.stops.len()), (vec![1.into()], 0));
         history.rows[0].checksum = "x".to_owned();
         let found = plan(&history, &folder, &rules, false);
         assert!(matches!(
             found.stops[0],
-            Mismatch::Changed { version: 3, .. }
+            Mismatch::Changed { version, .. } if version == 3
         ));
         let gap = plan(
             &applied(&folder, &[1, 2, 3]),
@@ -524,21 +584,23 @@ mod tests {
         let app = |release: Option<&str>| App::of(&folder, release.and_then(Release::parse));
         assert_eq!(
             app(None).judge(&applied(&folder, &[1])),
-            Answer::Pending { versions: vec![3] }
+            Answer::Pending {
+                versions: vec![3.into()]
+            }
         );
         assert_eq!(
             app(None).judge(&applied(&folder, &[1, 3, 4])),
             Answer::Compatible { ahead: 1 }
         );
         let old = App {
-            needs: vec![1],
-            newest: 1,
+            needs: vec![1.into()],
+            newest: 1.into(),
             release: None,
         };
         let contracted = applied(&folder, &[1, 2, 3]);
         assert!(matches!(
             old.judge(&contracted),
-            Answer::TooOld { version: 2, .. }
+            Answer::TooOld { version, .. } if version == 2
         ));
         let says = |release: &str| App {
             release: Release::parse(release),
@@ -552,5 +614,111 @@ mod tests {
             says("2.0").judge(&contracted),
             Answer::Compatible { ahead: 2 }
         );
+    }
+
+    #[test]
+    fn a_repeatable_file_runs_again_with_another_text_and_an_older_release_does_not_undo_that() {
+        let with = |text| folder(&[("1_a.sql", "select 1"), ("R__v.sql", text)]);
+        let (old, new) = (with("select 1"), with("select 2"));
+        let view = |folder: &Folder| folder.files[1].version;
+        let row = |folder: &Folder, token| {
+            let mut row = applied(folder, &[1]).rows.remove(0);
+            (row.version, row.checksum) = (view(folder), folder.files[1].checksum.clone());
+            row.token = token;
+            row
+        };
+        let history = |rows: Vec<Row>| {
+            let mut history = applied(&old, &[1]);
+            history.rows.extend(rows);
+            history.rows.sort_by_key(|row| row.version);
+            history
+        };
+        let back = Rules {
+            go_back: true,
+            ..Rules::default()
+        };
+        let of = |rows: Vec<Row>, folder: &Folder, rules: &Rules| {
+            plan(&history(rows), folder, rules, false)
+        };
+        let first = of(vec![], &old, &back);
+        assert_eq!(first.run, [view(&old)]);
+        assert_eq!(of(vec![row(&old, 1)], &old, &back), Plan::default());
+        let again = of(vec![row(&old, 1)], &new, &Rules::default());
+        assert_eq!((again.run, again.warnings.len()), (vec![view(&new)], 0));
+        // The old release starts once more; then a person goes back to it.
+        let both = || vec![row(&old, 1), row(&new, 2)];
+        let found = of(both(), &old, &Rules::default());
+        assert!(found.run.is_empty());
+        assert!(
+            matches!(found.warnings[..], [Mismatch::Superseded { .. }]),
+            "{found:?}"
+        );
+        assert_eq!(of(both(), &old, &back).run, [view(&old)]);
+        assert_eq!(of(both(), &new, &back), Plan::default());
+        // Not below migrations of a newer release.
+        let mut ahead = history(both());
+        ahead.rows.extend(applied(&old, &[2]).rows);
+        ahead.rows.sort_by_key(|row| row.version);
+        let found = plan(&ahead, &old, &back, false);
+        assert_eq!((found.run, found.ahead), (vec![], vec![2.into()]));
+        // Who needs the old text may start: it was there, and what came since leaves room for it.
+        let compatible = Answer::Compatible { ahead: 0 };
+        assert_eq!(App::of(&old, None).judge(&history(both())), compatible);
+        let pending = App::of(&new, None).judge(&history(vec![row(&old, 1)]));
+        assert_eq!(
+            pending,
+            Answer::Pending {
+                versions: vec![view(&new)]
+            }
+        );
+        // Nothing above a version: the files that repeat come after the newest.
+        let to = |to: i64| Rules {
+            to: Some(to.into()),
+            ..Rules::default()
+        };
+        assert_eq!(of(vec![], &old, &to(1)).run, [view(&old)]);
+        let two = folder(&[
+            ("1_a.sql", "select 1"),
+            ("2_b.sql", "select 2"),
+            ("R__v.sql", "x"),
+        ]);
+        assert!(
+            plan(&applied(&two, &[1]), &two, &to(1), false)
+                .run
+                .is_empty()
+        );
+        // It is gone from the folder.
+        let gone = folder(&[("1_a.sql", "select 1")]);
+        let found = of(both(), &gone, &back);
+        assert!(
+            matches!(found.warnings[..], [Mismatch::Missing { .. }]),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn versions_of_several_parts_are_in_their_order() {
+        let folder = folder(&[
+            ("V1__a.sql", "select 1"),
+            ("V1.2__b.sql", "select 2"),
+            ("V1.10__c.sql", "select 3"),
+            ("V2__d.sql", "select 4"),
+        ]);
+        let versions = |plan: &Plan| plan.run.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found = plan(&History::default(), &folder, &Rules::default(), true);
+        assert_eq!(versions(&found), ["1", "1.2", "1.10", "2"]);
+        let found = plan(
+            &applied(&folder, &[1, 2]),
+            &folder,
+            &Rules::default(),
+            false,
+        );
+        assert_eq!(found.stops.len(), 2);
+        let rules = Rules {
+            to: Some("1.5".parse().unwrap()),
+            ..Rules::default()
+        };
+        let found = plan(&applied(&folder, &[1]), &folder, &rules, false);
+        assert_eq!(versions(&found), ["1.2"]);
     }
 }

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::version::Version;
+
 /// A release's name such as `1.4.0`, `v2.0.0-rc.1` or `2026.11`, compared part by part: numbers as
 /// numbers, and a pre-release before its release.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -93,7 +95,7 @@ pub enum Floor {
     /// This release or a newer one.
     Release(Release),
     /// One whose folder has this migration.
-    Migration(i64),
+    Migration(Version),
 }
 
 impl fmt::Display for Floor {
@@ -130,7 +132,7 @@ pub enum Oldest {
     /// This release.
     Release(Release),
     /// One whose newest migration is this.
-    Migration(i64),
+    Migration(Version),
     /// Nothing older than what this folder belongs to.
     This,
 }

@@ -21,6 +21,7 @@ use crate::folder::Phase;
 use crate::gate::Gate;
 use crate::lock::Holder;
 use crate::plan::{Held, Mismatch, Rules};
+use crate::version::Version;
 
 pub(crate) use apply::unfit;
 
@@ -108,7 +109,7 @@ pub enum Event {
     /// A migration begins.
     Begin {
         /// Its number.
-        version: i64,
+        version: Version,
         /// Its file.
         file: String,
     },
@@ -153,7 +154,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Done {
     /// Its number.
-    pub version: i64,
+    pub version: Version,
     /// Its file.
     pub file: String,
     /// Its phase.
@@ -173,11 +174,11 @@ pub struct Report {
     /// Contract migrations that wait.
     pub held: Vec<Held>,
     /// Data migrations that are not finished.
-    pub data: Vec<i64>,
+    pub data: Vec<Version>,
     /// What another migrator had applied ([`Options::beside`]), and now counts here, too.
-    pub taken: Vec<i64>,
+    pub taken: Vec<Version>,
     /// Applied migrations that are newer than the folder.
-    pub ahead: Vec<i64>,
+    pub ahead: Vec<Version>,
     /// What should be known.
     pub warnings: Vec<Mismatch>,
 }

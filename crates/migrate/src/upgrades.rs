@@ -15,12 +15,13 @@ use crate::error::Error;
 use crate::folder::{Folder, FolderError};
 use crate::release::Oldest;
 use crate::run::{self, Finding, How};
+use crate::version::Version;
 
 /// Rows that a database of a release may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixture {
     /// The newest migration that the release has.
-    pub version: i64,
+    pub version: Version,
     /// The file's name.
     pub file: String,
     /// What fills the tables.
@@ -47,8 +48,10 @@ pub fn fixtures(dir: &Path, folder: &Folder) -> Result<Vec<Fixture>, Error> {
         let Some(file) = name.filter(|n| n.ends_with(".sql") && !n.starts_with('.')) else {
             continue;
         };
-        let digits: String = file.chars().take_while(char::is_ascii_digit).collect();
-        let version = digits.parse().ok().filter(|v| folder.find(*v).is_some());
+        let number = file.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let number = file[..number.unwrap_or(0)].trim_end_matches('.');
+        let version = number.parse().ok();
+        let version = version.filter(|v| folder.find(*v).is_some());
         let Some(version) = version else {
             return Err(Error::Refused(format!(
                 "{file}: a fixture's name begins with the number of the newest migration that its \
@@ -66,7 +69,7 @@ pub fn fixtures(dir: &Path, folder: &Folder) -> Result<Vec<Fixture>, Error> {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Upgrade {
     /// From this migration.
-    pub from: i64,
+    pub from: Version,
     /// The fixture's file.
     pub fixture: String,
     /// What stopped it, in words.

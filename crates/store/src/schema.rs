@@ -227,7 +227,7 @@ impl Schema {
             let ours = hex::encode(Sha256::digest(text.as_bytes()));
             if checksum != ours {
                 return Err(Error::Mismatch(vec![Mismatch::Changed {
-                    version,
+                    version: version.into(),
                     file: (*name).to_owned(),
                     applied: checksum,
                     ours,
@@ -242,8 +242,14 @@ impl Schema {
             lock_wait: std::time::Duration::from_secs(20),
             ..options.clone()
         };
-        let recorded =
-            run::baseline(&self.database, &self.folder, newest, &options, &mut log).await?;
+        let recorded = run::baseline(
+            &self.database,
+            &self.folder,
+            newest.into(),
+            &options,
+            &mut log,
+        )
+        .await?;
         tracing::info!(?recorded, "took over the schema's history");
         Ok(true)
     }

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Batch, File, FolderError, Phase, Section};
 use crate::release::Release;
+use crate::version::Version;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -16,7 +17,7 @@ enum Part {
 
 /// Takes a file apart. `text` has Unix line ends and no byte order mark.
 pub(super) fn read(
-    version: i64,
+    version: Version,
     name: String,
     file: String,
     text: &str,
@@ -210,7 +211,7 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
                 Some(release.ok_or_else(|| format!("{value:?} is no release such as 1.4.0"))?);
         }
         "requires-migration" => {
-            let version: i64 = value
+            let version: Version = value
                 .parse()
                 .map_err(|_| format!("{value:?} is no migration's number"))?;
             if version > file.version {
@@ -219,7 +220,7 @@ fn apply(file: &mut File, words: &str) -> Result<Option<Part>, String> {
             file.requires_migration = Some(version);
         }
         "requires-data" => {
-            let version: i64 = value
+            let version: Version = value
                 .parse()
                 .map_err(|_| format!("{value:?} is no migration's number"))?;
             if version >= file.version {
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Result<File, FolderError> {
-        read(7, "x".to_owned(), "0007_x.sql".to_owned(), text)
+        read(7.into(), "x".to_owned(), "0007_x.sql".to_owned(), text)
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub(super) async fn run<P: Probe>(
     let applied: Vec<&File> = folder
         .files
         .iter()
-        .filter(|f| status.history.find(f.version).is_some())
+        .filter(|f| status.history.stands(f.version))
         .collect();
     let contracted = |file: &File| status.history.contracted_since(file.version);
     stage.report.checks_before = stage.checks(&applied, contracted).await?;

@@ -18,17 +18,18 @@ use crate::error::{Error, is_missing_table};
 use crate::folder::{File, Folder};
 use crate::plan::History;
 use crate::sql::Dialect;
+use crate::version::Version;
 
 /// What was taken over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Adopted {
     /// Recorded as applied.
-    pub recorded: Vec<i64>,
+    pub recorded: Vec<Version>,
     /// In the other tool's history, and not in this folder.
     pub unknown: Vec<String>,
     /// Below the newest applied, and not in the other tool's history: `up` would call them out of
     /// order.
-    pub skipped: Vec<i64>,
+    pub skipped: Vec<Version>,
 }
 
 /// Reads another tool's history table and records the same in ours. Theirs stays as it is.
@@ -69,49 +70,125 @@ async fn take_over<S: Session>(
         unknown: theirs.unknown(folder),
         ..Adopted::default()
     };
-    let newest = folder.files.iter().map(|f| f.version);
-    let newest = newest.filter(|v| theirs.has(*v)).max().unwrap_or(0);
     let seen = history(&mut locked.session).await?;
     let mut sql = Vec::new();
+    let mut below = Vec::new();
     for file in &folder.files {
-        if seen.find(file.version).is_some() {
+        let theirs_too = theirs.has(file)?;
+        if theirs_too && file.version.repeats().is_none() {
+            // What was not applied until here is below one that was.
+            out.skipped.append(&mut below);
+        }
+        if seen.stands(file.version) {
             continue;
         }
-        if theirs.has(file.version) {
+        if theirs_too {
+            sql.extend(forget_text(locked, &seen, file));
             sql.push(insert_row(locked, file, "baseline", 0));
             out.recorded.push(file.version);
-        } else if file.version < newest {
-            out.skipped.push(file.version);
+        } else {
+            below.push(file.version);
         }
     }
     locked.write(&sql, options.retries).await?;
     Ok(out)
 }
 
+/// SQL that takes a text of a repeatable file out of our history, which was applied before another one.
+fn forget_text<S: Session>(locked: &Locked<S>, seen: &History, file: &File) -> Option<String> {
+    seen.find(file.version)?;
+    Some(format!(
+        "delete from {} where version = {}",
+        locked.session.tables().history,
+        file.version.key()
+    ))
+}
+
 /// What another tool's table says is applied.
 struct Theirs {
     tool: Tool,
-    /// As the tool writes them, with their checksums.
-    rows: Vec<(String, Option<String>)>,
-    numbers: HashMap<i64, Option<String>>,
-    newest: i64,
+    /// Versions as the tool writes them.
+    rows: Vec<String>,
+    /// With their checksums.
+    numbers: HashMap<Version, Option<String>>,
+    newest: Version,
+    /// Flyway: up to here all counts as applied, whatever it is.
+    baseline: Version,
+    /// Flyway: the checksum of the text that was applied last, by the repeatable file's description.
+    repeats: HashMap<String, Option<String>>,
 }
 
 impl Theirs {
-    fn has(&self, version: i64) -> bool {
-        match self.tool {
-            Tool::GolangMigrate => version <= self.newest,
-            _ => self.numbers.contains_key(&version),
+    fn has(&self, file: &File) -> Result<bool, Error> {
+        if file.version.repeats().is_some() {
+            let entry = self.tool.entry(file, Width::Narrow)?;
+            return Ok(entry.is_some_and(|entry| {
+                self.repeats.get(&entry.description) == Some(&entry.checksum)
+            }));
         }
+        Ok(match self.tool {
+            Tool::GolangMigrate => file.version <= self.newest,
+            _ => self.numbers.contains_key(&file.version) || file.version <= self.baseline,
+        })
     }
 
     /// Versions that no file has.
     fn unknown(&self, folder: &Folder) -> Vec<String> {
-        let rows = self.rows.iter().map(|(version, _)| version);
+        let rows = self.rows.iter();
         // Versions are numbers here, and text with some tools: 001 is 1.
-        rows.filter(|v| !v.parse().is_ok_and(|n| folder.find(n).is_some()))
-            .cloned()
-            .collect()
+        let rows = rows.filter(|row| {
+            let version = self.version(row);
+            version.is_none_or(|v| folder.find(v).is_none() && v > self.baseline)
+        });
+        let described = |words: &str| {
+            let mut names = folder.files.iter().filter_map(|f| f.version.repeats());
+            names.any(|name| name.replace('_', " ") == words)
+        };
+        let mut repeats: Vec<String> = self
+            .repeats
+            .keys()
+            .filter(|words| !described(words))
+            .map(|words| format!("R__{}", words.replace(' ', "_")))
+            .collect();
+        repeats.sort();
+        rows.cloned().chain(repeats).collect()
+    }
+
+    /// Theirs as ours.
+    fn version(&self, text: &str) -> Option<Version> {
+        match self.tool {
+            Tool::Flyway => text.parse().ok(),
+            _ => text.parse().ok().map(|number: i64| Version::from(number)),
+        }
+    }
+
+    /// A row of Flyway's.
+    fn replay(&mut self, version: Option<String>, sum: Option<String>, words: String, kind: &str) {
+        let Some(text) = version else {
+            match kind {
+                "DELETE" => self.repeats.remove(&words),
+                _ => self.repeats.insert(words, sum),
+            };
+            return;
+        };
+        let Some(version) = self.version(&text) else {
+            self.rows.push(text);
+            return;
+        };
+        match kind {
+            "BASELINE" | "SQL_BASELINE" | "JDBC_BASELINE" => {
+                self.baseline = self.baseline.max(version);
+            }
+            // Taken out, or undone.
+            kind if kind == "DELETE" || kind.starts_with("UNDO") => {
+                self.numbers.remove(&version);
+                self.rows.retain(|row| *row != text);
+            }
+            _ => {
+                self.numbers.insert(version, sum);
+                self.rows.push(text);
+            }
+        }
     }
 
     /// Whether the checksums in the table are those that files give, and of which kind they are.
@@ -159,21 +236,29 @@ async fn theirs<S: Session>(
         tool,
         rows: Vec::new(),
         numbers: HashMap::new(),
-        newest: 0,
+        newest: Version::NONE,
+        baseline: Version::NONE,
+        repeats: HashMap::new(),
     };
     for row in rows {
         let text = |i: usize| row.get(i).cloned().flatten();
-        let version = text(0).unwrap_or_default();
         if text(1).as_deref() != Some("1") {
+            let what = text(0).or_else(|| text(3)).unwrap_or_default();
             return Err(Error::Refused(format!(
-                "the other tool left {version} half done: put that right with it first"
+                "the other tool left {what} half done: put that right with it first"
             )));
         }
-        if let Ok(number) = version.parse() {
+        if tool == Tool::Flyway {
+            let kind = text(4).unwrap_or_default();
+            found.replay(text(0), text(2), text(3).unwrap_or_default(), &kind);
+            continue;
+        }
+        let version = text(0).unwrap_or_default();
+        if let Some(number) = found.version(&version) {
             found.newest = found.newest.max(number);
             found.numbers.insert(number, text(2));
         }
-        found.rows.push((version, text(2)));
+        found.rows.push(version);
     }
     Ok(Some(found))
 }
@@ -196,9 +281,9 @@ fn not_there(tool: Tool) -> Error {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct HandedBack {
     /// Applied here, and new there.
-    pub recorded: Vec<i64>,
+    pub recorded: Vec<Version>,
     /// Not applied here any more, and taken out there.
-    pub removed: Vec<i64>,
+    pub removed: Vec<Version>,
 }
 
 /// Writes into another tool's history table what ours says of the folder's files, so that it can go
@@ -241,9 +326,9 @@ async fn give<S: Session>(
     let mut sql = Vec::new();
     if tool == Tool::GolangMigrate {
         let newest = one_number(folder, &seen)?;
-        if newest.unwrap_or(0) != theirs.newest {
+        if newest.unwrap_or(0) != theirs.newest.number().unwrap_or(0) {
             sql = number(tool.table(), newest);
-            out.recorded.extend(newest);
+            out.recorded.extend(newest.map(Version::from));
         }
     } else {
         let width = theirs.width(folder)?;
@@ -253,16 +338,21 @@ async fn give<S: Session>(
             };
             // dbmate compares the digits as text.
             let there = match tool {
-                Tool::Dbmate => theirs.rows.iter().any(|(v, _)| *v == entry.version),
-                _ => theirs.has(file.version),
+                Tool::Dbmate => theirs
+                    .rows
+                    .iter()
+                    .any(|v| Some(v) == entry.version.as_ref()),
+                _ => theirs.has(file)?,
             };
-            match (seen.find(file.version), there) {
+            let ours = seen.find(file.version).filter(|row| seen.is_last(row));
+            match (ours, there) {
                 (Some(row), false) => {
                     let ms = u128::try_from(row.duration_ms).unwrap_or(0);
                     sql.push(tool.insert(tool.table(), &entry, ms, S::DIALECT));
                     out.recorded.push(file.version);
                 }
-                (None, true) => {
+                // Up to a baseline there are no rows; of what repeats, the next text will come.
+                (None, true) if theirs.numbers.contains_key(&file.version) => {
                     sql.push(tool.delete(tool.table(), &entry, S::DIALECT));
                     out.removed.push(file.version);
                 }
@@ -276,13 +366,13 @@ async fn give<S: Session>(
 
 /// The number that golang-migrate would remember.
 fn one_number(folder: &Folder, seen: &History) -> Result<Option<i64>, Error> {
-    let (applied, open): (Vec<_>, Vec<_>) = folder
-        .files
-        .iter()
+    let files = folder.files.iter();
+    let (applied, open): (Vec<_>, Vec<_>) = files
+        .filter(|file| file.version.number().is_some())
         .partition(|file| seen.find(file.version).is_some());
-    let newest = applied.last().map(|file| file.version);
+    let newest = applied.last().and_then(|file| file.version.number());
     if let (Some(newest), Some(open)) = (newest, open.first())
-        && open.version < newest
+        && open.version < Version::from(newest)
     {
         return Err(Error::Refused(format!(
             "golang-migrate remembers one number, and takes all files up to it for applied: {} is \
@@ -311,14 +401,14 @@ pub(super) struct Beside {
     /// Its table, with its schema: a file that sets `search_path` moves nothing of theirs.
     table: String,
     /// What it writes of each file.
-    entries: HashMap<i64, Entry>,
+    entries: HashMap<Version, Entry>,
 }
 
 impl Beside {
     /// SQL that writes in its table what happened to a file; nothing for files that it does not know.
     pub(super) fn record(
         &self,
-        version: i64,
+        version: Version,
         direction: Direction,
         ms: u128,
         dialect: Dialect,
@@ -327,10 +417,10 @@ impl Beside {
             return Vec::new();
         };
         match (self.tool, direction) {
-            (Tool::GolangMigrate, Direction::Up) => number(&self.table, Some(version)),
+            (Tool::GolangMigrate, Direction::Up) => number(&self.table, version.number()),
             (Tool::GolangMigrate, Direction::Down) => {
                 let below = self.entries.keys().copied().filter(|v| *v < version);
-                number(&self.table, below.max())
+                number(&self.table, below.max().and_then(Version::number))
             }
             (tool, Direction::Up) => vec![tool.insert(&self.table, entry, ms, dialect)],
             (tool, Direction::Down) => vec![tool.delete(&self.table, entry, dialect)],
@@ -387,10 +477,12 @@ pub(super) async fn is_apart<S: Session>(
     let Some(theirs) = theirs(session, tool, false).await? else {
         return Ok(true);
     };
-    let mut files = folder.files.iter();
-    Ok(files.any(|file| {
-        tool.takes(&file.file) && theirs.has(file.version) != seen.find(file.version).is_some()
-    }))
+    for file in folder.files.iter().filter(|file| tool.takes(file)) {
+        if theirs.has(file)? != seen.stands(file.version) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl<S: Session> Locked<S> {
@@ -465,17 +557,17 @@ impl<S: Session> Locked<S> {
     }
 
     /// Takes what the other tool has applied since for applied. From here on, whatever is recorded here is
-    /// recorded there. Answers what was taken over. `fresh`: nothing is in this database yet, so
-    /// their table is made.
+    /// recorded there. Answers what was taken over, and whether our history is another one now. `fresh`: nothing is
+    /// in this database yet, so their table is made.
     pub(super) async fn in_step(
         &mut self,
         folder: &Folder,
         seen: &History,
         fresh: bool,
         options: &Options,
-    ) -> Result<Vec<i64>, Error> {
+    ) -> Result<(Vec<Version>, bool), Error> {
         let Some(tool) = self.beside.as_ref().map(|beside| beside.tool) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         };
         let theirs = match theirs(&mut self.session, tool, true).await? {
             None if fresh => {
@@ -487,11 +579,16 @@ impl<S: Session> Locked<S> {
             Some(theirs) => theirs,
         };
         let (mut sql, mut taken) = (Vec::new(), Vec::new());
-        for file in folder.files.iter().filter(|f| tool.takes(&f.file)) {
-            match (seen.find(file.version).is_some(), theirs.has(file.version)) {
+        for file in folder.files.iter().filter(|f| tool.takes(f)) {
+            match (seen.stands(file.version), theirs.has(file)?) {
                 (false, true) => {
+                    sql.extend(forget_text(self, seen, file));
                     sql.push(insert_row(self, file, "baseline", 0));
                     taken.push(file.version);
+                }
+                // They have applied another text since, or none: it runs again.
+                (true, false) if file.version.repeats().is_some() => {
+                    sql.extend(forget_text(self, seen, file));
                 }
                 (true, false) => {
                     let tool = tool.name();
@@ -510,7 +607,7 @@ impl<S: Session> Locked<S> {
             beside.learn(table, folder, &theirs)?;
         }
         self.write(&sql, options.retries).await?;
-        Ok(taken)
+        Ok((taken, !sql.is_empty()))
     }
 
     /// From here on, whatever is recorded here is recorded there. Without the other tool's lock: what takes

@@ -45,6 +45,8 @@ pub(super) struct Job<'a> {
     retries: u32,
     /// Statement by statement.
     alone: bool,
+    /// What our tables call the data migrations above it: on the way down.
+    pub(super) above: Vec<i64>,
 }
 
 impl<'a> Job<'a> {
@@ -103,6 +105,7 @@ impl<'a> Job<'a> {
             limits,
             retries: file.retries.unwrap_or(options.retries),
             alone,
+            above: Vec::new(),
         })
     }
 
@@ -111,12 +114,21 @@ impl<'a> Job<'a> {
         let history = &locked.session.tables().history;
         match self.direction {
             // What data migrations above it had done so far may be gone with it.
-            Direction::Down => format!(
-                "delete from {history} where version = {version}; \
-                 delete from {} where version >= {version}",
-                locked.session.tables().progress,
-                version = self.file.version
-            ),
+            Direction::Down => {
+                let key = self.file.version.key();
+                let progress = &locked.session.tables().progress;
+                let mut above = format!("version = {key}");
+                if let Some(number) = self.file.version.number() {
+                    above.push_str(&format!(" or version > {number}"));
+                }
+                // Their numbers say nothing of their order.
+                for key in self.above.iter().filter(|key| **key < 0) {
+                    above.push_str(&format!(" or version = {key}"));
+                }
+                format!(
+                    "delete from {history} where version = {key}; delete from {progress} where {above}"
+                )
+            }
             Direction::Up => insert_row(locked, self.file, "applied", ms),
         }
     }
@@ -185,8 +197,8 @@ fn insert_with<S: Session>(
         "insert into {} (version, name, phase, checksum, app_floor, how, applied_ms, duration_ms, \
          applied_by, token) values ({}, {}, {}, {}, {floors}, {}, {}, {ms}, {}, {token})",
         locked.session.tables().history,
-        file.version,
-        text(&file.name),
+        file.version.key(),
+        text(&file.version.stored_name(&file.name)),
         text(file.phase.as_str()),
         text(&file.checksum),
         text(how),
@@ -570,7 +582,7 @@ impl<S: Session> Locked<S> {
             "select step, hash, state, seen_before from {} where direction = '{}' and version = {}",
             self.session.tables().journal,
             job.direction.as_str(),
-            job.file.version
+            job.file.version.journal_key()
         );
         let rows = self.session.conn().texts(&sql).await;
         let rows = rows.map_err(|e| lost_or("read the journal", e))?;
@@ -610,7 +622,7 @@ fn journal_row<S: Session>(
          values ('{}', {}, {step}, '{}', '{state}', {}, {}, {})",
         locked.session.tables().journal,
         job.direction.as_str(),
-        job.file.version,
+        job.file.version.journal_key(),
         job.hash(step),
         before.map_or_else(|| "null".to_owned(), |text| literal(text, S::DIALECT)),
         S::NOW,
@@ -625,7 +637,7 @@ fn journal_delete<S: Session>(locked: &Locked<S>, job: &Job<'_>, step: Option<us
         "delete from {} where direction = '{}' and version = {}{step}",
         locked.session.tables().journal,
         job.direction.as_str(),
-        job.file.version
+        job.file.version.journal_key()
     )
 }
 

@@ -26,12 +26,13 @@ use crate::error::{Error, answer, is_gone, is_lock_wait};
 use crate::folder::{Batch, File, Folder, Phase, catalog_name};
 use crate::plan::{History, plan};
 use crate::sql::{Dialect, Shape, Statement, fill, shape};
+use crate::version::Version;
 
 /// What to run, and for how long.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct How {
     /// Only this migration.
-    pub only: Option<i64>,
+    pub only: Option<Version>,
     /// No batch begins after this time.
     pub time_limit: Option<Duration>,
     /// In the place of what the files say.
@@ -46,7 +47,7 @@ pub struct DataReport {
     /// What was finished.
     pub done: Vec<Done>,
     /// What is not.
-    pub pending: Vec<i64>,
+    pub pending: Vec<Version>,
     /// How far those have come that have begun.
     pub progress: Vec<Progress>,
 }
@@ -94,9 +95,9 @@ async fn run<S: Session>(
     tell: Tell<'_>,
     command: Option<Command<'_>>,
 ) -> Result<DataReport, Error> {
-    let pending = |history: &History| -> Vec<i64> {
+    let pending = |history: &History| -> Vec<Version> {
         let found = plan(history, folder, &options.rules, false).data;
-        let asked = |version: &i64| how.only.is_none_or(|only| only == *version);
+        let asked = |version: &Version| how.only.is_none_or(|only| only == *version);
         found.into_iter().filter(asked).collect()
     };
     if let Some(only) = how.only
@@ -152,7 +153,7 @@ async fn under_lock<S: Session>(
     how: &How,
     tell: Tell<'_>,
     mut command: Option<Command<'_>>,
-    pending: &(dyn Fn(&History) -> Vec<i64> + Sync),
+    pending: &(dyn Fn(&History) -> Vec<Version> + Sync),
 ) -> Result<DataReport, Error> {
     let until = how.time_limit.map(|limit| Instant::now() + limit);
     let mut report = DataReport::default();
@@ -176,7 +177,7 @@ async fn under_lock<S: Session>(
         }
     }
     report.pending = pending(&history(&mut locked.session).await?);
-    let begun = progress(&mut locked.session).await?;
+    let begun = progress(&mut locked.session, |key| folder.by_key(key)).await?;
     report.progress = begun
         .into_iter()
         .filter(|p| report.pending.contains(&p.version))
@@ -387,21 +388,23 @@ impl<S: Session> Locked<S> {
 
     /// The migration's row, made if it is not there.
     async fn begun(&mut self, job: &Batches<'_>) -> Result<Progress, Error> {
+        let mine = job.file.version;
+        let called = |key: i64| if key == mine.key() { mine } else { key.into() };
         let find = |rows: Vec<Progress>| rows.into_iter().find(|p| p.version == job.file.version);
-        let state = match find(progress(&mut self.session).await?) {
+        let state = match find(progress(&mut self.session, called).await?) {
             Some(state) => state,
             None => {
                 let sql = format!(
                     "insert into {} (version, hash, batches, seen, busy_ms, started_ms, updated_ms, \
                      token) values ({}, '{}', 0, 0, 0, {now}, {now}, {})",
                     self.session.tables().progress,
-                    job.file.version,
+                    job.file.version.key(),
                     job.hash(),
                     self.lease.token,
                     now = S::NOW
                 );
                 self.write(&[sql], job.retries).await?;
-                let state = find(progress(&mut self.session).await?);
+                let state = find(progress(&mut self.session, called).await?);
                 state.ok_or_else(|| Error::Refused("the row of the progress is gone".to_owned()))?
             }
         };
@@ -612,7 +615,7 @@ impl<S: Session> Locked<S> {
         let forget = format!(
             "delete from {} where version = {} and batches = {}",
             self.session.tables().progress,
-            job.file.version,
+            job.file.version.key(),
             state.batches
         );
         self.fenced("end a data migration", &forget).await?;

@@ -6,6 +6,7 @@ use super::{Options, Report, Tell, look, with_session};
 use crate::database::{Database, Session, history};
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::version::Version;
 
 /// Undoes migrations above `keep`, newest first; or, without it, the newest one.
 ///
@@ -14,7 +15,7 @@ use crate::folder::Folder;
 pub async fn down(
     database: &Database,
     folder: &Folder,
-    keep: Option<i64>,
+    keep: Option<Version>,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
@@ -26,7 +27,7 @@ pub async fn down(
 async fn run<S: Session>(
     session: S,
     folder: &Folder,
-    keep: Option<i64>,
+    keep: Option<Version>,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
@@ -50,17 +51,19 @@ async fn run<S: Session>(
 async fn under_lock<S: Session>(
     locked: &mut Locked<S>,
     folder: &Folder,
-    keep: Option<i64>,
+    keep: Option<Version>,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
     let seen = history(&mut locked.session).await?;
-    let newest_first = seen.rows.iter().rev().map(|r| r.version);
-    let versions: Vec<i64> = match keep {
+    // What repeats is not undone: it runs again with another text.
+    let rows = seen.rows.iter().rev().map(|r| r.version);
+    let newest_first = rows.filter(|version| version.repeats().is_none());
+    let versions: Vec<Version> = match keep {
         Some(keep) => newest_first.take_while(|v| *v > keep).collect(),
         None => newest_first.take(1).collect(),
     };
-    for interrupted in look::interrupted(&mut locked.session, &seen).await? {
+    for interrupted in look::interrupted(&mut locked.session, folder, &seen).await? {
         let resumable = interrupted.direction == "down" && versions.contains(&interrupted.version);
         if !resumable {
             return Err(interrupted.into_error());
@@ -73,7 +76,11 @@ async fn under_lock<S: Session>(
                 version: *version,
                 why: "this folder does not have its file".to_owned(),
             })?;
-            Job::new(file, Direction::Down, S::DIALECT, options)
+            let mut job = Job::new(file, Direction::Down, S::DIALECT, options)?;
+            let above = folder.files.iter().filter(|f| f.version > *version);
+            let above = above.filter(|f| f.batch.is_some());
+            job.above = above.map(|f| f.version.key()).collect();
+            Ok(job)
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let mut out = Report::default();

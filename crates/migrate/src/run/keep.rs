@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::folder::Folder;
 use crate::lock::Holder;
 use crate::plan::{Mismatch, Rules, plan};
+use crate::version::Version;
 
 /// Records all files up to `version` as applied, without running them: for a database that has
 /// their result already. Answers which.
@@ -20,10 +21,10 @@ use crate::plan::{Mismatch, Rules, plan};
 pub async fn baseline(
     database: &Database,
     folder: &Folder,
-    version: i64,
+    version: Version,
     options: &Options,
     tell: Tell<'_>,
-) -> Result<Vec<i64>, Error> {
+) -> Result<Vec<Version>, Error> {
     if folder.find(version).is_none() {
         return Err(Error::Refused(format!(
             "the folder has no migration {version}"
@@ -41,9 +42,9 @@ pub async fn baseline(
 async fn record<S: Session>(
     locked: &mut Locked<S>,
     folder: &Folder,
-    version: i64,
+    version: Version,
     options: &Options,
-) -> Result<Vec<i64>, Error> {
+) -> Result<Vec<Version>, Error> {
     let seen = history(&mut locked.session).await?;
     let files = folder.files.iter().filter(|f| f.version <= version);
     let files: Vec<_> = files.filter(|f| seen.find(f.version).is_none()).collect();
@@ -61,11 +62,11 @@ pub enum Repair {
     /// Changed files are fine as they are now: take their checksums.
     Checksums,
     /// This statement (from 1) of an interrupted migration took effect.
-    Done(i64, usize),
+    Done(Version, usize),
     /// It did not: it is run again.
-    Redo(i64, usize),
+    Redo(Version, usize),
     /// Forget that this migration was applied.
-    Forget(i64),
+    Forget(Version),
 }
 
 /// Puts the history right. Answers what was done, in words.
@@ -95,7 +96,7 @@ async fn put_right<S: Session>(
     options: &Options,
 ) -> Result<Vec<String>, Error> {
     let seen = history(&mut locked.session).await?;
-    let half = look::interrupted(&mut locked.session, &seen).await?;
+    let half = look::interrupted(&mut locked.session, folder, &seen).await?;
     let tables = locked.session.tables().clone();
     let mut sql = Vec::new();
     let mut words = Vec::new();
@@ -114,24 +115,24 @@ async fn put_right<S: Session>(
                         continue;
                     };
                     sql.push(format!(
-                        "update {} set checksum = {} where version = {version}",
+                        "update {} set checksum = {} where version = {}",
                         tables.history,
-                        literal(&ours, S::DIALECT)
+                        literal(&ours, S::DIALECT),
+                        version.key()
                     ));
                     words.push(format!("{file} is taken as it is now"));
                 }
             }
             Repair::Done(version, step) | Repair::Redo(version, step) => {
                 let done = matches!(repair, Repair::Done(..));
-                if !half
-                    .iter()
-                    .any(|h| h.version == *version && h.step == *step)
-                {
+                let version = folder.named(*version).map_or(*version, |f| f.version);
+                if !half.iter().any(|h| h.version == version && h.step == *step) {
                     return Err(Error::Refused(format!(
                         "statement {step} of migration {version} was not interrupted"
                     )));
                 }
-                let at = format!("where version = {version} and step = {}", step - 1);
+                let key = version.journal_key();
+                let at = format!("where version = {key} and step = {}", step - 1);
                 sql.push(if done {
                     format!("update {} set state = 'done' {at}", tables.journal)
                 } else {
@@ -145,16 +146,38 @@ async fn put_right<S: Session>(
                 words.push(format!("statement {step} of migration {version} {then}"));
             }
             Repair::Forget(version) => {
-                let is_half = half.iter().any(|h| h.version == *version);
-                let begun = progress(&mut locked.session).await?;
+                let is_half = half.iter().any(|h| h.version.is_of(*version));
+                let called = |key: i64| {
+                    if key == version.key() {
+                        *version
+                    } else {
+                        key.into()
+                    }
+                };
+                let begun = progress(&mut locked.session, called).await?;
                 let begun = begun.iter().any(|p| p.version == *version);
-                if seen.find(*version).is_none() && !is_half && !begun {
+                // Of a repeatable file, whichever text was applied.
+                let rows = seen.rows.iter().map(|row| row.version);
+                let rows: Vec<i64> = rows
+                    .filter(|v| v.is_of(*version))
+                    .map(Version::key)
+                    .collect();
+                if rows.is_empty() && !is_half && !begun {
                     return Err(Error::Refused(format!(
                         "migration {version} is not in the history"
                     )));
                 }
-                for table in [&tables.history, &tables.journal, &tables.progress] {
-                    sql.push(format!("delete from {table} where version = {version}"));
+                for key in rows {
+                    sql.push(format!(
+                        "delete from {} where version = {key}",
+                        tables.history
+                    ));
+                }
+                for (table, key) in [
+                    (&tables.journal, version.journal_key()),
+                    (&tables.progress, version.key()),
+                ] {
+                    sql.push(format!("delete from {table} where version = {key}"));
                 }
                 words.push(format!("migration {version} counts as not applied"));
             }

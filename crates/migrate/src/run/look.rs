@@ -8,6 +8,7 @@ use crate::error::{Error, is_missing_name, is_missing_table};
 use crate::folder::Folder;
 use crate::lock::Holder;
 use crate::plan::{Answer, App, History, Plan, plan};
+use crate::version::Version;
 
 /// A statement that was running when its runner ended.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -15,7 +16,7 @@ pub struct Interrupted {
     /// `up` or `down`.
     pub direction: String,
     /// The migration.
-    pub version: i64,
+    pub version: Version,
     /// The statement, from 1: the first that is not done, or the last that is.
     pub step: usize,
 }
@@ -67,11 +68,11 @@ pub async fn status(
         let seen = history(&mut session).await?;
         let fresh = seen.rows.is_empty() && session.is_empty().await?;
         let plan = plan(&seen, folder, &options.rules, fresh);
-        let interrupted = interrupted(&mut session, &seen).await?;
+        let interrupted = interrupted(&mut session, folder, &seen).await?;
         let holder = session.holder().await?;
         let (mut begun, mut mover) = (Vec::new(), None);
         if !plan.data.is_empty() {
-            begun = progress(&mut session).await?;
+            begun = progress(&mut session, |key| folder.by_key(key)).await?;
             session.beside();
             mover = session.holder().await?;
         }
@@ -129,14 +130,14 @@ async fn inspect<S: Session>(
     for mismatch in plan.stops.into_iter().chain(plan.warnings) {
         say(&Error::Mismatch(vec![mismatch]));
     }
-    for interrupted in interrupted(session, &seen).await? {
+    for interrupted in interrupted(session, folder, &seen).await? {
         say(&interrupted.into_error());
     }
     for broken in session.broken().await? {
         say(&Error::Refused(broken));
     }
     for file in &folder.files {
-        let (Some(section), Some(_)) = (&file.verify, seen.find(file.version)) else {
+        let (Some(section), true) = (&file.verify, seen.stands(file.version)) else {
             continue;
         };
         let contracted = seen.contracted_since(file.version);
@@ -167,6 +168,7 @@ pub async fn answer(database: &Database, app: &App, options: &Options) -> Result
 /// What the journal says is half done.
 pub(super) async fn interrupted<S: Session>(
     session: &mut S,
+    folder: &Folder,
     seen: &History,
 ) -> Result<Vec<Interrupted>, Error> {
     let sql = format!(
@@ -182,12 +184,12 @@ pub(super) async fn interrupted<S: Session>(
         let text = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
         Interrupted {
             direction: text(0),
-            version: text(1).parse().unwrap_or(0),
+            version: folder.by_key(text(1).parse().unwrap_or(0)),
             step: text(2).parse::<usize>().unwrap_or(0) + 1,
         }
     });
     // A record and the end of its journal are one transaction; this is only for the eye.
     Ok(all
-        .filter(|i| (i.direction == "up") != seen.find(i.version).is_some())
+        .filter(|i| (i.direction == "up") != seen.stands(i.version))
         .collect())
 }

@@ -3,12 +3,15 @@
 //! As of dbmate 2.36, sqlx 0.9, golang-migrate 4.19, goose 3.27, refinery 0.10 and Flyway 9.22 to 11; their own
 //! programs and libraries check it where they can be had (tests/e2e/tests/migrate/partners*.rs, flyway.rs).
 
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha384};
 
 use crate::database::literal;
 use crate::error::Error;
 use crate::folder::File;
 use crate::sql::Dialect;
+use crate::version::Version;
 
 /// Another migrator, and how it keeps its history. Formats: see docs/migrate.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,8 @@ pub enum Tool {
     Goose,
     /// `refinery_schema_history(version, checksum)`.
     Refinery,
-    /// `flyway_schema_history(installed_rank, version, success, checksum)`.
+    /// `flyway_schema_history(installed_rank, version, description, type, success, checksum)`: a repeatable file
+    /// has no version, and a row for each time.
     Flyway,
 }
 
@@ -39,10 +43,10 @@ pub(super) enum Key {
 /// What else a tool writes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// What the tool calls the version.
-    pub(super) version: String,
+    /// What the tool calls the version. `None`: a repeatable file has none.
+    pub(super) version: Option<String>,
     /// What it calls the file.
-    description: String,
+    pub(super) description: String,
     /// Its file name.
     script: String,
     /// As text; hex where it is bytes. `None`: it keeps none.
@@ -85,7 +89,8 @@ impl Tool {
     }
 
     /// Two columns: the version as text, and whether it is applied: `1`, or `0` for half done. `sums`: and the
-    /// checksum as [`Entry`] has it.
+    /// checksum as [`Entry`] has it. Of Flyway always that, and description and type, in the order in which they
+    /// were written.
     pub(super) fn query(self, sums: bool, dialect: Dialect) -> String {
         let (columns, sum, rest) = match self {
             Self::Dbmate => ("version, 1", "null", ""),
@@ -105,13 +110,13 @@ impl Tool {
                  where n.version_id = g.version_id and n.id > g.id)",
             ),
             Self::Refinery => ("version, 1", "checksum", ""),
-            // A baseline has no checksum, and counts for all below it only with Flyway.
             Self::Flyway => (
-                "version, case when success then 1 else 0 end",
-                "checksum",
-                " where version is not null and installed_rank > 0",
+                "version, case when success then 1 else 0 end, checksum",
+                "description, type",
+                " where installed_rank > 0 order by installed_rank",
             ),
         };
+        let sums = sums || self == Self::Flyway;
         let sum = if sums {
             format!(", {sum}")
         } else {
@@ -194,21 +199,26 @@ impl Tool {
     }
 
     /// Whether it would take a file of this name.
-    pub(super) fn takes(self, name: &str) -> bool {
-        self.words(name).is_some()
+    pub(super) fn takes(self, file: &File) -> bool {
+        self.words(file).is_some()
     }
 
     /// What the name says after the number.
-    fn words(self, name: &str) -> Option<&str> {
-        let after_v = name
-            .strip_prefix('V')
-            .and_then(|rest| rest.strip_suffix(".sql"))
-            .and_then(|rest| rest.split_once("__"))
-            .map(|(_, words)| words);
+    fn words(self, file: &File) -> Option<&str> {
+        let name = base(file);
+        let after = |letter| name.strip_prefix(letter)?.strip_suffix(".sql");
         match self {
             // Their names have a V, all others begin with the number.
-            Self::Refinery => after_v.filter(|words| is_word(words)),
-            Self::Flyway => after_v,
+            Self::Refinery => {
+                file.version.number()?;
+                let (_, words) = after('V')?.split_once("__")?;
+                Some(words).filter(|words| is_word(words))
+            }
+            Self::Flyway if file.version.repeats().is_some() => after('R')?.strip_prefix("__"),
+            Self::Flyway => {
+                let (version, words) = after('V').map(|v| v.split_once("__").unwrap_or((v, "")))?;
+                version.parse::<Version>().is_ok().then_some(words)
+            }
             _ if !name.starts_with(|c: char| c.is_ascii_digit()) => None,
             Self::Sqlx => {
                 let (_, rest) = name.split_once('_')?;
@@ -227,25 +237,29 @@ impl Tool {
     /// # Errors
     /// The file can't be read: their checksums are of its bytes.
     pub(super) fn entry(self, file: &File, width: Width) -> Result<Option<Entry>, Error> {
-        let name = file.file.as_str();
-        let Some(words) = self.words(name) else {
+        let Some(words) = self.words(file) else {
             return Ok(None);
         };
+        let name = base(file);
         let version = match self {
             // Compared as text.
-            Self::Dbmate => name.chars().take_while(char::is_ascii_digit).collect(),
-            // As the file has it.
+            Self::Dbmate => Some(name.chars().take_while(char::is_ascii_digit).collect()),
+            Self::Flyway if file.version.repeats().is_some() => None,
+            // As the file has it, with dots.
             Self::Flyway => {
-                let digits = name.trim_start_matches('V').chars();
-                digits.take_while(char::is_ascii_digit).collect()
+                let version = name.strip_prefix('V').unwrap_or(name);
+                let version = version.strip_suffix(".sql").unwrap_or(version);
+                let end = version.find("__").unwrap_or(version.len());
+                Some(version[..end].replace('_', "."))
             }
-            _ => file.version.to_string(),
+            _ => Some(file.version.to_string()),
         };
         let checksum = match self {
             Self::Sqlx => Some(hex::encode(Sha384::digest(bytes(file)?))),
             Self::Refinery => {
                 let text = bytes(file)?;
-                Some(sip(words, file.version, &text, width).to_string())
+                let version = file.version.number().unwrap_or_default();
+                Some(sip(words, version, &text, width).to_string())
             }
             Self::Flyway => Some(lines_crc(&bytes(file)?).to_string()),
             _ => None,
@@ -257,7 +271,7 @@ impl Tool {
         Ok(Some(Entry {
             version,
             description,
-            script: name.to_owned(),
+            script: file.file.clone(),
             checksum,
         }))
     }
@@ -267,7 +281,7 @@ impl Tool {
     pub(super) fn insert(self, table: &str, entry: &Entry, ms: u128, dialect: Dialect) -> String {
         let text = |text: &str| literal(text, dialect);
         let (version, sum) = (
-            &entry.version,
+            entry.version.as_deref().unwrap_or_default(),
             entry.checksum.as_deref().unwrap_or_default(),
         );
         match self {
@@ -308,9 +322,12 @@ impl Tool {
                      checksum, installed_by, execution_time, success) \
                      select coalesce(max(case when installed_rank > 0 then installed_rank end), 0) + 1, \
                      {}, {}, 'SQL', {}, {sum}, {user}, {ms}, true from {table}",
-                    text(version),
-                    text(&entry.description),
-                    text(&entry.script)
+                    entry
+                        .version
+                        .as_deref()
+                        .map_or_else(|| "null".to_owned(), text),
+                    text(&shortened(&entry.description, 200, false)),
+                    text(&shortened(&entry.script, 1000, true))
                 )
             }
         }
@@ -318,14 +335,15 @@ impl Tool {
 
     /// SQL after which it does not count as applied. Not for golang-migrate.
     pub(super) fn delete(self, table: &str, entry: &Entry, dialect: Dialect) -> String {
-        let version = literal(&entry.version, dialect);
+        let bare = entry.version.as_deref().unwrap_or_default();
+        let version = literal(bare, dialect);
         match self {
             Self::Dbmate => format!("delete from {table} where version = {version}"),
             Self::Flyway => {
                 format!("delete from {table} where version = {version} and type = 'SQL'")
             }
-            Self::Goose => format!("delete from {table} where version_id = {}", entry.version),
-            _ => format!("delete from {table} where version = {}", entry.version),
+            Self::Goose => format!("delete from {table} where version_id = {bare}"),
+            _ => format!("delete from {table} where version = {bare}"),
         }
     }
 
@@ -371,14 +389,33 @@ fn salted(crc: u32) -> u32 {
 
 /// The bytes of a file, as the other tool reads it.
 fn bytes(file: &File) -> Result<Vec<u8>, Error> {
-    let dir = file.origin.0.as_deref().ok_or_else(|| {
+    let source = file.origin.0.as_deref().ok_or_else(|| {
         Error::Refused(format!(
             "{} is not read from a folder: the other tool's checksum can't be known",
             file.file
         ))
     })?;
-    let path = dir.join(&file.file);
-    std::fs::read(&path).map_err(|source| crate::folder::FolderError::Io { path, source }.into())
+    Ok(source.counted(&file.file)?)
+}
+
+/// A file's name without the folder that it is in.
+fn base(file: &File) -> &str {
+    file.file.rsplit('/').next().unwrap_or(&file.file)
+}
+
+/// Flyway: what its table has room for.
+fn shortened(text: &str, most: usize, in_front: bool) -> Cow<'_, str> {
+    let length = text.chars().count();
+    let kept = most - 3;
+    if length <= most {
+        Cow::Borrowed(text)
+    } else if in_front {
+        let rest: String = text.chars().skip(3).take(kept).collect();
+        Cow::Owned(format!("...{rest}"))
+    } else {
+        let start: String = text.chars().take(kept).collect();
+        Cow::Owned(format!("{start}..."))
+    }
 }
 
 /// What a regular expression calls `\w+`.
@@ -471,14 +508,23 @@ mod tests {
     #[test]
     fn files_that_a_tool_would_not_take_are_not_written_into_its_history() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["0001_a_b.sql", "0002.sql", "0003_c.up.sql", "V4__d_e.sql"] {
+        for name in [
+            "0001_a_b.sql",
+            "0002.sql",
+            "0003_c.up.sql",
+            "V4__d_e.sql",
+            "V04_1__f.sql",
+            "R__g_h.sql",
+        ] {
             std::fs::write(dir.path().join(name), "select 1;\n").unwrap();
         }
         let folder = Folder::read(dir.path()).unwrap();
         let known = |tool: Tool| -> Vec<(String, String)> {
             let entries = folder.files.iter().map(|f| tool.entry(f, Width::Narrow));
             let entries = entries.filter_map(|e| e.unwrap());
-            entries.map(|e| (e.version, e.description)).collect()
+            entries
+                .map(|e| (e.version.unwrap_or_default(), e.description))
+                .collect()
         };
         let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
             let list = list.iter();
@@ -487,7 +533,8 @@ mod tests {
         };
         assert_eq!(known(Tool::Sqlx), pairs(&[("1", "a b"), ("3", "c")]));
         assert_eq!(known(Tool::Refinery), pairs(&[("4", "d_e")]));
-        assert_eq!(known(Tool::Flyway), pairs(&[("4", "d e")]));
+        let flyway = [("4", "d e"), ("04.1", "f"), ("", "g h")];
+        assert_eq!(known(Tool::Flyway), pairs(&flyway));
         assert_eq!(
             known(Tool::Dbmate),
             pairs(&[("0001", ""), ("0002", ""), ("0003", "")])

@@ -1,7 +1,5 @@
 //! `up`: applies what is pending.
 
-use std::path::Path;
-
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::adopt::is_apart;
@@ -11,7 +9,7 @@ use super::locked::{Locked, lost_or};
 use super::{Options, Report, Tell, look, mysql, postgres, with_session};
 use crate::database::{Conn as _, Database, Session, history};
 use crate::error::Error;
-use crate::folder::{Folder, FolderError};
+use crate::folder::{Folder, FolderError, Source};
 use crate::plan::{History, Plan, plan};
 use crate::sql::Dialect;
 
@@ -31,21 +29,18 @@ pub async fn up(
     })
 }
 
-/// [`up`] with the folder at `dir`, which is read while the server answers: with nothing pending,
+/// [`up`] with the folder at `source`, which is read while the server answers: with nothing pending,
 /// these two are all that takes time.
 ///
 /// # Errors
 /// As [`up`]. A folder that can't be read is told before a server that can't be reached.
 pub async fn up_at(
     database: &Database,
-    dir: &Path,
+    source: Source,
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<(Folder, Report), Error> {
-    let reading = {
-        let dir = dir.to_path_buf();
-        async { spawn_blocking(move || Folder::read(&dir)).await }
-    };
+    let reading = async { spawn_blocking(move || source.read()).await };
     let (folder, report) = match database.dialect() {
         Dialect::Postgres => {
             let met = async { met(postgres(database, options).await?).await };
@@ -160,14 +155,14 @@ async fn under_lock<S: Session>(
     // Read again: whoever had the lock before may have applied some.
     let mut seen = history(&mut locked.session).await?;
     let fresh = seen.rows.is_empty() && locked.session.is_empty().await?;
-    let taken = locked.in_step(folder, &seen, fresh, options).await?;
-    if !taken.is_empty() {
+    let (taken, changed) = locked.in_step(folder, &seen, fresh, options).await?;
+    if changed {
         seen = history(&mut locked.session).await?;
     }
     let marked = marked(locked).await?;
     let filling = fresh || marked.is_some_and(|newest| !is_filled(&seen, newest, folder, options));
     let seen = History {
-        filling: filling.then(|| folder.newest()),
+        filling: filling.then(|| folder.newest().key()),
         ..seen
     };
     let found = checked(plan(&seen, folder, &options.rules, fresh))?;
@@ -180,7 +175,7 @@ async fn under_lock<S: Session>(
             allowed: allowed.clone(),
         });
     }
-    for interrupted in look::interrupted(&mut locked.session, &seen).await? {
+    for interrupted in look::interrupted(&mut locked.session, folder, &seen).await? {
         let resumable = interrupted.direction == "up" && found.run.contains(&interrupted.version);
         if !resumable {
             return Err(interrupted.into_error());
@@ -200,9 +195,23 @@ async fn under_lock<S: Session>(
         let sql = format!(
             "update {} set filling = {} where id = 1",
             locked.session.tables().lock,
-            folder.newest()
+            folder.newest().key()
         );
         locked.write(&[sql], options.retries).await?;
+    }
+    // A text of a repeatable file that was applied before, and is gone back to: it gets a row of its own again.
+    let again = found
+        .run
+        .iter()
+        .filter(|version| seen.find(**version).is_some());
+    let again: Vec<String> = again
+        .map(|version| {
+            let history = &locked.session.tables().history;
+            format!("delete from {history} where version = {}", version.key())
+        })
+        .collect();
+    if !again.is_empty() {
+        locked.write(&again, options.retries).await?;
     }
     let mut out = Report {
         taken,
@@ -273,6 +282,7 @@ fn is_filled(seen: &History, newest: i64, folder: &Folder, options: &Options) ->
         ..seen.clone()
     };
     let left = plan(&as_then, folder, &options.rules, false).run;
+    let newest = folder.by_key(newest);
     !seen.rows.is_empty() && left.iter().all(|version| *version > newest)
 }
 

@@ -40,7 +40,7 @@ async fn a_database_of_an_older_release_is_migrated_only_when_told() {
     let dir = tempfile::tempdir().unwrap();
     let schema = windlass_store::Schema::of(&dir.path().into()).unwrap();
     let mut options = windlass_migrate::Options::default();
-    options.rules.to = Some(1);
+    options.rules.to = Some(1.into());
     schema.migrate(&options, &mut |_| {}).await.unwrap();
     let file = dir.path().join("windlass.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);

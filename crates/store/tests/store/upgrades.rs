@@ -329,7 +329,7 @@ async fn an_empty_database_whose_filling_was_interrupted_is_filled_without_askin
     let schema = Schema::of(&dir.path().into()).unwrap();
     assert_eq!(schema.standing().await.unwrap(), Standing::Empty);
     let mut options = Options::default();
-    options.rules.to = Some(3);
+    options.rules.to = Some(3.into());
     schema.migrate(&options, &mut |_| {}).await.unwrap();
     // As it is between two files.
     run(

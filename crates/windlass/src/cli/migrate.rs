@@ -24,19 +24,19 @@ mod upgrades;
 pub(super) mod verify;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use windlass_migrate::folder::parse_duration;
+use windlass_migrate::folder::{Placeholders, Source, parse_duration};
 use windlass_migrate::gate::Gate;
 use windlass_migrate::plan::Rules;
 use windlass_migrate::release::Oldest;
 use windlass_migrate::run::{Event, Options, Report, Tool};
-use windlass_migrate::{Database, Folder};
+use windlass_migrate::{Database, Folder, Version};
 
 use super::{complain, say};
 use crate::report::{EXIT_INTERNAL, EXIT_MIGRATE_FAILED, EXIT_OK, Problem};
@@ -144,6 +144,50 @@ struct Files {
         env = "WINDLASS_MIGRATE_DIR"
     )]
     dir: PathBuf,
+    #[command(flatten)]
+    placeholders: PlaceholderArgs,
+}
+
+/// `${name}` in the files of Flyway.
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlaceholderArgs {
+    /// In files named as Flyway's (V1.4__x.sql, R__x.sql), what ${NAME} stands for; may be given again. Flyway's own
+    /// FLYWAY_PLACEHOLDERS_NAME in the environment says the same
+    #[arg(long, value_name = "NAME=VALUE", value_parser = placeholder)]
+    placeholder: Vec<(String, String)>,
+    /// ${NAME} is text like any other, as with refinery; Flyway's own FLYWAY_PLACEHOLDER_REPLACEMENT=false says the
+    /// same
+    #[arg(long, conflicts_with = "placeholder")]
+    no_placeholders: bool,
+}
+
+impl PlaceholderArgs {
+    pub(super) fn source(&self, dir: &Path) -> Source {
+        let mut source = Source::from(dir);
+        let off = std::env::var_os("FLYWAY_PLACEHOLDER_REPLACEMENT");
+        if self.no_placeholders || off.is_some_and(|value| value.eq_ignore_ascii_case("false")) {
+            source.placeholders = Placeholders::none();
+            return source;
+        }
+        for (name, value) in std::env::vars_os() {
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+                && let Some(name) = name.strip_prefix("FLYWAY_PLACEHOLDERS_")
+            {
+                source.placeholders.set(name, value);
+            }
+        }
+        for (name, value) in &self.placeholder {
+            source.placeholders.set(name, value);
+        }
+        source
+    }
+}
+
+fn placeholder(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("say NAME=VALUE, such as schema=app".to_owned()),
+    }
 }
 
 /// A lock in Redis.
@@ -227,9 +271,9 @@ struct Allow {
     /// Run files also whose numbers are below those of applied ones
     #[arg(long)]
     allow_out_of_order: bool,
-    /// Nothing above this version
+    /// Nothing above this version; repeatable files only if that is none of the folder
     #[arg(long, value_name = "VERSION")]
-    to: Option<i64>,
+    to: Option<Version>,
 }
 
 impl Where {
@@ -247,8 +291,13 @@ impl Where {
 }
 
 impl Files {
+    fn source(&self) -> Source {
+        self.placeholders.source(&self.dir)
+    }
+
     fn read(&self) -> Result<Folder, Problem> {
-        Ok(Folder::read(&self.dir).map_err(windlass_migrate::Error::from)?)
+        let read = self.source().read();
+        Ok(read.map_err(windlass_migrate::Error::from)?)
     }
 }
 
@@ -275,6 +324,7 @@ impl Allow {
             allow_out_of_order: self.allow_out_of_order,
             oldest: self.oldest_running.clone(),
             to: self.to,
+            go_back: true,
         }
     }
 }

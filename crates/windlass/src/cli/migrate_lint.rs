@@ -44,6 +44,8 @@ pub(crate) struct LintArgs {
         env = "WINDLASS_MIGRATE_DIR"
     )]
     dir: PathBuf,
+    #[command(flatten)]
+    placeholders: super::migrate::PlaceholderArgs,
     /// postgres, mysql (and MariaDB) or sqlite [default: as DATABASE_URL says, or postgres]
     #[arg(long, value_name = "NAME")]
     dialect: Option<Dialect>,
@@ -108,39 +110,20 @@ fn failed(message: impl Into<String>) -> Problem {
     Problem::new(message).code(EXIT_FAILED)
 }
 
-/// The number that a name begins with, perhaps behind Flyway's V; then the name.
-fn order(name: &str) -> (u128, String) {
-    let digits = name.trim_start_matches(['V', 'v']);
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(digits.len());
-    (digits[..end].parse().unwrap_or(u128::MAX), name.to_owned())
-}
-
-/// The migrations of a folder in order, without those for the way down.
-fn read(dir: &Path) -> Result<Vec<(String, String)>, Problem> {
-    let unread = |path: &Path, e: std::io::Error| {
-        failed(format!("could not read {}: {e}", path.display()))
+/// The migrations of a folder in order, without those for the way down; and whether a file is not shown as it is,
+/// because values stand in it for placeholders.
+fn read(args: &LintArgs) -> Result<(Vec<(String, String)>, bool), Problem> {
+    let source = args.placeholders.source(&args.dir);
+    let texts = source.texts().map_err(|e| {
+        Problem::from(windlass_migrate::Error::from(e))
+            .code(EXIT_FAILED)
             .hint("give the folder of SQL files with --dir")
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| unread(dir, e))? {
-        let entry = entry.map_err(|e| unread(dir, e))?;
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        if !name.ends_with(".sql") || name.ends_with(".down.sql") || name.starts_with('.') {
-            continue;
-        }
-        let path = entry.path();
-        let bytes = fs::read(&path).map_err(|e| unread(&path, e))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            failed(format!("{} is not UTF-8", path.display())).hint("save it as UTF-8")
-        })?;
-        files.push((name, text));
-    }
-    files.sort_by_cached_key(|(name, _)| order(name));
-    Ok(files)
+    })?;
+    let replaced = texts.iter().any(|text| text.replaced);
+    Ok((
+        texts.into_iter().map(|t| (t.file, t.text)).collect(),
+        replaced,
+    ))
 }
 
 /// The name of a file that must be in the folder.
@@ -149,8 +132,12 @@ fn known(path: &Path, files: &[(String, String)], dir: &Path) -> Result<String, 
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    if files.iter().any(|(file, _)| file == name) {
-        return Ok(name.to_owned());
+    // By its path, or by its name in whichever folder below.
+    let whole = |file: &&String| path.ends_with(file.as_str());
+    let bare = |file: &&String| file.rsplit('/').next() == Some(name);
+    let mut names = files.iter().map(|(file, _)| file);
+    if let Some(file) = names.clone().find(whole).or_else(|| names.find(bare)) {
+        return Ok(file.clone());
     }
     Err(failed(format!(
         "there is no {} in {}",
@@ -185,7 +172,13 @@ pub(crate) fn run(args: &LintArgs) -> Result<u8, Problem> {
         say(windlass_migrate::lint::explain(rule).trim_end());
         return Ok(EXIT_OK);
     }
-    let mut files = read(&args.dir)?;
+    let (mut files, replaced) = read(args)?;
+    if args.fix && replaced {
+        return Err(failed(
+            "the files have placeholders, and --fix would write values in their place",
+        )
+        .hint("take what it shows without --fix, and write the files by hand"));
+    }
     let mut options = Options::new(dialect(args));
     options.server_version = args.server_version;
     options.enable.clone_from(&args.enable);
@@ -210,7 +203,7 @@ pub(crate) fn run(args: &LintArgs) -> Result<u8, Problem> {
                     .only
                     .extend(made.new.iter().map(|file| file.name.clone()));
             }
-            files = read(&args.dir)?;
+            files = read(args)?.0;
             report = lint(&sources(&files), &options);
         }
         fixes = Some(made);
@@ -371,17 +364,5 @@ fn list() {
             rule.title,
             databases.join(", ")
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_in_the_order_of_their_numbers() {
-        let mut names = ["10_c.sql", "9_b.sql", "V2__a.sql", "readme.sql"];
-        names.sort_by_cached_key(|name| order(name));
-        assert_eq!(names, ["V2__a.sql", "9_b.sql", "10_c.sql", "readme.sql"]);
     }
 }

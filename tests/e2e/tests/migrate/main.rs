@@ -20,6 +20,7 @@ mod prove;
 mod recipes;
 mod rehearse;
 mod rehearse_elsewhere;
+mod repeatable;
 mod scene;
 mod scratch;
 mod servers;

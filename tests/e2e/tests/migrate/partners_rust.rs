@@ -144,16 +144,28 @@ impl AsyncQuery<Vec<Migration>> for Conn {
 
 impl AsyncMigrate for Conn {}
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
 /// The database and the folder as the tool of this name left them.
 pub(crate) async fn taken_over(tool: &str, url: &str) -> Scene {
     let scene = Scene::new(url);
     let there: PathBuf =
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/partners/histories")).join(tool);
-    for file in std::fs::read_dir(there.join("migrations")).unwrap() {
-        let file = file.unwrap();
-        let name = file.file_name().into_string().unwrap();
-        scene.file(&name, &std::fs::read_to_string(file.path()).unwrap());
-    }
+    copy(
+        &there.join("migrations"),
+        &scene.dir.path().join("migrations"),
+    );
     let dump = if url.starts_with("postgres") {
         "postgres.sql"
     } else {

@@ -192,7 +192,7 @@ impl<S: Session> Locked<S> {
             ms = format!(
                 "max(0, {} - (select applied_ms from {history} where version = {}))",
                 S::NOW,
-                job.file.version
+                job.file.version.key()
             );
         }
         sql.push_str("commit");
@@ -207,9 +207,13 @@ impl<S: Session> Locked<S> {
             return Ok(None);
         }
         self.beat_if_silent().await;
+        let keys: Vec<String> = jobs
+            .iter()
+            .map(|job| job.file.version.key().to_string())
+            .collect();
         let sql = format!(
-            "select version, duration_ms from {history} where version between {} and {}",
-            first.file.version, last.file.version
+            "select version, duration_ms from {history} where version in ({})",
+            keys.join(", ")
         );
         // It is done, whether this can be read or not; then each is said to have taken the same.
         let rows = self.session.conn().texts(&sql).await.unwrap_or_default();
@@ -230,7 +234,7 @@ impl<S: Session> Locked<S> {
                 version: file.version,
                 file: file.file.clone(),
                 phase: file.phase,
-                ms: took.get(&file.version).copied().unwrap_or(each),
+                ms: took.get(&file.version.key()).copied().unwrap_or(each),
             };
             tell(Event::Begin {
                 version: file.version,

@@ -8,12 +8,13 @@ use super::Batches;
 use crate::database::{Conn as _, Session, literal};
 use crate::error::{Error, is_missing_table};
 use crate::run::locked::{Locked, lost_or};
+use crate::version::Version;
 
 /// How a data migration that has begun stands.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Progress {
     /// The migration.
-    pub version: i64,
+    pub version: Version,
     /// How many batches took effect.
     pub batches: i64,
     /// How many keys were in them.
@@ -35,7 +36,11 @@ pub struct Progress {
 }
 
 /// What data migrations have begun and not finished.
-pub(in crate::run) async fn progress<S: Session>(session: &mut S) -> Result<Vec<Progress>, Error> {
+/// `called`: whose number in our tables a number is.
+pub(in crate::run) async fn progress<S: Session>(
+    session: &mut S,
+    called: impl Fn(i64) -> Version,
+) -> Result<Vec<Progress>, Error> {
     let sql = format!(
         "select version, batches, seen, last_key, part, eta_ms, busy_ms, started_ms, updated_ms, \
          hash from {} order by version",
@@ -52,7 +57,7 @@ pub(in crate::run) async fn progress<S: Session>(session: &mut S) -> Result<Vec<
             let text = |i: usize| row.get(i).cloned().flatten();
             let number = |i: usize| text(i).and_then(|t| t.parse::<i64>().ok());
             Progress {
-                version: number(0).unwrap_or(0),
+                version: called(number(0).unwrap_or(0)),
                 batches: number(1).unwrap_or(0),
                 keys: number(2).unwrap_or(0),
                 last_key: text(3),
@@ -153,7 +158,7 @@ pub(super) fn moved<S: Session>(
         state.busy_ms,
         S::NOW,
         locked.lease.token,
-        state.version,
+        state.version.key(),
     )
 }
 

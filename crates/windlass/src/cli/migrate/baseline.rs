@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
+use windlass_migrate::Version;
 use windlass_migrate::run::{self, Tool};
 
 use super::{Files, Lock, Outcome, Where, tell};
@@ -12,7 +13,7 @@ use crate::report::Problem;
 pub(super) struct Args {
     /// The newest file whose result the database has already
     #[arg(required_unless_present_any = ["from", "into"])]
-    version: Option<i64>,
+    version: Option<Version>,
     /// Record what this tool's history table says was applied: dbmate, sqlx, golang-migrate, goose,
     /// refinery or flyway. Its table stays as it is
     #[arg(long, value_name = "TOOL", conflicts_with = "version", value_parser = tool)]
@@ -38,7 +39,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     args.lock.put(&mut options, &args.place)?;
     if let Some(tool) = args.into {
         let done = run::hand_back(&database, &folder, tool, &options, &mut tell).await?;
-        let words = |versions: &[i64], words: &str| -> Vec<String> {
+        let words = |versions: &[Version], words: &str| -> Vec<String> {
             let files = versions.iter().filter_map(|v| folder.find(*v));
             files.map(|f| format!("{} {words}", f.file)).collect()
         };

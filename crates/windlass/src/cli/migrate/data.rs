@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use nix::unistd::Pid;
 use serde_json::json;
+use windlass_migrate::Version;
 use windlass_migrate::run::{Event, How, Progress, Range};
 
 use super::run::{Group, guarded};
@@ -33,7 +34,7 @@ Exit codes: 0 finished; 3 something is left (--time-limit); 4 somebody else has 
 #[command(after_help = HELP)]
 pub(super) struct Args {
     /// Only this migration
-    version: Option<i64>,
+    version: Option<Version>,
     #[command(flatten)]
     place: Where,
     #[command(flatten)]

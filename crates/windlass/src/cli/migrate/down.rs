@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
+use windlass_migrate::Version;
 use windlass_migrate::run;
 
 use super::{Beside, Files, Limits, Lock, Outcome, Where, report, tell};
@@ -22,7 +23,7 @@ pub(super) struct Args {
     beside: Beside,
     /// Undo all above this version, which stays; 0: all [default: only the newest]
     #[arg(long, value_name = "VERSION")]
-    to: Option<i64>,
+    to: Option<Version>,
     /// Print what was done as JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -101,6 +101,8 @@ async fn prepare(args: &Args, mode: Mode) -> Result<Answer, Problem> {
         let database = args.place.database()?;
         let mut options = args.place.options();
         options.rules = args.allow.rules();
+        // An application of the older release that starts once more while the newer one starts, too.
+        options.rules.go_back = false;
         args.lock.put(&mut options, &args.place)?;
         args.limits.put(&mut options);
         options.beside = args.beside.beside;

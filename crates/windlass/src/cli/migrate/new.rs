@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Problem> {
     if name.is_empty() {
         return Err(refused("the name needs a letter or digit"));
     }
-    let path = dir.join(format!("{}_{name}.sql", next(&folder)));
+    let path = dir.join(named(&folder, name));
     let mut file = std::fs::File::create_new(&path).map_err(failed)?;
     let text = match &args.batch {
         Some(key) => data_template(key),
@@ -59,21 +59,34 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Problem> {
     Ok(Outcome::new(vec![path.clone()], json!({ "file": path })))
 }
 
+/// The file's name: of the kind that the folder has.
+fn named(folder: &Folder, name: &str) -> String {
+    let mut files = folder.files.iter().rev();
+    let newest = files.find(|file| file.version.repeats().is_none());
+    let base = newest.map(|file| file.file.rsplit('/').next().unwrap_or(&file.file));
+    if base.is_some_and(|base| base.starts_with('V')) {
+        // Flyway and refinery.
+        let version = match folder.newest().number() {
+            Some(number) => next(number, base.unwrap_or_default()),
+            None => folder.newest().next().to_string(),
+        };
+        return format!("V{version}__{name}.sql");
+    }
+    let newest = folder.newest().number().unwrap_or(0);
+    format!("{}_{name}.sql", next(newest, base.unwrap_or_default()))
+}
+
 /// The next number: of the kind that the folder has, and a time in an empty one, because times of
 /// two branches don't collide.
-fn next(folder: &Folder) -> String {
-    let newest = folder.newest();
+fn next(newest: i64, last: &str) -> String {
     let now = jiff::Zoned::now()
         .with_time_zone(jiff::tz::TimeZone::UTC)
         .strftime("%Y%m%d%H%M%S")
         .to_string();
-    match folder.files.last() {
-        Some(last) if newest < 1_000_000_000_000 => {
-            let width = last.file.len()
-                - last
-                    .file
-                    .trim_start_matches(|c: char| c.is_ascii_digit())
-                    .len();
+    match last.strip_prefix('V').unwrap_or(last) {
+        last if !last.is_empty() && newest < 1_000_000_000_000 => {
+            let rest = last.trim_start_matches(|c: char| c.is_ascii_digit());
+            let width = last.len() - rest.len();
             format!("{:0width$}", newest + 1)
         }
         // A clock that stands behind the newest file must not put this one below it.
@@ -117,10 +130,14 @@ mod tests {
 
     #[test]
     fn the_next_number_is_of_the_folders_kind_and_above_all() {
-        assert_eq!(next(&folder(&["0009_a.sql"])), "0010");
-        assert_eq!(next(&folder(&["7_a.sql"])), "8");
-        assert_eq!(next(&folder(&[])).len(), 14);
-        assert_eq!(next(&folder(&["29990101000000_a.sql"])), "29990101000001");
+        let next = |names: &[&str]| named(&folder(names), "x");
+        assert_eq!(next(&["0009_a.sql"]), "0010_x.sql");
+        assert_eq!(next(&["7_a.sql"]), "8_x.sql");
+        assert_eq!(next(&[]).len(), 20);
+        assert_eq!(next(&["29990101000000_a.sql"]), "29990101000001_x.sql");
+        assert_eq!(next(&["V09__a.sql", "R__b.sql"]), "V10__x.sql");
+        assert_eq!(next(&["V1__a.sql", "a/V1_9__b.sql"]), "V1.10__x.sql");
+        assert_eq!(next(&["7_a.sql", "R__b.sql"]), "8_x.sql");
     }
 
     #[test]

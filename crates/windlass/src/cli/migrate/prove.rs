@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
+use windlass_migrate::Database;
 use windlass_migrate::prove::{Cell, Claim, Code, Demand, Proof, Stage, prove};
 use windlass_migrate::run::Options;
 use windlass_migrate::scratch::Scratches;
-use windlass_migrate::{Database, Folder};
 
 use super::old_release::OldRelease;
 use super::trial::{Ended, Trial, stopped};
@@ -103,7 +103,8 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         ));
     }
     let old_dir = old_here.join(old_dir);
-    let old = Folder::read(&old_dir).map_err(windlass_migrate::Error::from)?;
+    let old = args.files.placeholders.source(&old_dir).read();
+    let old = old.map_err(windlass_migrate::Error::from)?;
     let mut options = args.place.options();
     args.limits.put(&mut options);
     let claim = Claim {

@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 use serde_json::json;
+use windlass_migrate::Version;
 use windlass_migrate::run::{self, Repair};
 
 use super::{Files, Lock, Outcome, Where, tell};
@@ -21,19 +22,19 @@ pub(super) struct Args {
     checksums: bool,
     /// This interrupted statement took effect: VERSION:STATEMENT
     #[arg(long, value_name = "V:N", value_parser = step)]
-    done: Vec<(i64, usize)>,
+    done: Vec<(Version, usize)>,
     /// This interrupted statement did not: run it again with the next `up`
     #[arg(long, value_name = "V:N", value_parser = step)]
-    redo: Vec<(i64, usize)>,
-    /// Forget that this migration was applied; its tables stay as they are
+    redo: Vec<(Version, usize)>,
+    /// Forget that this migration was applied; its tables stay as they are. A repeatable file is R__name
     #[arg(long, value_name = "VERSION")]
-    forget: Vec<i64>,
+    forget: Vec<Version>,
     /// Print what was done as JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
-fn step(text: &str) -> Result<(i64, usize), String> {
+fn step(text: &str) -> Result<(Version, usize), String> {
     let (version, step) = text
         .split_once(':')
         .ok_or_else(|| "say VERSION:STATEMENT, such as 7:2".to_owned())?;

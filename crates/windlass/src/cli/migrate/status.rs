@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use windlass_migrate::plan::{How, Mismatch};
 use windlass_migrate::run::{self, Status};
-use windlass_migrate::{Database, Folder};
+use windlass_migrate::{Database, Folder, Version};
 
 use super::data::far;
 use super::{Allow, Files, Outcome, Where, moment};
@@ -74,13 +74,24 @@ pub(in crate::cli) fn outcome(
 }
 
 fn lines(folder: &Folder, status: &Status) -> Vec<String> {
-    let mut versions: Vec<i64> = folder.files.iter().map(|f| f.version).collect();
-    versions.extend(status.history.rows.iter().map(|r| r.version));
+    let mut versions: Vec<Version> = folder.files.iter().map(|f| f.version).collect();
+    // Of a repeatable file, the text that was applied last: what came before it is of no use to anybody here.
+    let rows = status.history.rows.iter();
+    let rows = rows.filter(|row| status.history.is_last(row));
+    let rows =
+        rows.filter(|row| row.version.repeats().is_none() || folder.named(row.version).is_none());
+    versions.extend(rows.map(|r| r.version));
     versions.sort_unstable();
     versions.dedup();
     let mut text = Vec::new();
     for version in versions {
         let row = status.history.find(version);
+        let row = row.filter(|row| status.history.is_last(row));
+        let older = status
+            .plan
+            .warnings
+            .iter()
+            .any(|w| matches!(w, Mismatch::Superseded { version: v, .. } if *v == version));
         let file = folder.find(version);
         let name = file.map_or_else(
             || row.map_or_else(String::new, |r| format!("{version} {}", r.name)),
@@ -99,6 +110,7 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             Some(_) if file.is_none() => "no file",
             Some(row) if row.how == How::Baseline => "baseline",
             Some(_) => "applied",
+            None if older => "older",
             None if status.plan.data.contains(&version) => "data",
             None if status.plan.held.iter().any(|h| h.version == version) => "waits",
             None => "pending",

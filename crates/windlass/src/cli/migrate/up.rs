@@ -50,8 +50,8 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     if let Some(file) = &args.rehearsed {
         options.only_plan = Some(rehearse::allowed(file, args.max_hold, &database)?);
     }
-    let dir = &args.files.dir;
-    let (folder, mut done) = run::up_at(&database, dir, &options, &mut tell).await?;
+    let source = args.files.source();
+    let (folder, mut done) = run::up_at(&database, source, &options, &mut tell).await?;
     if args.with_data && !done.data.is_empty() {
         let mut news = News::default();
         let mut tell_data = |event| news.tell(event);

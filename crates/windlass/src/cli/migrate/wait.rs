@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::time::Instant;
+use windlass_migrate::Version;
 use windlass_migrate::plan::{Answer, App};
 use windlass_migrate::release::Release;
 use windlass_migrate::run;
@@ -21,7 +22,7 @@ pub(super) struct AppArgs {
     release: Option<String>,
     /// The application needs this migration: instead of a folder
     #[arg(long, value_name = "VERSION")]
-    needs: Option<i64>,
+    needs: Option<Version>,
     /// How long to wait for the schema, and for the database itself
     #[arg(long, value_name = "TIME", default_value = "5min", value_parser = duration)]
     pub(super) timeout: Duration,
@@ -83,7 +84,7 @@ pub(super) fn words(answer: &Answer) -> String {
             format!("compatible: {ahead} migration(s) of newer releases leave room for this one")
         }
         Answer::Pending { versions } => {
-            let few: Vec<String> = versions.iter().take(5).map(i64::to_string).collect();
+            let few: Vec<String> = versions.iter().take(5).map(ToString::to_string).collect();
             let more = if versions.len() > 5 { ", ..." } else { "" };
             format!(
                 "pending: {} migration(s): {}{more}",

@@ -20,6 +20,26 @@ SET default_tablespace = '';
 SET default_table_access_method = heap;
 
 --
+-- Name: notes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.notes (
+    id bigint NOT NULL,
+    text text NOT NULL,
+    kind character varying(20) DEFAULT 'plain'::character varying
+);
+
+
+--
+-- Name: a_list; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.a_list AS
+ SELECT notes.text
+   FROM public.notes;
+
+
+--
 -- Name: flyway_schema_history; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -38,12 +58,12 @@ CREATE TABLE public.flyway_schema_history (
 
 
 --
--- Name: notes; Type: TABLE; Schema: public; Owner: -
+-- Name: marks; Type: TABLE; Schema: public; Owner: -
 --
 
-CREATE TABLE public.notes (
+CREATE TABLE public.marks (
     id bigint NOT NULL,
-    text text NOT NULL
+    note bigint NOT NULL
 );
 
 
@@ -55,6 +75,16 @@ CREATE TABLE public.orders (
     id bigint NOT NULL,
     buyer bigint NOT NULL
 );
+
+
+--
+-- Name: titles; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.titles AS
+ SELECT notes.text AS title
+   FROM public.notes
+  WHERE ((notes.kind)::text = 'plain'::text);
 
 
 --
@@ -72,18 +102,28 @@ CREATE TABLE public.users (
 -- Data for Name: flyway_schema_history; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.flyway_schema_history VALUES (1, '1', 'users', 'SQL', 'V1__users.sql', -731224680, 'app', '2026-11-29 14:49:25.087718', 15, true);
-INSERT INTO public.flyway_schema_history VALUES (2, '2', 'orders', 'SQL', 'V2__orders.sql', 1293312867, 'app', '2026-11-29 14:49:25.188944', 10, true);
-INSERT INTO public.flyway_schema_history VALUES (3, '3', 'email', 'SQL', 'V3__email.sql', -1929901731, 'app', '2026-11-29 14:49:25.225479', 3, true);
-INSERT INTO public.flyway_schema_history VALUES (4, '4', 'notes of users', 'SQL', 'V4__notes_of_users.sql', 1782958608, 'app', '2026-11-29 14:49:25.243367', 10, true);
-INSERT INTO public.flyway_schema_history VALUES (5, '20260105', 'last', 'SQL', 'V20260105__last.sql', 934206162, 'app', '2026-11-29 14:49:25.26778', 5, true);
+INSERT INTO public.flyway_schema_history VALUES (1, '1', 'users', 'SQL', 'V1__users.sql', -731224680, 'app', '2026-11-29 19:11:21.910949', 6, true);
+INSERT INTO public.flyway_schema_history VALUES (2, '2', 'orders', 'SQL', 'V2__orders.sql', 1293312867, 'app', '2026-11-29 19:11:21.944148', 4, true);
+INSERT INTO public.flyway_schema_history VALUES (3, '3', 'email', 'SQL', 'V3__email.sql', -1929901731, 'app', '2026-11-29 19:11:21.955918', 1, true);
+INSERT INTO public.flyway_schema_history VALUES (4, '4', 'notes of users', 'SQL', 'V4__notes_of_users.sql', 1782958608, 'app', '2026-11-29 19:11:21.962582', 4, true);
+INSERT INTO public.flyway_schema_history VALUES (5, '4.1', 'kinds of notes', 'SQL', 'V4.1__kinds_of_notes.sql', -1803447727, 'app', '2026-11-29 19:11:21.972591', 2, true);
+INSERT INTO public.flyway_schema_history VALUES (6, '4.10', 'marks', 'SQL', 'more/V4_10__marks.sql', 1507111538, 'app', '2026-11-29 19:11:21.981117', 3, true);
+INSERT INTO public.flyway_schema_history VALUES (7, '20260105', 'last', 'SQL', 'V20260105__last.sql', 934206162, 'app', '2026-11-29 19:11:21.988716', 3, true);
+INSERT INTO public.flyway_schema_history VALUES (8, NULL, 'a list', 'SQL', 'more/R__a_list.sql', 1335958456, 'app', '2026-11-29 19:11:21.997344', 2, true);
+INSERT INTO public.flyway_schema_history VALUES (9, NULL, 'titles', 'SQL', 'R__titles.sql', -618900247, 'app', '2026-11-29 19:11:22.004918', 1, true);
+
+
+--
+-- Data for Name: marks; Type: TABLE DATA; Schema: public; Owner: -
+--
+
 
 
 --
 -- Data for Name: notes; Type: TABLE DATA; Schema: public; Owner: -
 --
 
-INSERT INTO public.notes VALUES (1, 'a;b');
+INSERT INTO public.notes VALUES (1, 'a;b', 'plain');
 
 
 --
@@ -106,6 +146,14 @@ INSERT INTO public.users VALUES (2, 'Grace', NULL);
 
 ALTER TABLE ONLY public.flyway_schema_history
     ADD CONSTRAINT flyway_schema_history_pk PRIMARY KEY (installed_rank);
+
+
+--
+-- Name: marks marks_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.marks
+    ADD CONSTRAINT marks_pkey PRIMARY KEY (id);
 
 
 --
@@ -151,6 +199,14 @@ CREATE INDEX notes_text ON public.notes USING btree (text);
 --
 
 CREATE INDEX orders_buyer ON public.orders USING btree (buyer);
+
+
+--
+-- Name: marks marks_note_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.marks
+    ADD CONSTRAINT marks_note_fkey FOREIGN KEY (note) REFERENCES public.notes(id);
 
 
 --

@@ -1,0 +1,1 @@
+alter table notes add column kind varchar(20) default '${kind}';

@@ -1,0 +1,2 @@
+drop view if exists a_list;
+create view a_list as select text from notes;
