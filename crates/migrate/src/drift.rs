@@ -9,7 +9,7 @@ use crate::diff::{Difference, diff};
 use crate::dump::{self, Schema};
 use crate::error::{Error, is_missing_table};
 use crate::folder::Folder;
-use crate::plan::Mismatch;
+use crate::plan::{How, Mismatch};
 use crate::run::{self, Options, with_session};
 use crate::scratch::Scratch;
 use crate::sql::Dialect;
@@ -117,6 +117,7 @@ pub async fn drift(
     let missing = rows
         .iter()
         .filter(|row| folder.find(row.version).is_none() && status.history.is_last(row))
+        .filter(|row| !folder.baselines.iter().any(|b| row.version <= b.version))
         .map(|row| Mismatch::Missing {
             version: row.version,
             name: row.name.clone(),
@@ -126,6 +127,13 @@ pub async fn drift(
         return Err(Error::Mismatch(unknown));
     }
     let mut applied = folder.clone();
+    // Built as the database was: with the baseline only if it began with that.
+    let by_files = |version| {
+        let ran = rows.iter().filter(|row| row.how == How::Applied);
+        let mut ran = ran.filter(|row| folder.find(row.version).is_some());
+        ran.any(|row| row.version <= version)
+    };
+    applied.baselines.retain(|file| !by_files(file.version));
     applied
         .files
         .retain(|file| status.history.stands(file.version));

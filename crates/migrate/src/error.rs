@@ -36,6 +36,16 @@ pub enum Error {
         /// The database's answer.
         cause: sqlx::Error,
     },
+    /// Nothing is recorded as applied, tables are there, and the folder begins with a baseline.
+    #[error(
+        "this database is not empty, and the folder begins with {file}, which is for an empty one"
+    )]
+    NotEmpty {
+        /// The baseline.
+        file: String,
+        /// Its version.
+        version: Version,
+    },
     /// A statement that no file may hold.
     #[error("{file}, line {line}: {problem}")]
     Unfit {
@@ -176,6 +186,9 @@ impl Error {
                     "to go back to it: windlass migrate up, with this folder; after `repair --forget R__name` even \
                      below migrations of a newer release"
                 }
+                Mismatch::Behind { .. } => {
+                    "bring it up to that version with a release that still has those files, then with this one"
+                }
                 Mismatch::Missing { .. } => return None,
             }
             .to_owned(),
@@ -208,6 +221,10 @@ impl Error {
             Self::Interrupted { version, step, .. } => format!(
                 "look whether statement {step} took effect, then say so: windlass migrate repair \
                  --done {version}:{step}, or --redo {version}:{step}"
+            ),
+            Self::NotEmpty { version, .. } => format!(
+                "if it has all that the file would make: windlass migrate baseline {version}; otherwise give an \
+                 empty database"
             ),
             Self::NoDown { .. } => {
                 "write what undoes it below a line `-- windlass: down` in its file".to_owned()

@@ -169,13 +169,14 @@ pub enum FolderError {
         /// The file.
         file: String,
     },
-    /// What Flyway would do with it is not done here.
-    #[error("{file} {why}")]
-    Flyways {
+    /// A file that Flyway would run around its work.
+    #[error(
+        "{file} is a callback of Flyway, and nothing here would call it: what it does belongs into a migration, or \
+         behind `windlass migrate up` in the build"
+    )]
+    Callback {
         /// The file.
         file: String,
-        /// What it is, and what to do.
-        why: &'static str,
     },
     /// A placeholder of Flyway's that nobody gave a value.
     #[error(
@@ -245,6 +246,9 @@ pub enum FolderError {
 pub struct Folder {
     /// By version, rising.
     pub files: Vec<File>,
+    /// `B7__all.sql`: what an empty database begins with, instead of all files up to its version. By version,
+    /// rising.
+    pub baselines: Vec<File>,
 }
 
 impl Folder {
@@ -272,7 +276,12 @@ impl Folder {
         Self::of(pieces)
     }
 
-    fn of(Pieces { mut files, downs }: Pieces) -> Result<Self, FolderError> {
+    fn of(pieces: Pieces) -> Result<Self, FolderError> {
+        let Pieces {
+            mut files,
+            mut baselines,
+            downs,
+        } = pieces;
         let mut places = HashMap::with_capacity(files.len());
         for (at, file) in files.iter().enumerate() {
             // Of a repeatable file, one with another text would be another one.
@@ -301,14 +310,43 @@ impl Folder {
             up.down = Some(section);
         }
         files.sort_by_key(|f| f.version);
-        Ok(Self { files })
+        baselines.sort_by_key(|f| f.version);
+        for pair in baselines.windows(2) {
+            if pair[0].version == pair[1].version {
+                let (a, b) = (pair[0].file.clone(), pair[1].file.clone());
+                return Err(FolderError::Twice { a, b });
+            }
+        }
+        Ok(Self { files, baselines })
     }
 
     /// The newest version, [`Version::NONE`] for an empty folder. Repeatable files are neither new nor old.
     pub fn newest(&self) -> Version {
         let mut versions = self.files.iter().rev().map(|f| f.version);
         let newest = versions.find(|version| version.repeats().is_none());
-        newest.unwrap_or(Version::NONE)
+        let newest = newest.unwrap_or(Version::NONE);
+        newest.max(self.baselines.last().map_or(Version::NONE, |f| f.version))
+    }
+
+    /// What an empty database begins with, if nothing above `to` is to run.
+    pub fn begin(&self, to: Option<Version>) -> Option<&File> {
+        let mut baselines = self.baselines.iter().rev();
+        baselines.find(|file| to.is_none_or(|to| file.version <= to))
+    }
+
+    /// The newest baseline that has taken the place of files: none of those that it holds is there any more.
+    pub fn squashed(&self) -> Option<&File> {
+        let first = self.files.first().map(|file| file.version);
+        let mut baselines = self.baselines.iter().rev();
+        baselines.find(|file| first.is_none_or(|first| first > file.version))
+    }
+
+    /// The file that is run for a version, if an empty database begins with `begin`.
+    pub fn runs(&self, version: Version, begin: Option<Version>) -> Option<&File> {
+        if begin == Some(version) {
+            return self.baselines.iter().find(|file| file.version == version);
+        }
+        self.find(version)
     }
 
     /// The migration with this version; of a repeatable file, with this very text.
@@ -336,6 +374,7 @@ impl Folder {
 #[derive(Default)]
 struct Pieces {
     files: Vec<File>,
+    baselines: Vec<File>,
     /// What undoes a version.
     downs: Vec<(Version, Section)>,
 }
@@ -369,7 +408,7 @@ impl Pieces {
         let name = name.to_owned();
         // Values differ between databases, and the file is the same in all of them.
         let checksum = match (role, &text) {
-            (Role::Up, Cow::Owned(_)) => {
+            (Role::Up | Role::Baseline, Cow::Owned(_)) => {
                 Some(directives::read(version, name.clone(), file.clone(), &raw)?.checksum)
             }
             _ => None,
@@ -380,9 +419,27 @@ impl Pieces {
             repeatable(&mut found)?;
         }
         found.checksum = checksum.unwrap_or(found.checksum);
-        self.files.push(found);
+        if role == Role::Baseline {
+            baseline(&found)?;
+            self.baselines.push(found);
+        } else {
+            self.files.push(found);
+        }
         Ok(())
     }
+}
+
+/// A baseline is only run where nothing is.
+fn baseline(file: &File) -> Result<(), FolderError> {
+    if file.phase == Phase::Expand && file.down.is_none() {
+        return Ok(());
+    }
+    Err(FolderError::Directive {
+        file: file.file.clone(),
+        line: 1,
+        problem: "a baseline is what an empty database begins with: it has neither a phase nor a `down` section"
+            .to_owned(),
+    })
 }
 
 /// A repeatable file has the version of its text, and can't be what only happens once.

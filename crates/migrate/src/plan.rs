@@ -1,10 +1,14 @@
 //! What is to be done, decided from the history and the folder and nothing else.
 
+mod app;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::folder::{File, Folder, Phase};
-use crate::release::{Floor, Oldest, Release};
+use crate::release::{Floor, Oldest};
 use crate::version::Version;
+
+pub use app::{Answer, App};
 
 /// How a row came into the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -129,6 +133,16 @@ pub enum Mismatch {
         /// Its name in the history.
         name: String,
     },
+    /// The database is older than what the folder begins with.
+    #[error(
+        "the database is at {applied}, and this folder begins with {file}, which stands for all files up to its version"
+    )]
+    Behind {
+        /// The newest applied.
+        applied: Version,
+        /// The baseline.
+        file: String,
+    },
     /// A repeatable file whose text was applied before another one was.
     #[error(
         "{file} is as it was applied once, and another text of it was applied since: that one stays, because a newer \
@@ -174,6 +188,10 @@ pub struct Rules {
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Plan {
+    /// An empty database begins with the baseline of this version ([`Folder::begin`]), which counts for all files up
+    /// to it. It is the first of [`Plan::run`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begin: Option<Version>,
     /// To be applied, in this order.
     pub run: Vec<Version>,
     /// Contract migrations that wait.
@@ -193,7 +211,8 @@ impl Plan {
     /// same statements.
     pub fn hash(&self, folder: &Folder) -> String {
         let mut hash = Sha256::new();
-        for file in self.run.iter().filter_map(|v| folder.find(*v)) {
+        let files = self.run.iter();
+        for file in files.filter_map(|v| folder.runs(*v, self.begin)) {
             hash.update(format!("{} {}\n", file.version, file.checksum));
         }
         hex::encode(hash.finalize())
@@ -224,6 +243,8 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
             Some(_) => {}
             // Another text than the file's: to be applied again, or applied before.
             None if folder.named(row.version).is_some() || !history.is_last(row) => {}
+            // Or one that the baseline stands for, or the baseline itself.
+            None if folder.baselines.iter().any(|b| row.version <= b.version) => {}
             None if row.version > newest && row.version.repeats().is_none() => {
                 plan.ahead.push(row.version);
             }
@@ -233,7 +254,19 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
             }),
         }
     }
-    for file in &folder.files {
+    if history.rows.is_empty() && (fresh || history.filling.is_some()) {
+        plan.begin = folder.begin(rules.to).map(|file| file.version);
+        plan.run.extend(plan.begin);
+    } else if let Some(file) = folder.squashed().filter(|f| f.version > newest_applied)
+        && newest_applied > Version::NONE
+    {
+        plan.stops.push(Mismatch::Behind {
+            applied: newest_applied,
+            file: file.file.clone(),
+        });
+    }
+    let begin = plan.begin.unwrap_or(Version::NONE);
+    for file in folder.files.iter().filter(|file| file.version > begin) {
         let repeats = file.version.repeats().is_some();
         let beyond = |to| file.version > to && (!repeats || to < newest);
         if history.stands(file.version) || rules.to.is_some_and(beyond) {
@@ -255,8 +288,9 @@ pub fn plan(history: &History, folder: &Folder, rules: &Rules, fresh: bool) -> P
             plan.data.push(file.version);
             continue;
         }
-        let unfinished =
-            |version: &&Version| history.find(**version).is_none() && !plan.run.contains(version);
+        let unfinished = |version: &&Version| {
+            history.find(**version).is_none() && !plan.run.contains(version) && **version > begin
+        };
         let data: Vec<Version> = file
             .requires_data
             .iter()
@@ -333,91 +367,10 @@ fn held(file: &File, rules: &Rules) -> Option<String> {
     Some(why)
 }
 
-/// Whether an application may start on this schema.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "answer", rename_all = "kebab-case")]
-pub enum Answer {
-    /// It may. `ahead` migrations of newer releases are applied too.
-    Compatible {
-        /// How many.
-        ahead: usize,
-    },
-    /// These are still to be applied.
-    Pending {
-        /// In order.
-        versions: Vec<Version>,
-    },
-    /// A contract migration removed what this application needs.
-    TooOld {
-        /// That migration.
-        version: Version,
-        /// Its name.
-        name: String,
-        /// What the application must be: any of these.
-        floors: Vec<Floor>,
-    },
-}
-
-/// The application, as far as the schema cares.
-#[derive(Debug, Clone, Default)]
-pub struct App {
-    /// The migrations that it needs, contract ones excluded.
-    pub needs: Vec<Version>,
-    /// The newest migration that it knows.
-    pub newest: Version,
-    /// Its release, if it says so.
-    pub release: Option<Release>,
-}
-
-impl App {
-    /// An application that carries this folder.
-    pub fn of(folder: &Folder, release: Option<Release>) -> Self {
-        Self {
-            needs: folder
-                .files
-                .iter()
-                .filter(|f| f.phase == Phase::Expand)
-                .map(|f| f.version)
-                .collect(),
-            newest: folder.newest(),
-            release,
-        }
-    }
-
-    /// Holds the application against the history.
-    pub fn judge(&self, history: &History) -> Answer {
-        for row in history.rows.iter().filter(|row| history.is_last(row)) {
-            let reached = |floor: &Floor| match (floor, &self.release) {
-                (Floor::Migration(version), _) => self.newest >= *version,
-                (Floor::Release(floor), Some(release)) => release.reaches(floor),
-                // Without a release's name: who has the contract's file is newer than its floor.
-                (Floor::Release(_), None) => self.newest >= row.version,
-            };
-            if !row.floors.is_empty() && !row.floors.iter().any(reached) {
-                return Answer::TooOld {
-                    version: row.version,
-                    name: row.name.clone(),
-                    floors: row.floors.clone(),
-                };
-            }
-        }
-        let missing = |version: &&Version| history.find(**version).is_none();
-        let versions: Vec<Version> = self.needs.iter().filter(missing).copied().collect();
-        if versions.is_empty() {
-            let newer = |r: &&Row| r.version > self.newest && r.version.repeats().is_none();
-            let ahead = history.rows.iter().filter(newer);
-            Answer::Compatible {
-                ahead: ahead.count(),
-            }
-        } else {
-            Answer::Pending { versions }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::Release;
 
     fn folder(files: &[(&str, &str)]) -> Folder {
         let texts = files
@@ -720,5 +673,59 @@ mod tests {
         };
         let found = plan(&applied(&folder, &[1]), &folder, &rules, false);
         assert_eq!(versions(&found), ["1.2"]);
+    }
+
+    #[test]
+    fn an_empty_database_begins_with_the_newest_baseline_and_no_other_sees_it() {
+        let all = [
+            ("V1__a.sql", "select 1"),
+            ("V2__b.sql", "select 2"),
+            ("V3__c.sql", "select 3"),
+            ("B1__old.sql", "select 0"),
+            ("B2__all.sql", "select 12"),
+            ("R__v.sql", "select 0"),
+        ];
+        let whole = folder(&all);
+        let versions = |plan: &Plan| plan.run.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let empty = History::default();
+        let found = plan(&empty, &whole, &Rules::default(), true);
+        assert_eq!(
+            (found.begin, versions(&found)),
+            (
+                Some(2.into()),
+                vec!["2".to_owned(), "3".to_owned(), "R__v".to_owned()]
+            )
+        );
+        assert_eq!(
+            whole.runs(2.into(), found.begin).unwrap().file,
+            "B2__all.sql"
+        );
+        assert_eq!(whole.runs(3.into(), found.begin).unwrap().file, "V3__c.sql");
+        let to_1 = Rules {
+            to: Some(1.into()),
+            ..Rules::default()
+        };
+        assert_eq!(plan(&empty, &whole, &to_1, true).begin, Some(1.into()));
+        // A database in use, of somebody else, or with all of the files.
+        let found = plan(&empty, &whole, &Rules::default(), false);
+        assert_eq!((found.begin, found.run.len()), (None, 4));
+        let found = plan(&applied(&whole, &[1]), &whole, &Rules::default(), false);
+        assert_eq!(
+            (found.begin, found.stops.len(), found.run.len()),
+            (None, 0, 3)
+        );
+        // The files that it stands for are gone.
+        let rest = folder(&all[2..]);
+        assert_eq!(rest.squashed().unwrap().file, "B2__all.sql");
+        let found = plan(&applied(&whole, &[1, 2]), &rest, &Rules::default(), false);
+        assert_eq!((found.warnings.len(), found.stops.len()), (0, 0));
+        assert_eq!(versions(&found), ["3", "R__v"]);
+        let found = plan(&applied(&whole, &[1]), &rest, &Rules::default(), false);
+        assert!(
+            matches!(found.stops[..], [Mismatch::Behind { .. }]),
+            "{found:?}"
+        );
+        assert!(App::of(&rest, None).needs.contains(&2.into()));
+        assert_eq!(App::of(&whole, None).needs.len(), 4);
     }
 }

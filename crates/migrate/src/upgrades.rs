@@ -51,7 +51,8 @@ pub fn fixtures(dir: &Path, folder: &Folder) -> Result<Vec<Fixture>, Error> {
         let number = file.find(|c: char| !c.is_ascii_digit() && c != '.');
         let number = file[..number.unwrap_or(0)].trim_end_matches('.');
         let version = number.parse().ok();
-        let version = version.filter(|v| folder.find(*v).is_some());
+        let version =
+            version.filter(|v| folder.find(*v).is_some() || folder.runs(*v, Some(*v)).is_some());
         let Some(version) = version else {
             return Err(Error::Refused(format!(
                 "{file}: a fixture's name begins with the number of the newest migration that its \
@@ -143,6 +144,7 @@ async fn one(
 ) -> Result<Upgrade, Error> {
     let mut released = folder.clone();
     released.files.retain(|f| f.version <= fixture.version);
+    released.baselines.retain(|f| f.version <= fixture.version);
     let mut options = run::Options::default();
     run::up(database, &released, &options, &mut |_| {}).await?;
     dump::load(database, &mut fixture.sql.as_bytes())

@@ -9,6 +9,7 @@ pub(super) enum Role {
     Up,
     Down,
     Repeatable,
+    Baseline,
 }
 
 /// What the name of a file says.
@@ -34,10 +35,6 @@ pub(super) fn parse(file: &str) -> Result<Named<'_>, FolderError> {
     let wrong = || FolderError::Name {
         file: file.to_owned(),
     };
-    let flyways = |why| FolderError::Flyways {
-        file: file.to_owned(),
-        why,
-    };
     let stem = base.strip_suffix(".sql").ok_or_else(wrong)?;
     if let Some(name) = stem.strip_prefix("R__") {
         if name.is_empty() {
@@ -57,28 +54,23 @@ pub(super) fn parse(file: &str) -> Result<Named<'_>, FolderError> {
     {
         (letter, rest) = (Some(first), &stem[1..]);
     }
-    if letter == Some('B') {
-        return Err(flyways(
-            "is a baseline of Flyway, with which an empty database would begin: that is not known here. An empty \
-             database runs the V files; keep this one elsewhere",
-        ));
-    }
     let callback = |word: &str| {
         stem.strip_prefix(word)
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
     };
     if callback("before") || callback("after") {
-        return Err(flyways(
-            "is a callback of Flyway, and nothing here would call it: what it does belongs into a migration, or \
-             behind `windlass migrate up` in the build",
-        ));
+        return Err(FolderError::Callback {
+            file: file.to_owned(),
+        });
     }
     let (mut rest, mut role) = match rest.strip_suffix(".down") {
         Some(rest) => (rest, Role::Down),
         None => (rest.strip_suffix(".up").unwrap_or(rest), Role::Up),
     };
-    if letter == Some('U') {
-        role = Role::Down;
+    match letter {
+        Some('U') => role = Role::Down,
+        Some('B') => role = Role::Baseline,
+        _ => {}
     }
     if letter.is_some() {
         let (version, name) = rest.split_once("__").unwrap_or((rest, ""));
@@ -141,6 +133,7 @@ mod tests {
         assert_eq!(role("7_x.down.sql").unwrap(), Role::Down);
         assert_eq!(role("U1.1__x.sql").unwrap(), Role::Down);
         assert_eq!(role("R__views.sql").unwrap(), Role::Repeatable);
+        assert_eq!(role("B1.5__all.sql").unwrap(), Role::Baseline);
         for wrong in [
             "x.sql",
             "R__.sql",
@@ -158,9 +151,9 @@ mod tests {
                 "{wrong}"
             );
         }
-        for theirs in ["B7__x.sql", "beforeMigrate.sql", "afterMigrate__grants.sql"] {
+        for theirs in ["beforeMigrate.sql", "afterMigrate__grants.sql"] {
             assert!(
-                matches!(role(theirs), Err(FolderError::Flyways { .. })),
+                matches!(role(theirs), Err(FolderError::Callback { .. })),
                 "{theirs}"
             );
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Folder, FolderError, Pieces, Placeholders, name};
+use crate::version::Version;
 
 /// A file of 64 MiB and more is data, and belongs elsewhere.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -56,7 +57,7 @@ impl Source {
         let (names, confs) = self.names()?;
         let mut pieces = self.pieces(&names, &confs)?;
         let origin = super::Origin(Some(Arc::new(self)));
-        for file in &mut pieces.files {
+        for file in pieces.files.iter_mut().chain(&mut pieces.baselines) {
             file.origin = origin.clone();
         }
         Folder::of(pieces)
@@ -70,12 +71,16 @@ impl Source {
         let (names, confs) = self.names()?;
         let mut bytes = Vec::new();
         let mut texts = Vec::new();
+        let squashed = squashed(&names);
         for file in names {
             let parsed = name::parse(&file).ok();
-            if parsed
-                .as_ref()
-                .is_some_and(|named| named.role == name::Role::Down)
-            {
+            let passed = parsed.as_ref().is_some_and(|named| match named.role {
+                name::Role::Down => true,
+                // What it holds is in the other files, as long as they are there.
+                name::Role::Baseline => Some(named.version) != squashed,
+                name::Role::Up | name::Role::Repeatable => false,
+            });
+            if passed {
                 continue;
             }
             let read = self.text(&file, &mut bytes)?;
@@ -236,6 +241,7 @@ impl Source {
                 let part = other.join();
                 let part = part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                 all.files.extend(part.files);
+                all.baselines.extend(part.baselines);
                 all.downs.extend(part.downs);
             }
             Ok(all)
@@ -255,6 +261,18 @@ impl Source {
         }
         Ok(pieces)
     }
+}
+
+/// See [`Folder::squashed`].
+fn squashed(names: &[String]) -> Option<Version> {
+    let versions = |role| {
+        let parsed = names.iter().filter_map(|name| name::parse(name).ok());
+        let of_role = parsed.filter(move |named| named.role == role);
+        of_role.map(|named| named.version)
+    };
+    let first = versions(name::Role::Up).min();
+    let above = |version: &Version| first.is_none_or(|first| first > *version);
+    versions(name::Role::Baseline).filter(above).max()
 }
 
 /// Files that one thread reads: fewer are not worth another one.

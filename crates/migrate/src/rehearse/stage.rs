@@ -162,7 +162,7 @@ pub(super) async fn run<P: Probe>(
         .plan
         .run
         .iter()
-        .filter_map(|v| folder.find(*v))
+        .filter_map(|v| folder.runs(*v, status.plan.begin))
         .collect();
     let tables = probe.tables().await?;
     let busy = Arc::new(AtomicU64::new(0));

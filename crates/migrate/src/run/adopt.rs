@@ -402,6 +402,7 @@ pub(super) struct Beside {
     table: String,
     /// What it writes of each file.
     entries: HashMap<Version, Entry>,
+    baselines: HashMap<Version, Entry>,
 }
 
 impl Beside {
@@ -427,12 +428,29 @@ impl Beside {
         }
     }
 
+    /// The same of a baseline. Flyway has rows for these; of the others, each file that it stands for is applied.
+    pub(super) fn record_baseline(
+        &self,
+        version: Version,
+        files: &[&File],
+        ms: u128,
+        dialect: Dialect,
+    ) -> Vec<String> {
+        if let Some(entry) = self.baselines.get(&version) {
+            return vec![self.tool.insert(&self.table, entry, ms, dialect)];
+        }
+        let each = files.iter();
+        each.flat_map(|file| self.record(file.version, Direction::Up, 0, dialect))
+            .collect()
+    }
+
     fn new(tool: Tool, key: Option<Key>) -> Self {
         Self {
             tool,
             key,
             table: tool.table().to_owned(),
             entries: HashMap::new(),
+            baselines: HashMap::new(),
         }
     }
 
@@ -442,6 +460,11 @@ impl Beside {
         for file in &folder.files {
             if let Some(entry) = self.tool.entry(file, width)? {
                 self.entries.insert(file.version, entry);
+            }
+        }
+        for file in &folder.baselines {
+            if let Some(entry) = self.tool.entry(file, width)? {
+                self.baselines.insert(file.version, entry);
             }
         }
         Ok(())

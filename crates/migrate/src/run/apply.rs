@@ -15,7 +15,7 @@ use super::locked::{Locked, lost_or, taken};
 use super::{Done, Event, Options, Pauses, Tell};
 use crate::database::{Conn as _, Effect, Limits, Session, literal};
 use crate::error::{Error, answer, is_gone, is_lock_wait, is_refused_token};
-use crate::folder::{File, Section};
+use crate::folder::{File, Folder, Section};
 use crate::sql::{Dialect, Outside, Shape, Statement, shape};
 
 /// Which way.
@@ -47,6 +47,8 @@ pub(super) struct Job<'a> {
     alone: bool,
     /// What our tables call the data migrations above it: on the way down.
     pub(super) above: Vec<i64>,
+    /// It is a baseline, and these files count as applied with it.
+    pub(super) stands_for: Option<Vec<&'a File>>,
 }
 
 impl<'a> Job<'a> {
@@ -106,7 +108,39 @@ impl<'a> Job<'a> {
             retries: file.retries.unwrap_or(options.retries),
             alone,
             above: Vec::new(),
+            stands_for: None,
         })
+    }
+
+    /// The baseline that an empty database begins with: a file and all whose work it does.
+    pub(super) fn beginning(
+        file: &'a File,
+        folder: &'a Folder,
+        dialect: Dialect,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut job = Self::new(file, Direction::Up, dialect, options)?;
+        let files = folder.files.iter();
+        job.stands_for = Some(files.filter(|f| f.version <= file.version).collect());
+        Ok(job)
+    }
+
+    /// The file whose row is written, and how it came there: of a baseline, the file of its version, if there is one.
+    fn recorded(&self) -> (&File, &'static str) {
+        let files = self.stands_for.iter().flatten();
+        match files.last() {
+            Some(last) if last.version == self.file.version => (last, "baseline"),
+            _ => (self.file, "applied"),
+        }
+    }
+
+    /// SQL for the rows of the files below a baseline.
+    fn record_below<S: Session>(&self, locked: &Locked<S>) -> Vec<String> {
+        let files = self.stands_for.iter().flatten();
+        files
+            .filter(|file| file.version < self.file.version)
+            .map(|file| insert_row(locked, file, "baseline", 0))
+            .collect()
     }
 
     /// The row of the history comes, or goes.
@@ -129,16 +163,22 @@ impl<'a> Job<'a> {
                     "delete from {history} where version = {key}; delete from {progress} where {above}"
                 )
             }
-            Direction::Up => insert_row(locked, self.file, "applied", ms),
+            Direction::Up => {
+                let (file, how) = self.recorded();
+                insert_row(locked, file, how, ms)
+            }
         }
     }
 
     /// What another migrator beside us writes of it.
     fn record_beside<S: Session>(&self, locked: &Locked<S>, ms: u128) -> Vec<String> {
-        let beside = locked.beside.as_ref();
-        beside.map_or_else(Vec::new, |beside| {
-            beside.record(self.file.version, self.direction, ms, S::DIALECT)
-        })
+        let Some(beside) = &locked.beside else {
+            return Vec::new();
+        };
+        match &self.stands_for {
+            Some(files) => beside.record_baseline(self.file.version, files, ms, S::DIALECT),
+            None => beside.record(self.file.version, self.direction, ms, S::DIALECT),
+        }
     }
 
     fn hash(&self, step: usize) -> String {
@@ -328,13 +368,12 @@ impl<S: Session> Locked<S> {
     /// The file's row of the history, behind the fence, and the commit: one message where the
     /// database takes it so.
     async fn close(&mut self, job: &Job<'_>, ms: u128) -> Result<(), Error> {
-        let beside = job.record_beside(self, ms);
+        let mut beside = job.record_below(self);
+        beside.extend(job.record_beside(self, ms));
+        let (file, how) = job.recorded();
         let closing = match job.direction {
             Direction::Down => None,
-            Direction::Up => self.closing(
-                |token| insert_with(self, job.file, "applied", ms, token),
-                &beside,
-            ),
+            Direction::Up => self.closing(|token| insert_with(self, file, how, ms, token), &beside),
         };
         if let Some(sql) = closing {
             return match self.session.conn().execute(&sql).await {
@@ -473,6 +512,7 @@ impl<S: Session> Locked<S> {
         self.checks(job).await?;
         let ms = began.elapsed().as_millis();
         let mut sql = vec![job.record(self, ms), forget(self, job)];
+        sql.extend(job.record_below(self));
         sql.extend(job.record_beside(self, ms));
         self.write(&sql, job.retries).await
     }

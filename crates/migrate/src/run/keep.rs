@@ -25,7 +25,7 @@ pub async fn baseline(
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Vec<Version>, Error> {
-    if folder.find(version).is_none() {
+    if folder.find(version).is_none() && folder.runs(version, Some(version)).is_none() {
         return Err(Error::Refused(format!(
             "the folder has no migration {version}"
         )));
@@ -47,6 +47,10 @@ async fn record<S: Session>(
 ) -> Result<Vec<Version>, Error> {
     let seen = history(&mut locked.session).await?;
     let files = folder.files.iter().filter(|f| f.version <= version);
+    // Where the files are gone, the one that stands for them.
+    let gone = folder.runs(version, Some(version));
+    let gone = gone.filter(|_| folder.find(version).is_none());
+    let files = files.chain(gone);
     let files: Vec<_> = files.filter(|f| seen.find(f.version).is_none()).collect();
     let sql: Vec<String> = files
         .iter()

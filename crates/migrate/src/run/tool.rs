@@ -51,6 +51,8 @@ pub(super) struct Entry {
     script: String,
     /// As text; hex where it is bytes. `None`: it keeps none.
     pub(super) checksum: Option<String>,
+    /// Flyway: what kind of row it is.
+    pub(super) kind: &'static str,
 }
 
 /// refinery with its feature `int8-versions` computes other checksums.
@@ -216,7 +218,8 @@ impl Tool {
             }
             Self::Flyway if file.version.repeats().is_some() => after('R')?.strip_prefix("__"),
             Self::Flyway => {
-                let (version, words) = after('V').map(|v| v.split_once("__").unwrap_or((v, "")))?;
+                let rest = after('V').or_else(|| after('B'));
+                let (version, words) = rest.map(|v| v.split_once("__").unwrap_or((v, "")))?;
                 version.parse::<Version>().is_ok().then_some(words)
             }
             _ if !name.starts_with(|c: char| c.is_ascii_digit()) => None,
@@ -247,7 +250,7 @@ impl Tool {
             Self::Flyway if file.version.repeats().is_some() => None,
             // As the file has it, with dots.
             Self::Flyway => {
-                let version = name.strip_prefix('V').unwrap_or(name);
+                let version = name.strip_prefix(['V', 'B']).unwrap_or(name);
                 let version = version.strip_suffix(".sql").unwrap_or(version);
                 let end = version.find("__").unwrap_or(version.len());
                 Some(version[..end].replace('_', "."))
@@ -273,6 +276,11 @@ impl Tool {
             description,
             script: file.file.clone(),
             checksum,
+            kind: if name.starts_with('B') {
+                "SQL_BASELINE"
+            } else {
+                "SQL"
+            },
         }))
     }
 
@@ -321,12 +329,13 @@ impl Tool {
                     "insert into {table} (installed_rank, version, description, type, script, \
                      checksum, installed_by, execution_time, success) \
                      select coalesce(max(case when installed_rank > 0 then installed_rank end), 0) + 1, \
-                     {}, {}, 'SQL', {}, {sum}, {user}, {ms}, true from {table}",
+                     {}, {}, '{}', {}, {sum}, {user}, {ms}, true from {table}",
                     entry
                         .version
                         .as_deref()
                         .map_or_else(|| "null".to_owned(), text),
                     text(&shortened(&entry.description, 200, false)),
+                    entry.kind,
                     text(&shortened(&entry.script, 1000, true))
                 )
             }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::folder::{Folder, FolderError, Source};
 use crate::plan::{History, Plan, plan};
 use crate::sql::Dialect;
+use crate::version::Version;
 
 /// Applies what is pending, each file once, however many processes do this together. With nothing
 /// pending: one round trip after connecting, and no lock.
@@ -105,7 +106,7 @@ async fn run<S: Session>(
         // An empty history: whether contract migrations run depends on what else is there.
         !found.run.is_empty()
             || !found.stops.is_empty()
-            || (history.rows.is_empty() && !folder.files.is_empty())
+            || (history.rows.is_empty() && folder.newest() > Version::NONE)
             || apart
     };
     let found = plan(&seen, folder, &options.rules, false);
@@ -166,6 +167,16 @@ async fn under_lock<S: Session>(
         ..seen
     };
     let found = checked(plan(&seen, folder, &options.rules, fresh))?;
+    if seen.rows.is_empty()
+        && found.begin.is_none()
+        && let Some(file) = folder.squashed()
+        && options.rules.to.is_none_or(|to| to >= file.version)
+    {
+        return Err(Error::NotEmpty {
+            file: file.file.clone(),
+            version: file.version,
+        });
+    }
     if let Some(allowed) = &options.only_plan
         && !found.run.is_empty()
         && found.hash(folder) != *allowed
@@ -184,8 +195,11 @@ async fn under_lock<S: Session>(
     let jobs = found
         .run
         .iter()
-        .filter_map(|version| folder.find(*version))
-        .map(|file| match &file.batch {
+        .filter_map(|version| Some((*version, folder.runs(*version, found.begin)?)))
+        .map(|(version, file)| match &file.batch {
+            _ if found.begin == Some(version) => {
+                Job::beginning(file, folder, S::DIALECT, options).map(Work::Schema)
+            }
             // In an empty database only.
             Some(batch) => Batches::new(file, batch, S::DIALECT, options).map(Work::Data),
             None => Job::new(file, Direction::Up, S::DIALECT, options).map(Work::Schema),

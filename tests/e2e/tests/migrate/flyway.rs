@@ -242,3 +242,50 @@ async fn rows_of_flyway_that_are_no_applied_files() {
         .code(0)
         .says("nothing to do");
 }
+
+/// Rows as Flyway 9.22.3 wrote them for the same files.
+#[tokio::test]
+async fn an_empty_database_begins_with_a_baseline_of_flyway() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    for (name, text) in [
+        ("V1__a.sql", "create table a (x int);\n"),
+        ("V1.5__b.sql", "create table b (x int);\n"),
+        ("V2__c.sql", "create table c (x int);\n"),
+        (
+            "B1.5__all_of_it.sql",
+            "create table a (x int);\ncreate table b (x int);\n",
+        ),
+    ] {
+        scene.file(name, text);
+    }
+    let up = scene.run(&["up", "--beside", "flyway"]).code(0);
+    assert_eq!(up.out.matches("applied ").count(), 2, "{up:?}");
+    let rows = [
+        "1|1.5|all of it|SQL_BASELINE|B1.5__all_of_it.sql|1822964935|true",
+        "2|2|c|SQL|V2__c.sql|1119029415|true",
+    ];
+    assert_eq!(texts(&server.url, ROWS).await, rows);
+    scene
+        .run(&["up", "--beside", "flyway"])
+        .code(0)
+        .says("nothing to do");
+    // And from them.
+    let theirs = Scene {
+        dir: scene.dir,
+        ..Scene::new(&server.url)
+    };
+    let mut conn = server.connect().await;
+    sqlx::raw_sql("delete from windlass_migrations")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let taken = theirs.run(&["up", "--beside", "flyway"]).code(0);
+    assert_eq!(
+        taken.out.matches("was applied by the other tool").count(),
+        3,
+        "{taken:?}"
+    );
+    assert_eq!(texts(&server.url, ROWS).await, rows);
+    theirs.run(&["status", "--check"]).code(0);
+}

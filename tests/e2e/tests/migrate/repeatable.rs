@@ -247,3 +247,158 @@ async fn replicas_of_two_releases_that_start_at_once_leave_the_newer_view() {
     let columns = "select count(*)::text from information_schema.columns where table_name = 'v'";
     assert_eq!(one(&server.url, columns).await, "2");
 }
+
+/// A file that stands for many: an empty database begins with it, and no other notices.
+async fn a_baseline(fresh: &str, old: &str) {
+    let scene = Scene::new(fresh);
+    let create = |table: &str| format!("create table {table} (x int);\n");
+    scene
+        .file("V1__a.sql", &create("a"))
+        .file("V2__b.sql", &create("b"))
+        .file("V3__c.sql", &create("c"));
+    let old = Scene {
+        url: old.to_owned(),
+        ..Scene::new(old)
+    };
+    for name in ["V1__a.sql", "V2__b.sql", "V3__c.sql"] {
+        let text = std::fs::read_to_string(scene.dir.path().join("migrations").join(name)).unwrap();
+        old.file(name, &text);
+    }
+    old.run(&["up", "--to", "1"]).code(0);
+    let all = create("a") + &create("b");
+    for scene in [&scene, &old] {
+        scene.file("B2__all.sql", &all);
+    }
+    scene
+        .run(&["status"])
+        .code(0)
+        .says("B2__all.sql")
+        .says("an empty database begins with it");
+    scene.run(&["plan"]).code(0).says("B2__all.sql");
+    let up = scene.run(&["up"]).code(0);
+    assert_eq!(applied(&up), ["B2__all.sql", "V3__c.sql"], "{up:?}");
+    scene.run(&["up"]).code(0).says("nothing to do");
+    scene
+        .run(&["status", "--check"])
+        .code(0)
+        .says("baseline   V1__a.sql");
+    scene.run(&["drift"]).code(0).says("no drift");
+    // In a database that has the first of its files, the others run.
+    let rest = old.run(&["up", "--to", "2"]).code(0);
+    assert_eq!(applied(&rest), ["V2__b.sql"], "{rest:?}");
+    old.run(&["drift"]).code(0).says("no drift");
+    // Then the files go, with whatever else belongs to them.
+    for scene in [&scene, &old] {
+        for name in ["V1__a.sql", "V2__b.sql"] {
+            std::fs::remove_file(scene.dir.path().join("migrations").join(name)).unwrap();
+        }
+    }
+    let quiet = scene.run(&["up"]).code(0).says("nothing to do");
+    assert!(!quiet.out.contains("does not have"), "{quiet:?}");
+    assert_eq!(applied(&old.run(&["up"]).code(0)), ["V3__c.sql"]);
+    old.run(&["drift"]).code(0).says("no drift");
+    scene
+        .run(&["wait", "--timeout", "0"])
+        .code(0)
+        .says("compatible");
+}
+
+#[tokio::test]
+async fn a_baseline_on_postgres() {
+    let (fresh, old) = tokio::join!(Postgres::start(), Postgres::start());
+    a_baseline(&fresh.url, &old.url).await;
+}
+
+#[tokio::test]
+async fn a_baseline_on_mariadb() {
+    let (fresh, old) = tokio::join!(Mariadb::start(), Mariadb::start());
+    a_baseline(&fresh.url, &old.url).await;
+}
+
+#[tokio::test]
+async fn a_baseline_on_sqlite() {
+    a_baseline(&Scene::sqlite().url, &Scene::sqlite().url).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_begins_with_a_baseline_is_for_what_is_empty_or_new_enough() {
+    let scene = Scene::sqlite();
+    scene.file("V1__a.sql", "create table a (x int);\n");
+    scene.run(&["up"]).code(0);
+    std::fs::remove_file(scene.dir.path().join("migrations/V1__a.sql")).unwrap();
+    scene
+        .file(
+            "B2__all.sql",
+            "create table a (x int);\ncreate table b (x int);\n",
+        )
+        .file("V3__c.sql", "create table c (x int);\n");
+    scene
+        .run(&["up"])
+        .code(6)
+        .says("the database is at 1, and this folder begins with B2__all.sql")
+        .says("with a release that still has those files");
+    // Not empty, and of nobody that we know.
+    let strange = Scene {
+        url: Scene::sqlite().url,
+        dir: scene.dir,
+        env: Vec::new(),
+    };
+    let path = strange.url.strip_prefix("sqlite:").unwrap();
+    std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+    let mut conn = SqliteConnection::connect(&format!("{}?mode=rwc", strange.url))
+        .await
+        .unwrap();
+    sqlx::raw_sql("create table a (x int); create table b (x int);")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    strange
+        .run(&["up"])
+        .code(1)
+        .says("is not empty")
+        .says("windlass migrate baseline 2");
+    strange
+        .run(&["baseline", "2"])
+        .code(0)
+        .says("B2__all.sql counts as applied");
+    assert_eq!(applied(&strange.run(&["up"]).code(0)), ["V3__c.sql"]);
+}
+
+/// Killed in the middle of a baseline where each statement takes effect by itself.
+#[tokio::test]
+async fn a_baseline_that_was_killed_goes_on() {
+    let server = Mariadb::start().await;
+    let scene = Scene::new(&server.url);
+    scene
+        .file("V1__a.sql", "create table a (x int);\n")
+        .file("V2__b.sql", "create table b (x int);\n")
+        .file(
+            "B2__all.sql",
+            "create table a (x int);\ninsert into a select sleep(3);\ncreate table b (x int);\n",
+        );
+    let up = scene.spawn(&["up"]);
+    let mut conn = server.connect().await;
+    crate::scene::until("the first table", async || {
+        let sql =
+            "select count(*) from information_schema.processlist where info like 'insert into a%'";
+        sqlx::query_scalar::<_, i64>(sql)
+            .fetch_one(&mut conn)
+            .await
+            .unwrap()
+            > 0
+    })
+    .await;
+    up.signal(nix::sys::signal::Signal::SIGKILL);
+    up.end();
+    let up = scene.run(&["up"]).code(0);
+    assert_eq!(applied(&up), ["B2__all.sql"], "{up:?}");
+    let rows: i64 = sqlx::query_scalar("select count(*) from a")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(rows, 1);
+    scene
+        .run(&["status", "--check"])
+        .code(0)
+        .says("baseline   V1__a.sql");
+}

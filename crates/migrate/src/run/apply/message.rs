@@ -46,7 +46,11 @@ impl Job<'_> {
     /// Whether nothing is to be done between its first statement and the commit, and it is short.
     fn is_straight(&self) -> bool {
         let length: usize = self.steps.iter().map(|(s, _)| s.text.len()).sum();
-        self.direction == Direction::Up && self.verify.is_empty() && !self.alone && length <= MOST
+        self.direction == Direction::Up
+            && self.stands_for.is_none()
+            && self.verify.is_empty()
+            && !self.alone
+            && length <= MOST
     }
 
     fn may_be_long(&self) -> bool {

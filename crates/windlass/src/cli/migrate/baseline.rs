@@ -74,7 +74,8 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
             (done.clone(), json!({ "recorded": done }), Vec::new())
         }
     };
-    let files = recorded.iter().filter_map(|version| folder.find(*version));
+    let files = recorded.iter();
+    let files = files.filter_map(|v| folder.find(*v).or_else(|| folder.runs(*v, Some(*v))));
     text.extend(files.map(|file| format!("{} counts as applied", file.file)));
     if text.is_empty() {
         text.push("nothing to record".to_owned());

@@ -64,7 +64,7 @@ fn named(folder: &Folder, name: &str) -> String {
     let mut files = folder.files.iter().rev();
     let newest = files.find(|file| file.version.repeats().is_none());
     let base = newest.map(|file| file.file.rsplit('/').next().unwrap_or(&file.file));
-    if base.is_some_and(|base| base.starts_with('V')) {
+    if base.is_some_and(|base| base.starts_with('V')) || !folder.baselines.is_empty() {
         // Flyway and refinery.
         let version = match folder.newest().number() {
             Some(number) => next(number, base.unwrap_or_default()),

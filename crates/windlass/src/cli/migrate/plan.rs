@@ -33,7 +33,13 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let hash = status.plan.hash(&folder);
     let mut text = Vec::new();
     let mut files = Vec::new();
-    for file in status.plan.run.iter().filter_map(|v| folder.find(*v)) {
+    let begin = status.plan.begin;
+    for file in status
+        .plan
+        .run
+        .iter()
+        .filter_map(|v| folder.runs(*v, begin))
+    {
         let statements = file.up.statements(dialect).map_err(Error::from)?;
         let shapes: Vec<Shape> = statements.iter().map(|s| sql::shape(s, dialect)).collect();
         let alone = file.no_transaction || shapes.iter().any(|s| matches!(s, Shape::Outside(_)));

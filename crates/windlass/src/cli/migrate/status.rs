@@ -92,7 +92,9 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             .warnings
             .iter()
             .any(|w| matches!(w, Mismatch::Superseded { version: v, .. } if *v == version));
-        let file = folder.find(version);
+        // Of a baseline: its own, where there is none of that version.
+        let begun = folder.runs(version, Some(version));
+        let file = folder.find(version).or(begun);
         let name = file.map_or_else(
             || row.map_or_else(String::new, |r| format!("{version} {}", r.name)),
             |f| f.file.clone(),
@@ -107,10 +109,15 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             _ if half => "half done",
             Some(_) if changed => "changed",
             Some(_) if file.is_none() && version > folder.newest() => "newer",
+            // A baseline stands for it.
+            Some(_) if file.is_none() && folder.baselines.iter().any(|b| version < b.version) => {
+                "squashed"
+            }
             Some(_) if file.is_none() => "no file",
             Some(row) if row.how == How::Baseline => "baseline",
             Some(_) => "applied",
             None if older => "older",
+            None if status.plan.begin.is_some_and(|begin| version <= begin) => "skipped",
             None if status.plan.data.contains(&version) => "data",
             None if status.plan.held.iter().any(|h| h.version == version) => "waits",
             None => "pending",
@@ -127,6 +134,15 @@ fn lines(folder: &Folder, status: &Status) -> Vec<String> {
             format!("{word:<10} {name:<44} {when}")
                 .trim_end()
                 .to_owned(),
+        );
+    }
+    if let Some(begin) = status.plan.begin
+        && let Some(file) = folder.runs(begin, Some(begin))
+    {
+        let name = &file.file;
+        text.insert(
+            0,
+            format!("pending    {name:<44} an empty database begins with it"),
         );
     }
     if text.is_empty() {
