@@ -356,6 +356,7 @@ fn new_files_take_the_next_numbers_in_the_folders_own_way() {
         ("0007_a.sql", "0008_a_b.sql"),
         ("20260131235959_a.up.sql", "20260131235960_a_b.up.sql"),
         ("V9__a.sql", "V10__a_b.sql"),
+        ("below/V1_9__a.sql", "V1.10__a_b.sql"),
     ] {
         let sources = [Source {
             name: old,

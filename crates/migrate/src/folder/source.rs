@@ -69,7 +69,7 @@ impl Source {
     /// See [`FolderError`].
     pub fn texts(&self) -> Result<Vec<Text>, FolderError> {
         let (names, confs) = self.names()?;
-        let mut bytes = Vec::new();
+        let mut room = Room::new();
         let mut texts = Vec::new();
         let squashed = squashed(&names);
         for file in names {
@@ -83,7 +83,7 @@ impl Source {
             if passed {
                 continue;
             }
-            let read = self.text(&file, &mut bytes)?;
+            let read = self.text(&file, &mut room)?;
             let conf = self.conf(&file, &confs)?;
             let has_values = parsed.as_ref().is_some_and(|named| named.letter) && !conf.literal;
             let text = match has_values {
@@ -208,17 +208,23 @@ impl Source {
         Ok(conf)
     }
 
-    /// The text of a file. `bytes`: room for it.
-    fn text<'b>(&self, file: &str, bytes: &'b mut Vec<u8>) -> Result<&'b str, FolderError> {
+    /// The text of a file. `room`: for its path and its bytes.
+    fn text<'b>(&self, file: &str, room: &'b mut Room) -> Result<&'b str, FolderError> {
+        let Room { path, bytes } = room;
         let content = |problem| FolderError::Content {
             file: file.to_owned(),
             problem,
         };
         bytes.clear();
-        let path = self.dir.join(file);
+        path.clear();
+        path.push(&self.dir);
+        path.push(file);
         std::fs::File::open(&path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(bytes))
-            .map_err(|source| FolderError::Io { path, source })?;
+            .map_err(|source| FolderError::Io {
+                path: path.clone(),
+                source,
+            })?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(content("is longer than 64 MiB: load data in another way"));
         }
@@ -249,17 +255,31 @@ impl Source {
     }
 
     fn some(&self, names: &[String], confs: &HashSet<String>) -> Result<Pieces, FolderError> {
-        // One for all: it costs more to get memory for each than to copy what it holds. With room from the
-        // start, a file is not asked first how long it is.
-        let mut bytes = Vec::with_capacity(64 * 1024);
+        let mut room = Room::new();
         let mut pieces = Pieces::default();
         pieces.files.reserve(names.len());
         for name in names {
-            let text = self.text(name, &mut bytes)?;
+            let text = self.text(name, &mut room)?;
             let conf = self.conf(name, confs)?;
             pieces.add(name.clone(), text, &self.placeholders, conf)?;
         }
         Ok(pieces)
+    }
+}
+
+/// For one file after the other: it costs more to get memory for each than to copy what it holds.
+struct Room {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            path: PathBuf::new(),
+            // With room from the start, a file is not asked first how long it is.
+            bytes: Vec::with_capacity(64 * 1024),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::engine::{Reading, read};
 use super::rules;
 use super::schema::Schema;
 use super::{Finding, Options, Report, Source, Span};
+use crate::version::Version;
 
 /// A file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,37 +90,47 @@ pub(crate) struct Plan {
     remove: Option<Span>,
 }
 
-/// Names of files: what stands before and behind the number.
+/// The names of files go on from the newest.
 struct Numbers {
-    before: String,
+    /// `V` of Flyway and refinery, or nothing.
+    before: &'static str,
     width: usize,
     separator: String,
     suffix: &'static str,
-    last: u128,
+    last: Version,
 }
 
 impl Numbers {
     fn of(files: &[Source<'_>]) -> Option<Self> {
         let parse = |name: &str| {
-            let start = name.find(|c: char| c.is_ascii_digit())?;
-            let (before, rest) = name.split_at(start);
-            if !matches!(before, "" | "V" | "v") {
-                return None;
-            }
+            let base = name.rsplit('/').next().unwrap_or(name);
+            let start = base.find(|c: char| c.is_ascii_digit())?;
+            let (before, rest) = base.split_at(start);
+            let before = match before {
+                "" => "",
+                // A baseline is no example for a name, but those that follow are above it.
+                "V" | "v" | "B" => "V",
+                _ => return None,
+            };
             let end = rest.find(|c: char| !c.is_ascii_digit())?;
-            let (digits, rest) = rest.split_at(end);
-            let word = rest.find(|c: char| c.is_alphanumeric())?;
-            let suffix = if name.ends_with(".up.sql") {
+            let (digits, after) = rest.split_at(end);
+            let word = after.find(|c: char| c.is_alphanumeric())?;
+            let suffix = if base.ends_with(".up.sql") {
                 ".up.sql"
             } else {
                 ".sql"
             };
+            let several = rest.split_once("__").filter(|_| before == "V");
+            let (last, separator) = match several.map(|(version, _)| version.parse()) {
+                Some(Ok(version)) => (version, "__"),
+                _ => (digits.parse().ok()?, &after[..word]),
+            };
             Some(Self {
-                before: before.to_owned(),
+                before,
                 width: digits.len(),
-                separator: rest[..word].to_owned(),
+                separator: separator.to_owned(),
                 suffix,
-                last: digits.parse().ok()?,
+                last,
             })
         };
         files
@@ -129,7 +140,7 @@ impl Numbers {
     }
 
     fn next(&mut self, slug: &str) -> String {
-        self.last += 1;
+        self.last = self.last.next();
         let Self {
             before,
             width,
@@ -137,7 +148,10 @@ impl Numbers {
             suffix,
             last,
         } = self;
-        format!("{before}{last:0width$}{separator}{slug}{suffix}")
+        match last.number() {
+            Some(number) => format!("{before}{number:0width$}{separator}{slug}{suffix}"),
+            None => format!("{before}{last}{separator}{slug}{suffix}"),
+        }
     }
 }
 

@@ -180,7 +180,8 @@ async fn folders_of_flyway_on_mariadb() {
 
 #[tokio::test]
 async fn folders_of_flyway_on_sqlite() {
-    as_flyways_users_have_it(&Scene::sqlite().url, "text").await;
+    let there = Scene::sqlite();
+    as_flyways_users_have_it(&there.url, "text").await;
 }
 
 /// Statement by statement, with a journal; and its text is put right after a crash.
@@ -317,7 +318,8 @@ async fn a_baseline_on_mariadb() {
 
 #[tokio::test]
 async fn a_baseline_on_sqlite() {
-    a_baseline(&Scene::sqlite().url, &Scene::sqlite().url).await;
+    let (one, other) = (Scene::sqlite(), Scene::sqlite());
+    a_baseline(&one.url, &other.url).await;
 }
 
 #[tokio::test]
@@ -338,20 +340,18 @@ async fn a_folder_that_begins_with_a_baseline_is_for_what_is_empty_or_new_enough
         .says("the database is at 1, and this folder begins with B2__all.sql")
         .says("with a release that still has those files");
     // Not empty, and of nobody that we know.
-    let strange = Scene {
-        url: Scene::sqlite().url,
-        dir: scene.dir,
-        env: Vec::new(),
-    };
-    let path = strange.url.strip_prefix("sqlite:").unwrap();
-    std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
-    let mut conn = SqliteConnection::connect(&format!("{}?mode=rwc", strange.url))
+    let there = Scene::sqlite();
+    let mut conn = SqliteConnection::connect(&format!("{}?mode=rwc", there.url))
         .await
         .unwrap();
     sqlx::raw_sql("create table a (x int); create table b (x int);")
         .execute(&mut conn)
         .await
         .unwrap();
+    let strange = Scene {
+        url: there.url.clone(),
+        ..scene
+    };
     strange
         .run(&["up"])
         .code(1)
@@ -401,4 +401,49 @@ async fn a_baseline_that_was_killed_goes_on() {
         .run(&["status", "--check"])
         .code(0)
         .says("baseline   V1__a.sql");
+}
+
+/// What `dump` writes is a baseline as it is.
+async fn a_dump(grown: &str, fresh: &str) {
+    let scene = Scene::new(grown);
+    scene
+        .file(
+            "V1__a.sql",
+            "create table a (x int not null primary key, y varchar(20) default 'a;b');\n",
+        )
+        .file("V2__b.sql", "create table b (x int references a (x));\n")
+        .file(
+            "V3__c.sql",
+            "create index b_x on b (x);\ncreate view c as select x from b;\n",
+        );
+    scene.run(&["up"]).code(0);
+    let file = scene.dir.path().join("migrations/B3__all.sql");
+    let dump = scene.run(&["dump"]).code(0);
+    std::fs::write(file, dump.out).unwrap();
+    let next = Scene {
+        url: fresh.to_owned(),
+        ..scene
+    };
+    let up = next.run(&["up"]).code(0);
+    assert_eq!(applied(&up), ["B3__all.sql"], "{up:?}");
+    next.run(&["diff", "--json", grown, fresh]).code(0);
+    next.run(&["drift"]).code(0).says("no drift");
+}
+
+#[tokio::test]
+async fn a_dump_is_a_baseline_on_postgres() {
+    let (grown, fresh) = tokio::join!(Postgres::start(), Postgres::start());
+    a_dump(&grown.url, &fresh.url).await;
+}
+
+#[tokio::test]
+async fn a_dump_is_a_baseline_on_mariadb() {
+    let (grown, fresh) = tokio::join!(Mariadb::start(), Mariadb::start());
+    a_dump(&grown.url, &fresh.url).await;
+}
+
+#[tokio::test]
+async fn a_dump_is_a_baseline_on_sqlite() {
+    let (one, other) = (Scene::sqlite(), Scene::sqlite());
+    a_dump(&one.url, &other.url).await;
 }
