@@ -7,7 +7,7 @@ mod params;
 mod shape;
 mod split;
 
-pub use effect::losses;
+pub use effect::{losses, losses_of};
 pub(crate) use lexer::{Piece, next};
 pub use lexer::{Token, TokenKind};
 pub(crate) use params::fill;

@@ -279,6 +279,8 @@ impl FromStr for Version {
                 (!name.is_empty()).then(|| Self::repeatable(name, ""))
             }
             None => {
+                // As a file's name begins.
+                let text = text.strip_prefix('V').unwrap_or(text);
                 let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
                 let parts = text.split(['.', '_']);
                 let parts: Option<Vec<u64>> = parts
@@ -324,7 +326,8 @@ mod tests {
         assert_eq!(version("1.0"), version("1"));
         assert_eq!(version("001_010"), version("1.10"));
         assert_eq!(version("007"), 7);
-        for wrong in ["", "x", "1.x", "1..2", "+1", "-1", "1.", "R__", "V1"] {
+        assert_eq!(version("V1.2"), version("1.2"));
+        for wrong in ["", "x", "1.x", "1..2", "+1", "-1", "1.", "R__", "V", "VV1"] {
             assert!(wrong.parse::<Version>().is_err(), "{wrong}");
         }
         assert!("99999999999999999999".parse::<Version>().is_err());

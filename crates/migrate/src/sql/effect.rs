@@ -18,6 +18,36 @@ const OBJECTS: &[&str] = &[
     "DATABASE",
 ];
 
+/// The same of all statements of a file, each with its losses: what is dropped to be made again, as views are, is not
+/// lost. A table's rows are.
+pub fn losses_of(statements: &[Statement]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (i, statement) in statements.iter().enumerate() {
+        let later = statements.get(i + 1..).unwrap_or_default();
+        let again: Vec<String> = later.iter().filter_map(made).collect();
+        let lost = losses(statement).into_iter();
+        found.extend(lost.filter(|loss| {
+            let dropped = loss.strip_prefix("drops the ").unwrap_or_default();
+            !again.iter().any(|made| made == dropped)
+        }));
+    }
+    found
+}
+
+/// What a statement makes that has no rows of its own: `view people`.
+fn made(statement: &Statement) -> Option<String> {
+    let mut at = Cursor::new(&statement.tokens);
+    if !at.eat("CREATE") {
+        return None;
+    }
+    at.eat_all(&["OR", "REPLACE"]);
+    at.eat("MATERIALIZED");
+    let kinds = ["VIEW", "FUNCTION", "PROCEDURE", "TRIGGER"];
+    let kind = kinds.iter().find(|kind| at.eat(kind))?;
+    at.eat_all(&["IF", "NOT", "EXISTS"]);
+    Some(format!("{} {}", kind.to_lowercase(), at.name()?))
+}
+
 /// Sentences without a full stop: "drops the column users.name".
 pub fn losses(statement: &Statement) -> Vec<String> {
     let mut at = Cursor::new(&statement.tokens);
@@ -194,6 +224,18 @@ mod tests {
             .iter()
             .flat_map(losses)
             .collect()
+    }
+
+    #[test]
+    fn what_is_made_again_is_not_lost() {
+        let of = |text: &str| losses_of(&split(text, Dialect::Postgres, 1).unwrap());
+        let again = "drop view if exists v; drop function f; drop table t; create or replace view v as select 1; \
+                     create function f() returns int language sql as 'select 1'; create table t (a int);";
+        assert_eq!(of(again), ["drops the table t"]);
+        assert_eq!(
+            of("create view v as select 1; drop view v"),
+            ["drops the view v"]
+        );
     }
 
     #[test]

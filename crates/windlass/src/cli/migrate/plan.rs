@@ -69,7 +69,9 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
             }));
         }
         for loss in losses(file, dialect) {
-            let advice = if file.phase == Phase::Expand {
+            let advice = if file.version.repeats().is_some() {
+                ": that belongs into a file with a number and `-- windlass: phase contract`"
+            } else if file.phase == Phase::Expand {
                 ": mark it with `-- windlass: phase contract`"
             } else {
                 ""
@@ -137,7 +139,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
 /// What a file takes away from older code, in words. A file that can't be cut says so elsewhere.
 pub(super) fn losses(file: &File, dialect: Dialect) -> Vec<String> {
     let statements = file.up.statements(dialect).unwrap_or_default();
-    statements.iter().flat_map(sql::losses).collect()
+    sql::losses_of(&statements)
 }
 
 /// How a crash in the middle of the statement is dealt with.

@@ -244,7 +244,7 @@ fn outcome(args: &Args, release: Option<&OldRelease>, proof: &Proof<Ended>) -> O
 /// The matrix.
 fn table(proof: &Proof<Ended>) -> Vec<String> {
     let mut lines = vec![format!(
-        "{:<10}{:<22}{:<22}{}",
+        "{:<10}{:<24}{:<24}{}",
         "", "before", "after expand", "after contract"
     )];
     for code in [Code::Old, Code::New] {
@@ -262,7 +262,7 @@ fn table(proof: &Proof<Ended>) -> Vec<String> {
                     format!("{}{note}", ended.words())
                 }
             };
-            line.push_str(&format!("{words:<22}"));
+            line.push_str(&format!("{words:<24}"));
         }
         lines.push(line.trim_end().to_owned());
     }
