@@ -74,7 +74,10 @@ impl History {
 
     /// Whether no other text of the same repeatable file was applied after this row's.
     pub fn is_last(&self, row: &Row) -> bool {
-        let of_one = |r: &&Row| row.version.repeats().is_some() && r.version.is_of(row.version);
+        if row.version.repeats().is_none() {
+            return true;
+        }
+        let of_one = |r: &&Row| r.version.is_of(row.version);
         let later = |r: &Row| (r.token, r.applied_ms) > (row.token, row.applied_ms);
         !self.rows.iter().filter(of_one).any(later)
     }
