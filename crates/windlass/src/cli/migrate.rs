@@ -367,51 +367,77 @@ impl Outcome {
 /// Parsed arguments to exit code. Not with the other commands: this one needs no data folder, and
 /// may become another program.
 pub(crate) fn main(args: Args) -> ExitCode {
-    let json = args.command.json();
+    let form = args.command.form();
     let code = match args.command {
         Command::RunChild(args) => run::child(&args),
         Command::Lint(args) => super::migrate_lint::run(&args),
         Command::Exec(args) => exec::main(args),
         // It has something to tidy up when it is stopped.
-        Command::Prove(args) => return conclude(json, prove::run(&args)),
-        Command::Rehearse(args) => return conclude(json, rehearse::run(&args)),
-        other => return finish(json, other.run()),
+        Command::Prove(args) => return conclude(form, prove::run(&args)),
+        Command::Rehearse(args) => return conclude(form, rehearse::run(&args)),
+        other => return finish(form, other.run()),
     };
-    end(json, code)
+    end(form, code)
+}
+
+/// How a command says what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Words,
+    Json,
+    /// On one line of standard error: standard output is another program's.
+    JsonAside,
+}
+
+impl From<bool> for Form {
+    fn from(json: bool) -> Self {
+        if json { Self::Json } else { Self::Words }
+    }
+}
+
+impl Form {
+    /// Says it, if it is to be JSON.
+    fn say(self, value: &Value) -> bool {
+        match self {
+            Self::Words => return false,
+            Self::Json => say(serde_json::to_string_pretty(value).unwrap_or_default()),
+            Self::JsonAside => complain(value),
+        }
+        true
+    }
 }
 
 /// Works until there is something to say, and says it.
-pub(super) fn finish(json: bool, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
-    conclude(json, interruptible(work))
+pub(super) fn finish(
+    form: impl Into<Form>,
+    work: impl Future<Output = Result<Outcome, Problem>>,
+) -> ExitCode {
+    conclude(form.into(), interruptible(work))
 }
 
 /// The same for work that hears signals by itself.
-fn conclude(json: bool, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
+fn conclude(form: Form, work: impl Future<Output = Result<Outcome, Problem>>) -> ExitCode {
     let done = block_on(work).and_then(|done| {
         let outcome = done?;
-        if json {
-            say(serde_json::to_string_pretty(&outcome.json).unwrap_or_default());
-        } else {
+        if !form.say(&outcome.json) {
             outcome.text.iter().for_each(say);
         }
         Ok(outcome.code)
     });
-    end(json, done)
+    end(form, done)
 }
 
 /// The exit code; an error in words or as JSON.
-fn end(json: bool, code: Result<u8, Problem>) -> ExitCode {
+fn end(form: Form, code: Result<u8, Problem>) -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
-            if json {
-                let error = json!({
-                    "error": problem.message(),
-                    "hint": problem.hint_text(),
-                    "exit_code": problem.exit_code(),
-                });
-                say(serde_json::to_string_pretty(&error).unwrap_or_default());
-            } else {
+            let error = json!({
+                "error": problem.message(),
+                "hint": problem.hint_text(),
+                "exit_code": problem.exit_code(),
+            });
+            if !form.say(&error) {
                 complain(&problem);
             }
             ExitCode::from(problem.exit_code())
@@ -420,8 +446,8 @@ fn end(json: bool, code: Result<u8, Problem>) -> ExitCode {
 }
 
 impl Command {
-    fn json(&self) -> bool {
-        match self {
+    fn form(&self) -> Form {
+        let json = match self {
             Self::New(args) => args.json,
             Self::Status(args) => args.json,
             Self::Plan(args) => args.json,
@@ -438,8 +464,11 @@ impl Command {
             Self::Drift(args) => args.json,
             Self::Prove(args) => args.json,
             Self::Rehearse(args) => args.json,
+            Self::Exec(args) if args.json => return Form::JsonAside,
+            Self::Run(args) if args.json => return Form::JsonAside,
             Self::Exec(_) | Self::Run(_) | Self::RunChild(_) | Self::Lint(_) => false,
-        }
+        };
+        Form::from(json)
     }
 
     async fn run(self) -> Result<Outcome, Problem> {

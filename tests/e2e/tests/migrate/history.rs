@@ -140,6 +140,12 @@ struct Case {
     /// Whether the database has no table before: then `up` runs data migrations, too.
     empty: bool,
     files: Vec<Kind>,
+    /// Versions of two parts, in Flyway's names.
+    parts: bool,
+    /// A repeatable file, and whether it runs without a transaction. What it does would fail if it were done twice.
+    repeatable: Option<bool>,
+    /// A baseline that stands for so many of the files, if none of them changes data.
+    baseline: usize,
     /// Runners that are started at once, and after how many thousandths of a whole run each is
     /// killed. The next group comes when all of the one before have ended.
     runners: Vec<Vec<u64>>,
@@ -162,13 +168,23 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => (0..3_u8, 1..4_u8).prop_map(|(table, size)| Kind::Data { table, size }),
     ];
     let runners = prop::collection::vec(prop::collection::vec(0..1000_u64, 1..4), 1..4);
-    (any::<bool>(), prop::collection::vec(file, 1..6), runners).prop_map(
-        |(empty, files, runners)| Case {
-            empty,
-            files,
-            runners,
-        },
+    let more = (any::<bool>(), any::<Option<bool>>(), 0..4_usize);
+    (
+        any::<bool>(),
+        prop::collection::vec(file, 1..6),
+        more,
+        runners,
     )
+        .prop_map(
+            |(empty, files, (parts, repeatable, baseline), runners)| Case {
+                empty,
+                files,
+                parts,
+                repeatable,
+                baseline,
+                runners,
+            },
+        )
 }
 
 /// What a history has made so far.
@@ -385,8 +401,30 @@ async fn outcome(url: &str, folder: &Folder) -> Result<String, TestCaseError> {
 /// How many were killed.
 fn check(server: &Server, runtime: &Runtime, case: &Case) -> Result<u32, TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
-    for (n, text) in files(case, server.dialect()).iter().enumerate() {
-        std::fs::write(dir.path().join(format!("{:04}_h.sql", n + 1)), text).unwrap();
+    let write = |name: String, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let texts = files(case, server.dialect());
+    for (n, text) in texts.iter().enumerate() {
+        match case.parts {
+            true => write(format!("V1.{}__h.sql", n + 1), text),
+            false => write(format!("{:04}_h.sql", n + 1), text),
+        }
+    }
+    if let Some(no_transaction) = case.repeatable {
+        let how = if no_transaction {
+            "-- windlass: no-transaction\n"
+        } else {
+            ""
+        };
+        let text =
+            "create table again (a int not null primary key);\ninsert into again values (1);\n";
+        write("R__again.sql".to_owned(), &format!("{how}{text}"));
+    }
+    if (1..=texts.len()).contains(&case.baseline) {
+        let all = texts[..case.baseline].concat();
+        let part = if case.parts { "1." } else { "" };
+        if !all.contains("phase data") {
+            write(format!("B{part}{}__all.sql", case.baseline), &all);
+        }
     }
     let dir = dir.path();
     let folder = Folder::read(dir).unwrap();

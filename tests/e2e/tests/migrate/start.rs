@@ -96,6 +96,31 @@ async fn what_does_not_come_ends_with_its_own_code() {
     std::fs::write(&text, "").unwrap();
     std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o600)).unwrap();
     scene.run(&["exec", "--", text.to_str().unwrap()]).code(126);
+    // For programs, beside what is the application's.
+    let app = ["exec", "--json", "--", "echo", "started"];
+    let starts = scene.run(&app).code(0);
+    assert_eq!(starts.out, "started\n");
+    let said: serde_json::Value = serde_json::from_str(starts.err.trim()).unwrap();
+    assert_eq!(
+        said,
+        serde_json::json!({"answer": "compatible", "ahead": 0, "starts": true, "exit_code": null})
+    );
+    let failed = scene
+        .run(&["exec", "--json", "--", "no-such-program"])
+        .code(127);
+    let said: serde_json::Value = serde_json::from_str(failed.err.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (said["exit_code"].as_i64(), failed.out.as_str()),
+        (Some(127), "")
+    );
+    let ran = scene
+        .run(&["run", "--json", "--", "sh", "-c", "echo it; exit 5"])
+        .code(5);
+    let said: serde_json::Value = serde_json::from_str(ran.err.trim()).unwrap();
+    assert_eq!(
+        (said["exit_code"].as_i64(), ran.out.as_str()),
+        (Some(5), "it\n")
+    );
     // A stop while it waits.
     scene.file("0002_b.sql", "create table b (x int);");
     let waits = scene.spawn(&["exec", "--", "echo", "started"]);
@@ -150,6 +175,54 @@ async fn another_migrator_runs_under_our_lock_and_dies_with_it() {
     })
     .await;
     scene.run(&["run", "--", "true"]).code(0);
+}
+
+#[tokio::test]
+async fn another_migrator_has_our_time_limits() {
+    let server = Postgres::start().await;
+    let scene = Scene::new(&server.url);
+    let shows = "psql -X \"$DATABASE_URL\" -Atc 'show lock_timeout' -c 'show statement_timeout' -c 'show search_path'";
+    let limits = [
+        "run",
+        "--lock-timeout",
+        "1500ms",
+        "--statement-timeout",
+        "2min",
+    ];
+    let shown = scene.run_with(
+        &[&limits[..], &["--", "sh", "-c", shows]].concat(),
+        &[("PGOPTIONS", "-c search_path=public,app -c lock_timeout=7")],
+    );
+    assert_eq!(shown.code(0).out, "1500ms\n2min\npublic,app\n");
+    let began = std::time::Instant::now();
+    let slow = [
+        "run",
+        "--time-limit",
+        "300ms",
+        "--",
+        "sh",
+        "-c",
+        "sleep 60 & echo $!; sleep 60",
+    ];
+    let slow = scene.run(&slow).code(1);
+    assert!(slow.err.contains("had not ended after 300 ms"), "{slow:?}");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(8),
+        "{slow:?}"
+    );
+    let left = std::path::PathBuf::from("/proc").join(slow.out.trim());
+    until("what it had started to end", async || {
+        std::fs::read_to_string(left.join("stat")).is_err_or_zombie()
+    })
+    .await;
+    // The lock is free again.
+    scene
+        .run(&["run", "--lock-wait", "0", "--", "true"])
+        .code(0);
+    Scene::sqlite()
+        .run(&["run", "--lock-timeout", "1s", "--", "true"])
+        .code(1)
+        .says("are for PostgreSQL");
 }
 
 pub(crate) trait Gone {

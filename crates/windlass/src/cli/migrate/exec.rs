@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
+use serde_json::json;
 use windlass_migrate::plan::Answer;
 use windlass_migrate::run;
 
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// before it starts
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Say what came of it as JSON, on one line of standard error: standard output is the application's
+    #[arg(long)]
+    pub(super) json: bool,
     /// The application and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -78,14 +82,24 @@ pub(super) fn main(args: Args) -> Result<u8, Problem> {
     let mode = mode(args.migrate, variable.as_deref())?;
     if mode != Mode::Skip {
         let answer = block_on(interruptible(prepare(&args, mode)))??;
-        if !matches!(answer, Answer::Compatible { .. }) {
+        let starts = matches!(answer, Answer::Compatible { .. });
+        let code = exit_code(&answer);
+        if args.json {
+            let mut said = json!(answer);
+            said["starts"] = json!(starts);
+            said["exit_code"] = json!((!starts).then_some(code));
+            complain(said);
+        } else if starts {
+            complain(format_args!("windlass: the schema is {}", words(&answer)));
+        } else {
             complain(format_args!(
                 "windlass: the application is not started: {}",
                 words(&answer)
             ));
-            return Ok(exit_code(&answer));
         }
-        complain(format_args!("windlass: the schema is {}", words(&answer)));
+        if !starts {
+            return Ok(code);
+        }
     }
     if let Some(file) = &args.ready_file {
         std::fs::write(file, "ready\n")

@@ -3,18 +3,20 @@
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use windlass_migrate::sql::Dialect;
 use windlass_migrate::{Database, drift, run};
 
 use super::diff::words;
 use super::drift::since;
 use super::exec::not_started;
-use super::{Lock, Outcome, Where, block_on, refused, tell};
+use super::{Lock, Outcome, Where, block_on, duration, refused, tell};
 use crate::cli::complain;
 use crate::report::{EXIT_MIGRATE_MISMATCH, Problem};
 
@@ -33,6 +35,20 @@ pub(super) struct Args {
     /// With --drift: say what changed, and go on
     #[arg(long, requires = "drift")]
     accept_drift: bool,
+    /// How long the command may take, such as 10min: then it is asked to end (SIGTERM), and after 10 s it is ended with
+    /// all that it has started
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    time_limit: Option<Duration>,
+    /// PostgreSQL: how long its statements may wait for locks of other sessions. Given in PGOPTIONS, which whatever
+    /// stands on libpq reads (psql, psycopg, Ruby's pg)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    lock_timeout: Option<Duration>,
+    /// PostgreSQL: how long one of its statements may run; in the same way
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    statement_timeout: Option<Duration>,
+    /// Say how the command ended as JSON, on the last line of standard error: standard output is the command's
+    #[arg(long)]
+    pub(super) json: bool,
     /// The command and its arguments, such as: alembic upgrade head
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -102,6 +118,13 @@ fn code(status: ExitStatus) -> u8 {
 
 pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     let database = args.place.database()?;
+    let limits = limits(args);
+    if limits.is_some() && database.dialect() != Dialect::Postgres {
+        return Err(refused(
+            "--lock-timeout and --statement-timeout are for PostgreSQL, where the environment can say them",
+        )
+        .hint("give the command's own options, or --time-limit"));
+    }
     let mut options = args.place.options();
     args.lock.put(&mut options, &args.place)?;
     let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
@@ -113,14 +136,39 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
         if args.drift {
             look_for_drift(args, &database, &options).await?;
         }
-        let status = command(args).await?;
+        let status = command(args, limits).await?;
         if args.drift && status.success() {
             drift::record(&database, &options).await?;
         }
         Ok::<_, Problem>(status)
     };
     let status = run::hold(&database, &options, &doing, &mut tell, work).await??;
-    Ok(Outcome::new(Vec::new(), json!(null)).code(code(status)))
+    let code = code(status);
+    let json = json!({
+        "command": words,
+        "exit_code": code,
+        "recorded": args.drift && status.success(),
+    });
+    Ok(Outcome::new(Vec::new(), json).code(code))
+}
+
+/// PGOPTIONS with the limits, if there are any.
+fn limits(args: &Args) -> Option<String> {
+    let limits = [
+        ("lock_timeout", args.lock_timeout),
+        ("statement_timeout", args.statement_timeout),
+    ];
+    let limits = limits.iter().filter_map(|(name, limit)| {
+        let ms = (*limit)?.as_millis();
+        Some(format!("-c {name}={ms}"))
+    });
+    let limits: Vec<String> = limits.collect();
+    if limits.is_empty() {
+        return None;
+    }
+    // What is said last counts.
+    let before = std::env::var("PGOPTIONS").unwrap_or_default();
+    Some(format!("{before} {}", limits.join(" ")).trim().to_owned())
 }
 
 /// Under the lock, so that nobody migrates between the look and the command.
@@ -148,6 +196,16 @@ async fn look_for_drift(
         .hint("undo it, or take it as it is: --accept-drift"))
 }
 
+/// Between being asked to end and being ended.
+const GRACE: Duration = Duration::from_secs(10);
+
+fn words_of(time: Duration) -> String {
+    match time.as_millis() {
+        ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        ms => format!("{ms} ms"),
+    }
+}
+
 /// The whole group of processes dies with this.
 pub(super) struct Group(pub(super) Pid);
 
@@ -170,10 +228,13 @@ pub(super) fn guarded(command: &[impl AsRef<std::ffi::OsStr>]) -> std::process::
     guard
 }
 
-async fn command(args: &Args) -> Result<ExitStatus, Problem> {
+async fn command(args: &Args, limits: Option<String>) -> Result<ExitStatus, Problem> {
     let failed = |e: std::io::Error| refused(format!("could not start the command: {e}"));
     let mut command = guarded(&args.command);
     command.stdin(Stdio::inherit());
+    if let Some(limits) = limits {
+        command.env("PGOPTIONS", limits);
+    }
     let mut signals = Vec::new();
     for kind in [
         SignalKind::terminate(),
@@ -193,9 +254,24 @@ async fn command(args: &Args) -> Result<ExitStatus, Problem> {
     let group = Group(Pid::from_raw(
         pid.ok_or_else(|| refused("the command is gone"))?,
     ));
+    // A year, where there is none.
+    let limit = args
+        .time_limit
+        .unwrap_or(Duration::from_secs(365 * 24 * 3600));
+    let over = tokio::time::sleep(limit);
+    tokio::pin!(over);
     loop {
         let received = tokio::select! {
             status = child.wait() => return status.map_err(failed),
+            () = &mut over => {
+                killpg(group.0, Signal::SIGTERM).unwrap_or_default();
+                tokio::time::timeout(GRACE, child.wait()).await.ok();
+                return Err(refused(format!(
+                    "the command had not ended after {}, and was ended",
+                    words_of(limit)
+                ))
+                .hint("look at what it was waiting for; --time-limit gives it longer"));
+            }
             _ = terminate.recv() => Signal::SIGTERM,
             _ = interrupt.recv() => Signal::SIGINT,
             _ = hangup.recv() => Signal::SIGHUP,
