@@ -10,6 +10,7 @@ mod drift;
 mod dump;
 mod exec;
 mod new;
+mod old_image;
 mod old_release;
 mod plan;
 mod prove;

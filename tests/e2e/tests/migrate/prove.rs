@@ -352,3 +352,110 @@ async fn prove_leaves_nothing_behind_when_it_is_stopped_or_killed() {
     })
     .await;
 }
+
+/// The release that runs now is an image: its migrations and its tests are there, and nowhere else.
+#[tokio::test]
+async fn prove_runs_the_tests_of_the_old_release_s_image() {
+    let socket = std::env::temp_dir().join("windlass-lab/docker.sock");
+    assert!(
+        socket.exists(),
+        "no Docker daemon answers at {}: run `cargo xtask lab up` (`cargo xtask test` does)",
+        socket.display()
+    );
+    let mut scene = Scene::sqlite();
+    scene.env = vec![("DOCKER_HOST", format!("unix://{}", socket.display()))];
+    let docker = |args: &[&str]| {
+        let done = Command::new("docker")
+            .args(args)
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "docker {args:?}: {done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let image = "windlass-test/old-release:1";
+    let there = scene.dir.path().join("image");
+    std::fs::create_dir_all(there.join("migrations")).unwrap();
+    let users = "create table users (id integer primary key, name text);\n";
+    std::fs::write(there.join("migrations/0001_users.sql"), users).unwrap();
+    std::fs::write(
+        there.join("Dockerfile"),
+        "FROM windlass-test/tiny:1\nCOPY migrations /app/migrations\nWORKDIR /app\n",
+    )
+    .unwrap();
+    docker(&["build", "-q", "-t", image, there.to_str().unwrap()]);
+    scene.file("0001_users.sql", users);
+    scene.file(
+        "0002_email.sql",
+        "alter table users add column email text;\n",
+    );
+    // In the image's folder, with its database, and with nothing of this machine.
+    let test = "test -e migrations/0001_users.sql && test -s \"$WINDLASS_DATABASE\" && \
+                test \"$WINDLASS_PROVE_CODE $WINDLASS_MIGRATE\" = 'old skip' && test ! -e /etc/debian_version";
+    let prove = |test: &str| {
+        scene.run(&[
+            "prove",
+            "--old-image",
+            image,
+            "--old-dir",
+            "/app/migrations",
+            "--old-test",
+            test,
+            "--new-test",
+            "test -e migrations/0002_email.sql",
+        ])
+    };
+    let proved = prove(test).code(0).says("proved: old code runs");
+    assert!(proved.out.contains("expand: 0002_email.sql"), "{proved:?}");
+    prove("test \"$WINDLASS_PROVE_STAGE\" = before || grep -q email /nowhere")
+        .code(7)
+        .says("old code does not run after expand");
+    // What can't be had is said, and not taken for a failed test.
+    let no_folder = [
+        "prove",
+        "--old-image",
+        image,
+        "--old-dir",
+        "/nowhere",
+        "--old-test",
+        "true",
+        "--new-test",
+        "true",
+    ];
+    scene
+        .run(&no_folder)
+        .code(1)
+        .says("--old-dir is a folder in");
+    let no_image = [
+        "prove",
+        "--old-image",
+        "windlass-test/none:1",
+        "--old-dir",
+        "/x",
+        "--old-test",
+        "true",
+        "--new-test",
+        "true",
+    ];
+    scene.run(&no_image).code(1).says("docker create");
+    // Stopped in the middle of a test: the container goes with it.
+    let name = "WINDLASS_STOPPED_HERE=1";
+    let slow = format!("test -n {name} && sleep 60");
+    let running = scene.spawn(&[
+        "prove",
+        "--old-image",
+        image,
+        "--old-dir",
+        "/app/migrations",
+        "--old-test",
+        &slow,
+        "--new-test",
+        "true",
+    ]);
+    let here = || docker(&["ps", "--no-trunc", "--format", "{{.Command}}"]).contains(name);
+    until("the container", async || here()).await;
+    running.signal(Signal::SIGTERM);
+    running.end().code(143);
+    assert!(!here());
+    docker(&["rmi", "-f", image]);
+}

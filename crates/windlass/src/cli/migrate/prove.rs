@@ -10,8 +10,9 @@ use windlass_migrate::prove::{Cell, Claim, Code, Demand, Proof, Stage, prove};
 use windlass_migrate::run::Options;
 use windlass_migrate::scratch::Scratches;
 
+use super::old_image::OldImage;
 use super::old_release::OldRelease;
-use super::trial::{Ended, Trial, stopped};
+use super::trial::{Ended, Trial, shell, stopped};
 use super::{Files, Limits, Outcome, Where, duration, refused, tell};
 use crate::cli::complain;
 use crate::report::{EXIT_MIGRATE_UNSAFE, EXIT_OK, Problem};
@@ -25,14 +26,24 @@ scratch databases, which are made on the server of --url (or of --scratch) and r
   new code       information   must pass      must pass
 
   windlass migrate prove --old-rev v1.4 --old-test 'make test' --new-test 'make test'
+  windlass migrate prove --old-image app:1.4 --old-dir /app/migrations --old-test ./test --new-test ./test
 
 Tests run with /bin/sh, with DATABASE_URL (a fresh database for each cell), WINDLASS_DATABASE (its name, or its
 file), WINDLASS_PROVE_CODE (old, new), WINDLASS_PROVE_STAGE (before, after-expand, after-contract) and
 WINDLASS_MIGRATE=skip: they must not migrate by themselves. With --old-rev, the old test runs in a copy of that
-revision.
+revision; with --old-image, in the image's working folder.
 
 Exit codes: 0 proved; 1 it could not be tried, or the old release's tests fail on its own schema; 6 the files
 don't fit those of the old release; 7 not proved: a cell failed that must pass; 130, 143 after SIGINT, SIGTERM.";
+
+/// What a test is told in its environment.
+const VARIABLES: [&str; 5] = [
+    "DATABASE_URL",
+    "WINDLASS_DATABASE",
+    "WINDLASS_MIGRATE",
+    "WINDLASS_PROVE_CODE",
+    "WINDLASS_PROVE_STAGE",
+];
 
 /// Prove that the old release runs on the new schema.
 #[derive(Debug, ClapArgs)]
@@ -47,9 +58,21 @@ pub(super) struct Args {
     /// The release that runs now, as a git revision: v1.4, origin/production
     #[arg(long, value_name = "REV")]
     old_rev: Option<String>,
-    /// The old release's folder of migrations; with --old-rev: in that revision, by default as --dir
+    /// The release that runs now, as an image: the old test runs in containers of it, on the host's network
+    #[arg(long, value_name = "IMAGE")]
+    old_image: Option<String>,
+    /// The old release's folder of migrations; with --old-rev: in that revision, by default as --dir; with --old-image
+    /// alone: in the image
     #[arg(long, value_name = "DIR", required_unless_present = "old_rev")]
     old_dir: Option<PathBuf>,
+    /// With --old-image: a further argument of `docker run`, such as --network=db; may be given again
+    #[arg(
+        long,
+        value_name = "ARG",
+        requires = "old_image",
+        allow_hyphen_values = true
+    )]
+    docker_arg: Vec<String>,
     /// The old release's tests
     #[arg(long, value_name = "COMMAND")]
     old_test: String,
@@ -102,7 +125,16 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
             "with --old-rev, say the folder of migrations by a path that begins here",
         ));
     }
-    let old_dir = old_here.join(old_dir);
+    let in_image = args.old_dir.as_deref().filter(|_| args.old_rev.is_none());
+    let image = args
+        .old_image
+        .as_deref()
+        .map(|image| OldImage::take(image, in_image, &args.docker_arg))
+        .transpose()?;
+    let old_dir = match &image {
+        Some(image) if in_image.is_some() => image.migrations(),
+        _ => old_here.join(old_dir),
+    };
     let old = args.files.placeholders.source(&old_dir).read();
     let old = old.map_err(windlass_migrate::Error::from)?;
     let mut options = args.place.options();
@@ -116,7 +148,7 @@ pub(super) async fn run(args: &Args) -> Result<Outcome, Problem> {
     };
     let mut scratches = Scratches::default();
     let worked = tokio::select! {
-        proof = try_all(args, claim, &options, &mut scratches, (old_here, &here)) => proof,
+        proof = try_all(args, claim, &options, &mut scratches, image.as_ref(), (old_here, &here)) => proof,
         problem = stopped() => Err(problem),
     };
     let removed = scratches.remove_all().await;
@@ -130,6 +162,7 @@ async fn try_all(
     claim: Claim<'_>,
     options: &Options,
     scratches: &mut Scratches,
+    image: Option<&OldImage>,
     (old_here, new_here): (&Path, &Path),
 ) -> Result<Proof<Ended>, Problem> {
     let check = async |code: Code, stage: Stage, database: &Database| {
@@ -138,12 +171,16 @@ async fn try_all(
             code.as_str(),
             stage.words()
         ));
-        let (command, folder) = match code {
-            Code::Old => (&args.old_test, old_here),
-            Code::New => (&args.new_test, new_here),
+        let (command, folder, _container) = match (code, image) {
+            (Code::Old, Some(image)) => {
+                let (command, container) = image.command(&args.old_test, database, &VARIABLES);
+                (command, new_here, Some(container))
+            }
+            (Code::Old, None) => (shell(&args.old_test), old_here, None),
+            (Code::New, _) => (shell(&args.new_test), new_here, None),
         };
         Trial {
-            command,
+            command: &command,
             folder,
             database,
             env: &[
@@ -231,6 +268,7 @@ fn outcome(args: &Args, release: Option<&OldRelease>, proof: &Proof<Ended>) -> O
         "proved": code == EXIT_OK,
         "words": words,
         "old_revision": args.old_rev,
+        "old_image": args.old_image,
         "old_commit": release.map(|r| &r.commit),
         "hash": proof.hash,
         "expand": proof.expand,

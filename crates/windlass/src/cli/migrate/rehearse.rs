@@ -12,7 +12,7 @@ use windlass_migrate::scratch::Scratches;
 use windlass_migrate::sql::Dialect;
 use windlass_migrate::{Database, Folder, dump, load};
 
-use super::trial::{Trial, stopped};
+use super::trial::{Trial, shell, stopped};
 use super::{Allow, Files, Limits, Outcome, Where, duration, refused, tell};
 use crate::cli::complain;
 use crate::report::{EXIT_MIGRATE_UNSAFE, EXIT_OK, Problem};
@@ -113,8 +113,9 @@ async fn on_a_copy(
         return Ok(rehearse(&copy, folder, options, !args.no_load, &mut tell).await?);
     };
     let here = std::env::current_dir().map_err(|e| refused(format!("no current folder: {e}")))?;
+    let command = shell(command);
     let trial = Trial {
-        command,
+        command: &command,
         folder: &here,
         database: &copy,
         env: &[],

@@ -49,10 +49,15 @@ impl Ended {
     }
 }
 
+/// Text for a shell, as a command.
+pub(super) fn shell(text: &str) -> Vec<String> {
+    ["/bin/sh", "-c", text].map(str::to_owned).into()
+}
+
 /// What a command is run with.
 pub(super) struct Trial<'a> {
-    /// Text for `/bin/sh -c`.
-    pub(super) command: &'a str,
+    /// The program and its arguments: [`shell`], mostly.
+    pub(super) command: &'a [String],
     /// Where.
     pub(super) folder: &'a Path,
     /// Its database.
@@ -71,11 +76,12 @@ impl Trial<'_> {
     /// # Errors
     /// When it can't be started.
     pub(super) async fn run(&self) -> Result<Ended, Error> {
-        let failed =
-            |e: std::io::Error| Error::Refused(format!("could not start {}: {e}", self.command));
+        let failed = |e: std::io::Error| {
+            Error::Refused(format!("could not start {}: {e}", self.command.join(" ")))
+        };
         let (mut output, input) = std::io::pipe().map_err(failed)?;
         let began = Instant::now();
-        let mut command = guarded(&["/bin/sh", "-c", self.command]);
+        let mut command = guarded(self.command);
         let name = self.database.name();
         command
             .current_dir(self.folder)
