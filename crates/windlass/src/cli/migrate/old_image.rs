@@ -136,8 +136,8 @@ fn docker(args: &[&str]) -> Result<(), Problem> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    let lines = said.lines().map(str::trim).filter(|l| !l.is_empty());
-    let last = lines.last().unwrap_or("it failed");
+    let mut lines = said.lines().map(str::trim).filter(|l| !l.is_empty());
+    let last = lines.next_back().unwrap_or("it failed");
     Err(refused(format!(
         "docker {}: {last}",
         args.first().unwrap_or(&"")
