@@ -181,7 +181,7 @@ pub struct Rules {
     pub allow_out_of_order: bool,
     /// The oldest release that runs: lets contract migrations run that it satisfies.
     pub oldest: Option<Oldest>,
-    /// Nothing above this version; repeatable files only if that is none of the folder.
+    /// Nothing above this version; repeatable files wait for a run up to the newest.
     pub to: Option<Version>,
     /// Run a repeatable file also if it has a text that was applied before the one that is applied now: who says
     /// so has gone back to it. Not what an older release's application does when it starts once more.

@@ -189,9 +189,10 @@ impl Source {
                 continue;
             }
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            let is_false = value.trim().eq_ignore_ascii_case("false");
             match (key.trim(), value.trim()) {
-                ("executeInTransaction", value) => conf.no_transaction = value == "false",
-                ("placeholderReplacement", value) => conf.literal = value == "false",
+                ("executeInTransaction", _) => conf.no_transaction = is_false,
+                ("placeholderReplacement", _) => conf.literal = is_false,
                 ("encoding", value) if value.eq_ignore_ascii_case("utf-8") => {}
                 (key, value) => {
                     return Err(FolderError::Directive {

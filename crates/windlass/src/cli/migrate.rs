@@ -272,7 +272,7 @@ struct Allow {
     /// Run files also whose numbers are below those of applied ones
     #[arg(long)]
     allow_out_of_order: bool,
-    /// Nothing above this version; repeatable files only if that is none of the folder
+    /// Nothing above this version; repeatable files wait for a run up to the newest
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
 }

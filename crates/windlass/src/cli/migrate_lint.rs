@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use windlass_migrate::folder::FolderError;
 use windlass_migrate::lint::{
     Dialect, Fixes, NewFile, Options, Report, ServerVersion, Severity, Source, fix, lint, rules,
     show,
@@ -115,9 +116,13 @@ fn failed(message: impl Into<String>) -> Problem {
 fn read(args: &LintArgs) -> Result<(Vec<(String, String)>, bool), Problem> {
     let source = args.placeholders.source(&args.dir);
     let texts = source.texts().map_err(|e| {
-        Problem::from(windlass_migrate::Error::from(e))
-            .code(EXIT_FAILED)
-            .hint("give the folder of SQL files with --dir")
+        let unread = matches!(e, FolderError::Io { .. });
+        let problem = Problem::from(windlass_migrate::Error::from(e)).code(EXIT_FAILED);
+        if unread {
+            problem.hint("give the folder of SQL files with --dir")
+        } else {
+            problem
+        }
     })?;
     let replaced = texts.iter().any(|text| text.replaced);
     Ok((
