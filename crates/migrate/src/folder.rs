@@ -387,14 +387,16 @@ impl Pieces {
         placeholders: &Placeholders,
         conf: Conf,
     ) -> Result<(), FolderError> {
+        let named = name::parse(&file)?;
+        let replaces = conf.replaces(&named);
         let Named {
             role,
             version,
             name,
-            letter,
-        } = name::parse(&file)?;
+            ..
+        } = named;
         let raw = normalized(text);
-        let text = if letter && !conf.literal {
+        let text = if replaces {
             placeholders.put_in(&raw, &file)?
         } else {
             Cow::Borrowed(&*raw)

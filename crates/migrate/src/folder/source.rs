@@ -48,6 +48,13 @@ pub(super) struct Conf {
     pub(super) literal: bool,
 }
 
+impl Conf {
+    /// Whether values are put into the file.
+    pub(super) fn replaces(self, named: &name::Named<'_>) -> bool {
+        named.letter && !self.literal
+    }
+}
+
 impl Source {
     /// Reads it: see [`Folder::read`].
     ///
@@ -85,7 +92,7 @@ impl Source {
             }
             let read = self.text(&file, &mut room)?;
             let conf = self.conf(&file, &confs)?;
-            let has_values = parsed.as_ref().is_some_and(|named| named.letter) && !conf.literal;
+            let has_values = parsed.as_ref().is_some_and(|named| conf.replaces(named));
             let text = match has_values {
                 true => self.placeholders.put_in(read, &file)?,
                 false => Cow::Borrowed(read),
@@ -113,7 +120,8 @@ impl Source {
             source,
         };
         let bytes = std::fs::read(&path).map_err(failed)?;
-        if !matches!(name::parse(file)?.role, name::Role::Repeatable) {
+        let named = name::parse(file)?;
+        if named.role != name::Role::Repeatable {
             return Ok(bytes);
         }
         let beside = format!("{file}.conf");
@@ -121,17 +129,15 @@ impl Source {
         if self.dir.join(&beside).exists() {
             confs.insert(beside);
         }
-        let values = self.values(file, self.conf(file, &confs)?)?;
-        Ok(match (values, std::str::from_utf8(&bytes)) {
-            (Some(values), Ok(text)) => values.put_in(text, file)?.into_owned().into_bytes(),
+        let replaces = self.conf(file, &confs)?.replaces(&named);
+        Ok(match std::str::from_utf8(&bytes) {
+            Ok(text) if replaces => self
+                .placeholders
+                .put_in(text, file)?
+                .into_owned()
+                .into_bytes(),
             _ => bytes,
         })
-    }
-
-    /// The values for this file, if it has placeholders at all.
-    fn values(&self, file: &str, conf: Conf) -> Result<Option<&Placeholders>, FolderError> {
-        let replaces = name::parse(file)?.letter && !conf.literal;
-        Ok(replaces.then_some(&self.placeholders))
     }
 
     /// Files that count, sorted; and those with settings for them.

@@ -33,8 +33,7 @@ impl OldImage {
             .tempdir()
             .map_err(|e| refused(format!("could not make a temporary folder: {e}")))?;
         let container = Container::named("files");
-        // Fetches it, where it is not here.
-        // It is never started; some command must be named where the image names none.
+        // Fetches it, where it is not here. Some command must be named, where the image names none.
         docker(&["create", "--name", &container.name, image, "/bin/sh"])?;
         if let Some(dir) = dir {
             let from = format!("{}:{}", container.name, dir.display());

@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// With --drift: say what changed, and go on
     #[arg(long, requires = "drift")]
     accept_drift: bool,
-    /// How long the command may take, such as 10min: then it is asked to end (SIGTERM), and after 10 s it is ended with
+    /// How long the command may take, such as 10min: then it is asked to end (SIGTERM), and after 5 s it is ended with
     /// all that it has started
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time_limit: Option<Duration>,
@@ -197,7 +197,7 @@ async fn look_for_drift(
 }
 
 /// Between being asked to end and being ended.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 fn words_of(time: Duration) -> String {
     match time.as_millis() {
@@ -208,6 +208,21 @@ fn words_of(time: Duration) -> String {
 
 /// The whole group of processes dies with this.
 pub(super) struct Group(pub(super) Pid);
+
+impl Group {
+    /// Asks it to end, and ends it if it does not hear. How the command ended, which is in it.
+    pub(super) async fn end(
+        &self,
+        command: &mut tokio::process::Child,
+    ) -> std::io::Result<ExitStatus> {
+        killpg(self.0, Signal::SIGTERM).unwrap_or_default();
+        if let Ok(status) = tokio::time::timeout(GRACE, command.wait()).await {
+            return status;
+        }
+        killpg(self.0, Signal::SIGKILL).unwrap_or_default();
+        command.wait().await
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -264,8 +279,7 @@ async fn command(args: &Args, limits: Option<String>) -> Result<ExitStatus, Prob
         let received = tokio::select! {
             status = child.wait() => return status.map_err(failed),
             () = &mut over => {
-                killpg(group.0, Signal::SIGTERM).unwrap_or_default();
-                tokio::time::timeout(GRACE, child.wait()).await.ok();
+                group.end(&mut child).await.map_err(failed)?;
                 return Err(refused(format!(
                     "the command had not ended after {}, and was ended",
                     words_of(limit)

@@ -8,20 +8,16 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_migrate::{Database, Error};
 
 use super::refused;
-use super::run::{Group, guarded};
+use super::run::{GRACE, Group, guarded};
 use crate::report::Problem;
 
 /// How much of a command's output is kept: its end.
 const KEPT_BYTES: usize = 64 << 10;
-/// How long a command may take to end after SIGTERM, and its output to end after it.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// How a command ended.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Ended {
@@ -124,16 +120,7 @@ impl Trial<'_> {
         let timed_out = waited.is_err();
         let status = match waited {
             Ok(status) => status,
-            Err(_) => {
-                killpg(group.0, Signal::SIGTERM).unwrap_or_default();
-                match tokio::time::timeout(GRACE, child.wait()).await {
-                    Ok(status) => status,
-                    Err(_) => {
-                        killpg(group.0, Signal::SIGKILL).unwrap_or_default();
-                        child.wait().await
-                    }
-                }
-            }
+            Err(_) => group.end(&mut child).await,
         }
         .map_err(failed)?;
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
